@@ -1,0 +1,342 @@
+#pragma once
+/*
+ * nf_abi.h: the contract between the C core and Lua.
+ *
+ * This text is compiled as C and, unchanged, handed to LuaJIT's ffi.cdef, so it stays inside what LuaJIT's parser
+ * takes: no other line may start with a number sign. There is no second copy of any struct or prototype.
+ *
+ * Units: a "tick" is one unit of the run's time_unit (ms, us or ns) since 1970; sizes are bytes; times in names carry
+ * their unit. Addresses are in network order, IPv4 in the first four bytes with zeros behind. Ports are host order.
+ */
+
+enum {
+  NF_ABI_VERSION = 1,
+  NF_ERROR_SIZE = 512 /* bytes of every error text buffer */
+};
+
+/* What calls return: 0 or a count when all is well, else one of these. */
+enum nf_status {
+  NF_OK = 0,
+  NF_END = -1,       /* nothing more will come */
+  NF_ERR_USAGE = -2, /* an option or argument is wrong */
+  NF_ERR_NOMEM = -3,
+  NF_ERR_SOURCE = -4, /* a capture cannot be opened or read on */
+  NF_ERR_OUTPUT = -5  /* the output cannot be written */
+};
+
+enum nf_time_unit { NF_MILLISECONDS, NF_MICROSECONDS, NF_NANOSECONDS };
+
+/* Which size of a packet counts as its bytes (NFStream's accounting_mode). */
+enum nf_accounting { NF_SIZE_RAW, NF_SIZE_IP, NF_SIZE_TRANSPORT, NF_SIZE_PAYLOAD };
+
+enum nf_tunnel { NF_TUNNEL_NONE, NF_TUNNEL_GTP, NF_TUNNEL_CAPWAP, NF_TUNNEL_TZSP };
+
+/* Why a flow ended. expiration_id is NFStream's coarser code for the same. */
+enum nf_end {
+  NF_END_LIVE,   /* has not ended */
+  NF_END_IDLE,   /* no packet for idle_timeout */
+  NF_END_ACTIVE, /* lasted active_timeout */
+  NF_END_FORCED, /* a plugin set expiration_id = -1 */
+  NF_END_FULL,   /* least recently seen when the table was full */
+  NF_END_INPUT,  /* the capture ended, or the run was interrupted */
+  NF_END_COUNT
+};
+
+/* Why a packet reached no flow. */
+enum nf_ignored {
+  NF_IGNORED_NONE,
+  NF_IGNORED_LINK_TYPE,  /* the capture's link type is not known */
+  NF_IGNORED_NOT_IP,     /* another network protocol, or a link-layer control frame */
+  NF_IGNORED_TRUNCATED,  /* the capture ends before the headers do */
+  NF_IGNORED_BAD_HEADER, /* a header contradicts itself */
+  NF_IGNORED_FRAGMENT,   /* a later IP fragment: its ports are in the first one */
+  NF_IGNORED_FILTERED,   /* bpf_filter refused it */
+  NF_IGNORED_COUNT
+};
+
+enum nf_tcp_flag { NF_FIN = 1, NF_SYN = 2, NF_RST = 4, NF_PSH = 8, NF_ACK = 16, NF_URG = 32, NF_ECE = 64, NF_CWR = 128 };
+
+/* Indices of a flow's scopes: both directions together, and each alone. */
+enum nf_scope_index { NF_BIDIRECTIONAL, NF_SRC2DST, NF_DST2SRC, NF_SCOPES };
+
+/* Who talks to whom, as one packet or the first packet of a flow says it. Compared and hashed as 40 plain bytes. */
+struct nf_tuple {
+  uint8_t src_address[16];
+  uint8_t dst_address[16];
+  uint16_t src_port; /* 0 for all but TCP and UDP */
+  uint16_t dst_port;
+  uint16_t vlan_id; /* innermost VLAN, 0 without */
+  uint8_t protocol; /* IANA protocol number */
+  uint8_t tunnel_id;
+} __attribute__((aligned(8)));
+
+/*
+ * One decoded packet. Valid while its hook runs: its bytes lie in the capture's own block. Offsets count from the
+ * frame's first byte and never exceed captured_size; what lies behind captured_size does not exist.
+ */
+struct nf_packet {
+  struct nf_tuple tuple;
+  const uint8_t *frame;
+  struct nf_flow *flow;      /* its flow, once found */
+  uint64_t number;           /* position in the source, from 1, counting every packet read */
+  uint64_t time_ns;          /* as captured, ns since 1970 */
+  uint64_t tick;             /* the run's clock: never goes backwards */
+  uint64_t delta;            /* ticks since the flow's previous packet, 0 for its first */
+  uint32_t captured_size;    /* bytes of the frame that are there */
+  uint32_t raw_size;         /* bytes of the frame on the wire */
+  uint32_t ip_size;          /* innermost IP packet with its header */
+  uint32_t transport_size;   /* its payload: transport header and data */
+  uint32_t payload_size;     /* data behind the transport header */
+  uint32_t accounted_size;   /* the one of the four that accounting_mode chose */
+  uint32_t ip_offset;        /* innermost IP header */
+  uint32_t transport_offset; /* transport header */
+  uint32_t payload_offset;   /* data */
+  uint8_t ip_version;        /* 4 or 6 */
+  uint8_t tcp_flags;         /* enum nf_tcp_flag, 0 for all but TCP */
+  uint8_t direction;         /* 0 source to destination, 1 back */
+  uint8_t src_mac_address[6];
+  uint8_t dst_mac_address[6];
+};
+
+/* Counters of one scope of a flow. */
+struct nf_scope {
+  uint64_t first_seen; /* tick of its first packet */
+  uint64_t last_seen;  /* tick of its latest packet */
+  uint64_t duration;   /* last_seen - first_seen */
+  uint64_t packets;
+  uint64_t bytes;
+};
+
+/*
+ * A flow, and once it has ended its record: flat memory, copied as it is. It lies at the head of a slot; behind it, at
+ * the offsets of struct nf_layout, come the sections that the run asked for. A slot never moves. It belongs to the
+ * meter and is valid until the end of the flow has been handled (the next poll).
+ */
+struct nf_flow {
+  struct nf_tuple tuple; /* orientation of the first packet */
+  struct nf_scope scope[3];
+  uint64_t record_id;    /* position among the records given out, from 0; set when it is given out */
+  uint64_t last_packet;  /* number of its latest packet: orders flows by when they were last seen */
+  uint64_t ended_at;     /* number of the packet that ended it */
+  uint32_t slot;         /* index in the table */
+  int32_t expiration_id; /* 0 idle or end of input, 1 active timeout, -1 forced by a plugin */
+  uint8_t src_mac_address[6];
+  uint8_t dst_mac_address[6];
+  uint8_t ip_version;
+  uint8_t end_reason; /* enum nf_end */
+  uint16_t splt_count; /* packets recorded in the SPLT section so far */
+};
+
+/*
+ * Running statistics by Welford's recurrence (Welford 1962; Knuth, TAOCP 2, 4.2.2). spread is the sum of squared
+ * deviations while the flow lives and the sample standard deviation once it has ended.
+ */
+struct nf_size_series {
+  uint32_t min, max;
+  double mean, spread;
+};
+
+struct nf_time_series {
+  uint64_t min, max; /* ticks */
+  double mean, spread;
+};
+
+/* Statistics of one scope; the section holds three, indexed by enum nf_scope_index. */
+struct nf_statistics {
+  struct nf_size_series ps;   /* packet sizes */
+  struct nf_time_series piat; /* packet inter-arrival times */
+  uint32_t flags[8];          /* packets with each TCP flag, by bit number of enum nf_tcp_flag; stays at 2^32-1 */
+};
+
+/* What nDPI says of a flow. Texts end in NUL and are valid UTF-8. */
+struct nf_l7 {
+  struct nf_dissection *dissection; /* nDPI's state until the verdict, then NULL; null in a record */
+  uint8_t is_guessed;               /* the verdict came from ports or caches, not from content */
+  uint8_t confidence;               /* nDPI 4.2's scale: 0 unknown, 1 port, 2 address, 3 cache, 4 DPI */
+  char application_name[40];
+  char application_category_name[24];
+  char requested_server_name[80];
+  char client_fingerprint[48];
+  char server_fingerprint[48];
+  char user_agent[256];
+  char content_type[64];
+};
+
+/* L7 columns beyond NFStream's, present when l7_columns asks for any. */
+struct nf_l7_extra {
+  char tls_version[16];
+  char tls_alpn[64]; /* the client's list */
+  char ja3_client[40];
+  char ja3_server[40];
+  char hassh_client[40];
+  char hassh_server[40];
+  char dhcp_fingerprint[64];
+  char http_url[256];
+  char risk_names[256]; /* joined with ", " */
+  uint64_t risk_mask;   /* bit = nDPI's risk number */
+  uint16_t risk_score;
+  uint16_t dns_query_type;
+  int16_t dns_response_code; /* -1 where there was no response */
+};
+
+/* Where a run's sections begin in a slot, in bytes; 0 where a section is absent. All are multiples of 8. */
+struct nf_layout {
+  uint32_t statistics; /* struct nf_statistics[3] */
+  uint32_t splt;       /* int64_t piat[n], int32_t ps[n], int8_t direction[n]; -1 behind the last packet */
+  uint32_t l7;         /* struct nf_l7 */
+  uint32_t l7_extra;   /* struct nf_l7_extra */
+  uint32_t udps;       /* the plugins' columns and state, zeroed when a flow starts */
+  uint32_t size;       /* of the whole slot */
+};
+
+enum nf_event_kind {
+  NF_EVENT_INIT = 1,  /* a flow began with this packet */
+  NF_EVENT_UPDATE = 2, /* a flow got this packet */
+  NF_EVENT_EXPIRE = 4, /* a flow ended */
+  NF_EVENT_PROGRESS = 8 /* about a second has passed, or SIGUSR1 came */
+};
+
+struct nf_event {
+  uint32_t kind;
+  struct nf_flow *flow;
+  struct nf_packet *packet; /* NULL for EXPIRE and PROGRESS */
+};
+
+/* A run's parameters. Strings and arrays are only read during nf_meter_new. */
+struct nf_options {
+  const char *const *sources; /* capture files, folders, or "-" for standard input */
+  uint32_t source_count;
+  const char *bpf_filter;  /* libpcap filter expression, or NULL */
+  uint64_t idle_timeout_s;
+  uint64_t active_timeout_s;
+  uint64_t max_flows; /* live flows at most; 0 for no limit */
+  uint32_t n_dissections; /* packets of a flow given to nDPI, 0..255; 0: no L7 */
+  uint32_t splt_analysis; /* packets in the SPLT section, 0..65535; 0: none */
+  uint32_t udps_size;     /* bytes of the plugins' section */
+  uint32_t events;        /* enum nf_event_kind bits that are wanted; EXPIRE always comes */
+  uint8_t time_unit;      /* enum nf_time_unit */
+  uint8_t accounting_mode; /* enum nf_accounting */
+  bool decode_tunnels;
+  bool statistical_analysis;
+  bool l7_extra;
+};
+
+/* What a run has seen so far. */
+struct nf_counters {
+  uint64_t packets;          /* read from the source */
+  uint64_t bytes;            /* their sizes on the wire */
+  uint64_t ignored[7];       /* by enum nf_ignored; [0] stays 0 */
+  uint64_t ended[6];         /* flows by enum nf_end; [0] counts live ones */
+  uint64_t input_size;       /* bytes of all input files, 0 when not known */
+  uint64_t input_read;       /* bytes of them read */
+};
+
+struct nf_meter;
+
+/*
+ * Opens the sources and prepares a run. Returns NULL with a one-line reason in `error` (NF_ERROR_SIZE bytes), among
+ * them: no such file, filter does not compile, out of memory. The caller frees it with nf_meter_free.
+ */
+struct nf_meter *nf_meter_new(const struct nf_options *options, char *error);
+void nf_meter_free(struct nf_meter *meter);
+
+/* Offsets of the sections that these options ask for. */
+struct nf_layout nf_layout_of(const struct nf_options *options);
+
+/*
+ * Goes on until there is something to tell. Returns the number of events (possibly 0: call again) and sets *events;
+ * NF_END when the source is used up and every flow has ended; or an error, with nf_meter_error saying which. What
+ * the events point to is valid until the next call. With INIT or UPDATE wanted, one call brings one packet.
+ */
+int nf_meter_poll(struct nf_meter *meter, struct nf_event **events);
+
+/* Ends the input early: the next polls bring the open flows' ends, then NF_END. */
+void nf_meter_stop(struct nf_meter *meter);
+
+const struct nf_counters *nf_meter_counters(const struct nf_meter *meter);
+const char *nf_meter_error(const struct nf_meter *meter);
+
+/* Next warning not yet fetched (a damaged file, say), or NULL. Valid until the next call. */
+const char *nf_meter_warning(struct nf_meter *meter);
+
+/* Asks every meter of the process to stop (2), or to report progress (1); safe in a signal handler. 0 clears. */
+void nf_interrupt(int level);
+/* Whether a stop has been asked for. */
+bool nf_interrupted(void);
+
+/* Column types as writers see them. */
+enum nf_type {
+  NF_TYPE_BOOL = 1,
+  NF_TYPE_INT8,
+  NF_TYPE_INT16,
+  NF_TYPE_INT32,
+  NF_TYPE_INT64,
+  NF_TYPE_UINT8,
+  NF_TYPE_UINT16,
+  NF_TYPE_UINT32,
+  NF_TYPE_UINT64,
+  NF_TYPE_FLOAT,
+  NF_TYPE_DOUBLE,
+  NF_TYPE_TEXT,      /* char[length], ends in NUL or is full */
+  NF_TYPE_IP,        /* uint8_t[16], version from the record */
+  NF_TYPE_MAC,       /* uint8_t[6], as 00:1b:21:0f:01:02 */
+  NF_TYPE_OUI,       /* the first three bytes of the same */
+  NF_TYPE_END_REASON /* uint8_t, as its name */
+};
+
+/* One column of an output. */
+struct nf_column {
+  const char *name;   /* must outlive the writer */
+  uint32_t offset;    /* in the record */
+  uint32_t length;    /* elements of an array, bytes of a text, else 1 */
+  uint8_t type;       /* enum nf_type */
+  bool is_array;      /* written as NFStream prints lists: [0, 1, -1] */
+  bool is_anonymized; /* written as the keyed BLAKE2b hash of its text, 128 hex digits */
+};
+
+enum nf_format { NF_FORMAT_CSV, NF_FORMAT_JSONL };
+
+struct nf_writer;
+
+/*
+ * Opens an output for records with these columns: a file, replaced if it exists, or standard output for "-". CSV
+ * gets its header line at once. `key` is the anonymisation key (64 bytes) or NULL when no column needs one. Returns
+ * NULL with a one-line reason in `error`.
+ */
+struct nf_writer *nf_writer_open(const char *path, int format, const struct nf_column *columns, uint32_t count,
+                                 const uint8_t *key, char *error);
+/* The same on an open descriptor, which the writer does not close. */
+struct nf_writer *nf_writer_attach(int descriptor, int format, const struct nf_column *columns, uint32_t count,
+                                   const uint8_t *key, char *error);
+/* Writes one record; NF_ERR_OUTPUT sticks and later calls do nothing. */
+int nf_writer_write(struct nf_writer *writer, const struct nf_flow *record);
+/* Hands buffered rows to the system. */
+int nf_writer_flush(struct nf_writer *writer);
+/* Flushes, closes and frees; returns NF_OK or NF_ERR_OUTPUT with the reason in `error` (may be NULL). */
+int nf_writer_close(struct nf_writer *writer, char *error);
+/* Whether the reader of a pipe went away (EPIPE), which ends a run quietly. */
+bool nf_writer_is_broken_pipe(const struct nf_writer *writer);
+
+/* 64 random bytes for an anonymisation key. */
+void nf_random_key(uint8_t *key);
+
+/* Text forms, as the writers print them. Each returns the length written; `out` needs the size given. */
+int nf_format_ip(char *out, const uint8_t *address, int ip_version); /* 46 bytes */
+int nf_format_mac(char *out, const uint8_t *address);                /* 18 bytes */
+int nf_format_double(char *out, double value);                       /* 32 bytes; shortest text that reads back equal */
+const char *nf_end_name(int end_reason);                             /* "idle", "active", ... */
+const char *nf_ignored_name(int reason);                             /* "not IP", "truncated", ... */
+
+/* Versions of what is linked, one "name version" a line. Static. */
+const char *nf_version(void);
+const char *nf_library_versions(void);
+/* Whether the linked nDPI can fill this column of struct nf_l7_extra. */
+bool nf_l7_has(const char *column);
+
+/* What this build believes of the shared structs; lib.lua compares. */
+struct nf_abi {
+  uint32_t version;
+  uint32_t packet_size, flow_size, statistics_size, l7_size, l7_extra_size, event_size, options_size, counters_size,
+    column_size;
+};
+extern const struct nf_abi nf_abi;

@@ -1,0 +1,33 @@
+#pragma once
+/*
+ * source.h: where frames come from: capture files, one after another as one capture, filtered by libpcap.
+ */
+#include "frame.h"
+
+struct nf_source;
+
+/*
+ * Opens `count` sources: capture files (pcap, pcapng; gzip or zstd), folders of such files, or "-" for standard input.
+ * Every named file is checked to exist and the filter to be well-formed before the first frame is read; `filter` may be
+ * NULL. Returns NULL with a one-line reason in `error`.
+ */
+struct nf_source *nf_source_open(const char *const *paths, uint32_t count, const char *filter, char *error);
+void nf_source_close(struct nf_source *source);
+
+/*
+ * Gives up to `max` frames that the filter accepts, in capture order. Returns how many, 0 when it has to be asked
+ * again, NF_END after the last, or NF_ERR_SOURCE or NF_ERR_NOMEM with nf_source_error telling why. Frames are valid
+ * until the next call. A damaged file ends early with a warning and reading goes on with the next one.
+ */
+int nf_source_read(struct nf_source *source, struct nf_frame *frames, int max);
+
+const char *nf_source_error(const struct nf_source *source);
+/* Next warning not yet fetched, or NULL; valid until the next call. */
+const char *nf_source_warning(struct nf_source *source);
+
+/* Frames and wire bytes read so far, filtered ones included; frames the filter refused; bytes of input read and in all
+   (0 in all when unknown). */
+struct nf_source_counters {
+  uint64_t packets, bytes, filtered, input_read, input_size;
+};
+const struct nf_source_counters *nf_source_counters(const struct nf_source *source);
