@@ -19,6 +19,9 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LIBS_PKG = libpcap libndpi luajit libzstd zlib libsodium
 PKG_CFLAGS = $(shell pkg-config --cflags $(LIBS_PKG))
 PKG_LIBS   = $(shell pkg-config --libs $(LIBS_PKG))
+# The version reaches one object only, so that a commit does not rebuild everything.
+$(BUILD)/abi.o: CFLAGS_ += -DNF_VERSION='"$(VERSION)"'
+
 DRAGONBOX  = $(firstword $(wildcard /usr/include/dragonbox-*))
 
 WARN     = -Wall -Wextra -Wpedantic -Wshadow

@@ -3,6 +3,10 @@
  */
 #include "base.h"
 
+#ifndef NF_VERSION
+#define NF_VERSION "unknown"
+#endif
+
 const struct nf_abi nf_abi = {
   .version = NF_ABI_VERSION,
   .packet_size = sizeof(struct nf_packet),
@@ -15,6 +19,8 @@ const struct nf_abi nf_abi = {
   .counters_size = sizeof(struct nf_counters),
   .column_size = sizeof(struct nf_column),
 };
+
+const char *nf_version(void) { return NF_VERSION; }
 
 const char *nf_end_name(int end_reason) {
   static const char *const names[NF_END_COUNT] = {

@@ -182,7 +182,8 @@ struct nf_l7_extra {
 /* Where a run's sections begin in a slot, in bytes; 0 where a section is absent. All are multiples of 8. */
 struct nf_layout {
   uint32_t statistics; /* struct nf_statistics[3] */
-  uint32_t splt;       /* int64_t piat[n], int32_t ps[n], int8_t direction[n]; -1 behind the last packet */
+  uint32_t splt;       /* with n = splt_length: int64_t piat[n], int32_t ps[n], int8_t direction[n]; -1 = no packet */
+  uint32_t splt_length;
   uint32_t l7;         /* struct nf_l7 */
   uint32_t l7_extra;   /* struct nf_l7_extra */
   uint32_t udps;       /* the plugins' columns and state, zeroed when a flow starts */
@@ -190,16 +191,17 @@ struct nf_layout {
 };
 
 enum nf_event_kind {
-  NF_EVENT_INIT = 1,  /* a flow began with this packet */
+  NF_EVENT_INIT = 1,   /* a flow began with this packet */
   NF_EVENT_UPDATE = 2, /* a flow got this packet */
   NF_EVENT_EXPIRE = 4, /* a flow ended */
-  NF_EVENT_PROGRESS = 8 /* about a second has passed, or SIGUSR1 came */
+  NF_EVENT_PROGRESS = 8, /* about a second has passed */
+  NF_EVENT_STATUS = 16   /* SIGUSR1 came; always told */
 };
 
 struct nf_event {
   uint32_t kind;
   struct nf_flow *flow;
-  struct nf_packet *packet; /* NULL for EXPIRE and PROGRESS */
+  struct nf_packet *packet; /* NULL but for INIT and UPDATE */
 };
 
 /* A run's parameters. Strings and arrays are only read during nf_meter_new. */
@@ -213,7 +215,7 @@ struct nf_options {
   uint32_t n_dissections; /* packets of a flow given to nDPI, 0..255; 0: no L7 */
   uint32_t splt_analysis; /* packets in the SPLT section, 0..65535; 0: none */
   uint32_t udps_size;     /* bytes of the plugins' section */
-  uint32_t events;        /* enum nf_event_kind bits that are wanted; EXPIRE always comes */
+  uint32_t events;        /* enum nf_event_kind bits that are wanted; EXPIRE and STATUS always come */
   uint8_t time_unit;      /* enum nf_time_unit */
   uint8_t accounting_mode; /* enum nf_accounting */
   bool decode_tunnels;
@@ -244,11 +246,13 @@ void nf_meter_free(struct nf_meter *meter);
 struct nf_layout nf_layout_of(const struct nf_options *options);
 
 /*
- * Goes on until there is something to tell. Returns the number of events (possibly 0: call again) and sets *events;
- * NF_END when the source is used up and every flow has ended; or an error, with nf_meter_error saying which. What
- * the events point to is valid until the next call. With INIT or UPDATE wanted, one call brings one packet.
+ * Goes on until there is something to tell. Returns how many events there are at nf_meter_events (possibly 0: call
+ * again); NF_END when the source is used up and every flow has ended; or an error, with nf_meter_error saying which.
+ * What the events point to is valid until the next call. With INIT or UPDATE wanted, one call brings one packet.
  */
-int nf_meter_poll(struct nf_meter *meter, struct nf_event **events);
+int nf_meter_poll(struct nf_meter *meter);
+/* Where every poll puts its events; the address stays. */
+const struct nf_event *nf_meter_events(const struct nf_meter *meter);
 
 /* Ends the input early: the next polls bring the open flows' ends, then NF_END. */
 void nf_meter_stop(struct nf_meter *meter);
@@ -258,6 +262,8 @@ const char *nf_meter_error(const struct nf_meter *meter);
 
 /* Next warning not yet fetched (a damaged file, say), or NULL. Valid until the next call. */
 const char *nf_meter_warning(struct nf_meter *meter);
+/* Whether some of the input could not be read, so that the run, though finished, should not be called a success. */
+bool nf_meter_is_damaged(const struct nf_meter *meter);
 
 /* Asks every meter of the process to stop (2), or to report progress (1); safe in a signal handler. 0 clears. */
 void nf_interrupt(int level);
@@ -327,9 +333,16 @@ int nf_format_double(char *out, double value);                       /* 32 bytes
 const char *nf_end_name(int end_reason);                             /* "idle", "active", ... */
 const char *nf_ignored_name(int reason);                             /* "not IP", "truncated", ... */
 
-/* Versions of what is linked, one "name version" a line. Static. */
+/* Small questions to the system. A `file` is one of Lua's, which FFI passes as its FILE pointer. */
+double nf_now(void); /* seconds on a clock that never goes back */
+bool nf_is_terminal(int descriptor);
+bool nf_has_failed(void *file); /* whether writing it has failed before */
+int nf_descriptor_of(void *file);
+
+/* Our version, and those of the libraries as they say themselves. Static. */
 const char *nf_version(void);
-const char *nf_library_versions(void);
+const char *nf_pcap_version(void);
+const char *nf_dpi_version(void);
 /* Whether the linked nDPI can fill this column of struct nf_l7_extra. */
 bool nf_l7_has(const char *column);
 

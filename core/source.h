@@ -9,7 +9,7 @@ struct nf_source;
 /*
  * Opens `count` sources: capture files (pcap, pcapng; gzip or zstd), folders of such files, or "-" for standard input.
  * Every named file is checked to exist and the filter to be well-formed before the first frame is read; `filter` may be
- * NULL. Returns NULL with a one-line reason in `error`.
+ * NULL. With a filter this waits for the first input of a pipe. Returns NULL with a one-line reason in `error`.
  */
 struct nf_source *nf_source_open(const char *const *paths, uint32_t count, const char *filter, char *error);
 void nf_source_close(struct nf_source *source);
@@ -21,9 +21,13 @@ void nf_source_close(struct nf_source *source);
  */
 int nf_source_read(struct nf_source *source, struct nf_frame *frames, int max);
 
+/* What went wrong with an error. */
 const char *nf_source_error(const struct nf_source *source);
 /* Next warning not yet fetched, or NULL; valid until the next call. */
 const char *nf_source_warning(struct nf_source *source);
+
+/* Whether a file was damaged, or named and no capture at all; the warnings tell which and how. */
+bool nf_source_is_damaged(const struct nf_source *source);
 
 /* Frames and wire bytes read so far, filtered ones included; frames the filter refused; bytes of input read and in all
    (0 in all when unknown). */

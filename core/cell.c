@@ -1,0 +1,108 @@
+/*
+ * cell.c: the parts of a cell's text that do not depend on the output's syntax, and the only file that knows libsodium:
+ * anonymised cells and their key.
+ */
+#include "cell.h"
+
+#include <sodium.h>
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "nf_put_text takes the lowest byte for the first");
+
+uint32_t nf_number_size(int type) {
+  switch (type) {
+    case NF_TYPE_BOOL:
+    case NF_TYPE_INT8:
+    case NF_TYPE_UINT8: return 1;
+    case NF_TYPE_INT16:
+    case NF_TYPE_UINT16: return 2;
+    case NF_TYPE_INT32:
+    case NF_TYPE_UINT32:
+    case NF_TYPE_FLOAT: return 4;
+    case NF_TYPE_INT64:
+    case NF_TYPE_UINT64:
+    case NF_TYPE_DOUBLE: return 8;
+    default: return 0;
+  }
+}
+
+size_t nf_cell_bound(const struct nf_column *column) {
+  enum { NUMBER = 34, WORD = 48, ESCAPED = 6, AROUND = 4 };
+  size_t bound = column->type == NF_TYPE_TEXT ? (size_t)column->length * ESCAPED + AROUND
+                 : column->is_array           ? (size_t)column->length * NUMBER + AROUND
+                                              : WORD;
+  return column->is_anonymized && bound < NF_HASH_TEXT_SIZE + 2 ? NF_HASH_TEXT_SIZE + 2 : bound;
+}
+
+/* Most of a flow's numbers have one digit: these cost no call. */
+static char *put_unsigned(char *out, uint64_t value) {
+  if (value >= 10) return nf_put_uint(out, value);
+  *out = (char)('0' + value);
+  return out + 1;
+}
+
+static char *put_signed(char *out, int64_t value) {
+  return value < 0 ? nf_put_int(out, value) : put_unsigned(out, (uint64_t)value);
+}
+
+/* Reads a number of the given type from where it may lie unaligned. */
+#define VALUE(type) (*(const struct { type value; } __attribute__((packed, may_alias)) *)value).value
+
+char *nf_put_number(char *out, int type, const char *value) {
+  switch (type) {
+    case NF_TYPE_BOOL: {
+      bool is_true = *value != 0;
+      memcpy(out, is_true ? "True" : "False", 5);
+      return out + (is_true ? 4 : 5);
+    }
+    case NF_TYPE_INT8: return put_signed(out, VALUE(int8_t));
+    case NF_TYPE_INT16: return put_signed(out, VALUE(int16_t));
+    case NF_TYPE_INT32: return put_signed(out, VALUE(int32_t));
+    case NF_TYPE_INT64: return put_signed(out, VALUE(int64_t));
+    case NF_TYPE_UINT8: return put_unsigned(out, VALUE(uint8_t));
+    case NF_TYPE_UINT16: return put_unsigned(out, VALUE(uint16_t));
+    case NF_TYPE_UINT32: return put_unsigned(out, VALUE(uint32_t));
+    case NF_TYPE_UINT64: return put_unsigned(out, VALUE(uint64_t));
+    case NF_TYPE_FLOAT: return nf_put_float(out, VALUE(float));
+    default: return nf_put_double(out, VALUE(double));
+  }
+}
+
+char *nf_put_word(char *out, const struct nf_column *column, const struct nf_flow *record) {
+  const char *value = nf_cell_value(column, record);
+  switch (column->type) {
+    case NF_TYPE_IP: return nf_put_ip(out, (const uint8_t *)value, record->ip_version);
+    case NF_TYPE_MAC: return nf_put_hex_bytes(out, (const uint8_t *)value, 6, ':');
+    case NF_TYPE_OUI: return nf_put_hex_bytes(out, (const uint8_t *)value, 3, ':');
+    default: return stpcpy(out, nf_end_name(*(const uint8_t *)value));
+  }
+}
+
+static char *put_as_is(char *out, char character) {
+  *out = character;
+  return out + 1;
+}
+
+char *nf_put_plain(char *out, const struct nf_column *column, const struct nf_flow *record) {
+  const char *value = nf_cell_value(column, record);
+  if (column->type == NF_TYPE_TEXT) return nf_put_text(out, value, column->length, put_as_is);
+  if (column->is_array) return nf_put_array(out, column, value, true, nf_put_number);
+  if (nf_number_size(column->type)) return nf_put_number(out, column->type, value);
+  return nf_put_word(out, column, record);
+}
+
+/* The bare text is laid down where the digits will stand. */
+char *nf_put_hash(char *out, const struct nf_column *column, const struct nf_flow *record, const uint8_t *key) {
+  uint8_t digest[NF_HASH_TEXT_SIZE / 2];
+  size_t size = (size_t)(nf_put_plain(out, column, record) - out);
+  crypto_generichash(digest, sizeof digest, (const uint8_t *)out, size, key, NF_KEY_SIZE);
+  return nf_put_hex_bytes(out, digest, sizeof digest, 0);
+}
+
+void nf_start_hashing(void) {
+  nf_require(sodium_init() >= 0);
+}
+
+void nf_random_key(uint8_t *key) {
+  nf_start_hashing();
+  randombytes_buf(key, NF_KEY_SIZE);
+}

@@ -1,0 +1,120 @@
+/*
+ * decode.c: one frame into one struct nf_packet. Drives the walk (link, IP, tunnels), reads the transport header and
+ * writes the packet in one go at the end. Pure: the same frame gives the same packet, nothing is allocated or kept.
+ * Must not know flows, time or where frames come from.
+ */
+#include "decode_parts.h"
+
+enum {
+  TCP_HEADER = 20,
+  ICMP_HEADER = 8,
+  PORTS = 4,         /* bytes of TCP and UDP headers that ports take */
+  TCP_OFFSET_AT = 12, /* data offset in a TCP header */
+  TCP_FLAGS_AT = 13
+};
+
+/* What the transport header says. */
+struct transport {
+  uint16_t src_port, dst_port;
+  uint8_t tcp_flags;
+  uint32_t header;  /* bytes of it, 0 where it is not known */
+  uint32_t payload; /* bytes behind it, by the lengths of the IP packet */
+};
+
+static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t behind(uint32_t size, uint32_t header) { return size > header ? size - header : 0; }
+
+/*
+ * A segment's header length and flags stand behind its ports. Where the capture ends in between, the segment keeps its
+ * place in its flow, without flags and with a payload as if it carried no options: whoever cuts that short wants
+ * packets and bytes by 5-tuple.
+ */
+static void read_tcp(struct transport *transport, const struct nf_walk *walk) {
+  transport->header = TCP_HEADER;
+  if (nf_has(walk->frame, walk->at, TCP_FLAGS_AT + 1)) {
+    transport->header = (nf_u8(walk->frame, walk->at + TCP_OFFSET_AT) >> 4) * 4u;
+    transport->tcp_flags = nf_u8(walk->frame, walk->at + TCP_FLAGS_AT);
+  }
+  transport->payload = behind(walk->transport_size, transport->header);
+}
+
+/* Ports are read where the IP packet is long enough to hold the whole header: shorter, it has none. */
+static enum nf_ignored read_transport(struct transport *transport, const struct nf_walk *walk) {
+  const bool is_tcp = walk->protocol == NF_PROTOCOL_TCP;
+  if (is_tcp || walk->protocol == NF_PROTOCOL_UDP) {
+    if (NF_UNLIKELY(walk->transport_size < (is_tcp ? TCP_HEADER : NF_UDP_HEADER))) return NF_IGNORED_NONE;
+    if (NF_UNLIKELY(!nf_has(walk->frame, walk->at, PORTS))) return NF_IGNORED_TRUNCATED;
+    transport->src_port = nf_u16(walk->frame, walk->at);
+    transport->dst_port = nf_u16(walk->frame, walk->at + 2);
+    if (is_tcp) {
+      read_tcp(transport, walk);
+    } else {
+      transport->header = NF_UDP_HEADER;
+      transport->payload = walk->transport_size - NF_UDP_HEADER;
+    }
+  } else if (walk->protocol == NF_PROTOCOL_ICMP || walk->protocol == NF_PROTOCOL_ICMPV6) {
+    transport->header = ICMP_HEADER;
+    transport->payload = behind(walk->transport_size, ICMP_HEADER);
+  }
+  return NF_IGNORED_NONE;
+}
+
+/* Tuples are compared as bytes, so what lies behind an IPv4 address is zero. */
+static void write_tuple(struct nf_tuple *tuple, const struct nf_walk *walk, const struct transport *transport) {
+  memset(tuple, 0, sizeof *tuple);
+  const uint8_t *ip = walk->frame.data + walk->ip_at;
+  if (NF_LIKELY(walk->ip_version == 4)) {
+    memcpy(tuple->src_address, ip + 12, 4);
+    memcpy(tuple->dst_address, ip + 16, 4);
+  } else {
+    memcpy(tuple->src_address, ip + 8, 16);
+    memcpy(tuple->dst_address, ip + 24, 16);
+  }
+  tuple->src_port = transport->src_port;
+  tuple->dst_port = transport->dst_port;
+  tuple->vlan_id = walk->vlan_id;
+  tuple->protocol = walk->protocol;
+  tuple->tunnel_id = walk->tunnel_id;
+}
+
+static void write_packet(struct nf_packet *packet, const struct nf_frame *frame, const struct nf_walk *walk,
+                         const struct transport *transport) {
+  static const uint8_t no_mac[6];
+  const uint32_t captured = frame->captured;
+  write_tuple(&packet->tuple, walk, transport);
+  packet->frame = frame->data;
+  packet->number = frame->number;
+  packet->time_ns = frame->time_ns;
+  packet->captured_size = captured;
+  packet->raw_size = frame->size;
+  packet->ip_size = walk->ip_size;
+  packet->transport_size = walk->transport_size;
+  packet->payload_size = transport->payload;
+  packet->ip_offset = walk->ip_at;
+  packet->transport_offset = min_u32(walk->at, captured);
+  packet->payload_offset = min_u32(walk->at + transport->header, captured);
+  packet->ip_version = walk->ip_version;
+  packet->tcp_flags = transport->tcp_flags;
+  memcpy(packet->src_mac_address, walk->src_mac ? walk->src_mac : no_mac, 6);
+  memcpy(packet->dst_mac_address, walk->dst_mac ? walk->dst_mac : no_mac, 6);
+}
+
+enum nf_ignored nf_decode(struct nf_packet *packet, const struct nf_frame *frame, bool tunnels) {
+  struct nf_walk walk = {
+    .frame = {frame->data, frame->captured},
+    .wire = frame->size > frame->captured ? frame->size : frame->captured,
+  };
+  enum nf_ignored reason = nf_link_read(&walk, frame->link_type);
+  if (NF_UNLIKELY(reason != NF_IGNORED_NONE)) return reason;
+  reason = nf_ip_read(&walk, true);
+  if (NF_UNLIKELY(reason != NF_IGNORED_NONE)) return reason;
+  if (tunnels && walk.protocol == NF_PROTOCOL_UDP) {
+    reason = nf_tunnel_read(&walk);
+    if (NF_UNLIKELY(reason != NF_IGNORED_NONE)) return reason;
+  }
+  struct transport transport = {0};
+  reason = read_transport(&transport, &walk);
+  if (NF_UNLIKELY(reason != NF_IGNORED_NONE)) return reason;
+  write_packet(packet, frame, &walk, &transport);
+  return NF_IGNORED_NONE;
+}

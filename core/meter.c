@@ -1,0 +1,418 @@
+/*
+ * meter.c: wires source, decoder, table, features and DPI into one share of the traffic, and tells what happened as
+ * events. It owns the run's clock. It calls nobody back: whoever drives it polls.
+ *
+ * Frames are decoded a small batch ahead, so that table entries and slots can be fetched into the cache before they are
+ * needed. What one packet does, in order:
+ *
+ *   1. the clock moves on, never back
+ *   2. a flow of the same tuple that was idle, or has lasted, too long ends (EXPIRE)
+ *   3. the packet begins a flow (INIT) or is added to one (UPDATE); counters, statistics, SPLT and DPI are done by then
+ *   4. if a hook set expiration_id to -1, the flow ends (EXPIRE)
+ *   5. every 10 ms of the clock, flows idle too long end, least recently seen first (EXPIRE)
+ */
+#include "decode.h"
+#include "dpi.h"
+#include "flow.h"
+#include "source.h"
+#include "table.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <time.h>
+
+enum {
+  AHEAD = 32,         /* packets decoded ahead */
+  NEAR = 8,           /* of those, how far ahead slots are fetched */
+  EVENTS = 256,       /* events of one poll */
+  EVENTS_OF_PACKET = 4, /* at most, idle flows apart */
+  SCAN_INTERVAL_MS = 10,
+  LOOKS_PER_CLOCK = 64, /* source reads between two looks at the wall clock */
+};
+
+enum state { READING, DRAINING, DONE };
+
+struct nf_meter {
+  struct nf_options options;
+  struct nf_layout layout;
+  struct nf_source *source;
+  struct nf_table *table;
+  struct nf_dpi *dpi;
+
+  enum state state;
+  int failure; /* what to return once every flow has ended: NF_END or an error */
+  uint64_t ticks_per_ms, ns_per_tick;
+  uint64_t idle_timeout, active_timeout, scan_interval; /* ticks */
+  uint64_t tick, last_scan;
+  uint64_t packet_number; /* of the packet being handled */
+  bool is_scanning;
+  struct nf_flow *hooked; /* flow whose hook may have asked for its end */
+
+  int next, ahead; /* position in and length of what was decoded ahead */
+  int looks;
+  time_t told; /* second of the last PROGRESS event */
+  int event_count;
+  struct nf_counters counters;
+  struct nf_packet packets[AHEAD];
+  uint64_t hashes[AHEAD];
+  struct nf_event events[EVENTS];
+  char error[NF_ERROR_SIZE];
+};
+
+/* Set by signal handlers, so it cannot live in a handle. */
+static volatile sig_atomic_t interrupt_level;
+
+void nf_interrupt(int level) {
+  if (level == 0 || level > interrupt_level) interrupt_level = level;
+}
+bool nf_interrupted(void) { return interrupt_level >= 2; }
+
+/* ---- set-up ---- */
+
+static uint32_t take(uint32_t *end, size_t size, bool wanted) {
+  uint32_t at = *end;
+  if (!wanted || !size) return 0;
+  *end += (uint32_t)((size + 7) & ~(size_t)7);
+  return at;
+}
+
+struct nf_layout nf_layout_of(const struct nf_options *o) {
+  size_t splt_entry = sizeof(int64_t) + sizeof(int32_t) + sizeof(int8_t);
+  uint32_t end = sizeof(struct nf_flow);
+  struct nf_layout l = {.splt_length = o->splt_analysis};
+  l.statistics = take(&end, NF_SCOPES * sizeof(struct nf_statistics), o->statistical_analysis);
+  l.splt = take(&end, o->splt_analysis * splt_entry, o->splt_analysis > 0);
+  l.l7 = take(&end, sizeof(struct nf_l7), o->n_dissections > 0);
+  l.l7_extra = take(&end, sizeof(struct nf_l7_extra), o->n_dissections > 0 && o->l7_extra);
+  l.udps = take(&end, o->udps_size, o->udps_size > 0);
+  l.size = end;
+  return l;
+}
+
+static uint64_t times(uint64_t a, uint64_t b) {
+  uint64_t product;
+  return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+static void set_clock(struct nf_meter *m) {
+  static const uint64_t ticks_per_ms[] = {
+    [NF_MILLISECONDS] = 1, [NF_MICROSECONDS] = 1000, [NF_NANOSECONDS] = 1000000};
+  m->ticks_per_ms = ticks_per_ms[m->options.time_unit];
+  m->ns_per_tick = 1000000 / m->ticks_per_ms;
+  m->idle_timeout = times(m->options.idle_timeout_s, 1000 * m->ticks_per_ms);
+  m->active_timeout = times(m->options.active_timeout_s, 1000 * m->ticks_per_ms);
+  m->scan_interval = SCAN_INTERVAL_MS * m->ticks_per_ms;
+}
+
+static int check_options(const struct nf_options *o, char *error) {
+  if (o->time_unit > NF_NANOSECONDS) return nf_fail(error, "time_unit %u: expected 0, 1 or 2", o->time_unit), NF_ERR_USAGE;
+  if (o->accounting_mode > NF_SIZE_PAYLOAD)
+    return nf_fail(error, "accounting_mode %u: expected 0, 1, 2 or 3", o->accounting_mode), NF_ERR_USAGE;
+  if (o->n_dissections > 255)
+    return nf_fail(error, "n_dissections %u: expected 0 to 255", o->n_dissections), NF_ERR_USAGE;
+  if (o->splt_analysis > 65535)
+    return nf_fail(error, "splt_analysis %u: expected 0 to 65535", o->splt_analysis), NF_ERR_USAGE;
+  if (o->udps_size > 1u << 28)
+    return nf_fail(error, "udps_size %u: expected at most 268435456", o->udps_size), NF_ERR_USAGE;
+  return NF_OK;
+}
+
+static bool open_parts(struct nf_meter *m, const struct nf_options *o, char *error) {
+  if (!(m->source = nf_source_open(o->sources, o->source_count, o->bpf_filter, error))) return false;
+  if (!(m->table = nf_table_new(m->layout.size, o->max_flows))) {
+    nf_fail(error, "out of memory: cannot make a flow table");
+    return false;
+  }
+  if (!o->n_dissections) return true;
+  bool publish = o->events & (NF_EVENT_INIT | NF_EVENT_UPDATE);
+  m->dpi = nf_dpi_new(o->n_dissections, m->layout.l7_extra != 0, publish, error);
+  return m->dpi != NULL;
+}
+
+struct nf_meter *nf_meter_new(const struct nf_options *options, char *error) {
+  if (check_options(options, error) != NF_OK) return NULL;
+  struct nf_meter *m = calloc(1, sizeof *m);
+  if (!m) {
+    nf_fail(error, "out of memory: cannot make a meter");
+    return NULL;
+  }
+  m->options = *options;
+  m->options.sources = NULL; /* the caller's, read only here */
+  m->options.bpf_filter = NULL;
+  m->layout = nf_layout_of(options);
+  m->failure = NF_END;
+  set_clock(m);
+  if (!open_parts(m, options, error)) {
+    nf_meter_free(m);
+    return NULL;
+  }
+  return m;
+}
+
+static struct nf_l7 *l7_of(const struct nf_meter *m, const struct nf_flow *flow) {
+  return nf_section(flow, m->layout.l7);
+}
+
+static struct nf_l7_extra *l7_extra_of(const struct nf_meter *m, const struct nf_flow *flow) {
+  return nf_section(flow, m->layout.l7_extra);
+}
+
+void nf_meter_free(struct nf_meter *m) {
+  if (!m) return;
+  if (m->dpi && m->table)
+    for (struct nf_flow *flow; (flow = nf_table_oldest(m->table));) {
+      nf_dpi_drop(m->dpi, l7_of(m, flow));
+      nf_table_remove(m->table, flow);
+    }
+  nf_dpi_free(m->dpi);
+  nf_table_free(m->table);
+  nf_source_close(m->source);
+  free(m);
+}
+
+/* ---- events ---- */
+
+static void tell(struct nf_meter *m, enum nf_event_kind kind, struct nf_flow *flow, struct nf_packet *packet) {
+  nf_require(m->event_count < EVENTS);
+  m->events[m->event_count++] = (struct nf_event){.kind = kind, .flow = flow, .packet = packet};
+}
+
+static void end_flow(struct nf_meter *m, struct nf_flow *flow, enum nf_end reason) {
+  nf_table_remove(m->table, flow);
+  if (m->dpi) nf_dpi_finish(m->dpi, l7_of(m, flow), l7_extra_of(m, flow));
+  nf_flow_finish(flow, &m->layout, reason);
+  flow->ended_at = m->packet_number;
+  m->counters.ended[reason]++;
+  tell(m, NF_EVENT_EXPIRE, flow, NULL);
+}
+
+/* The flows that the last poll told of have been handled: their slots can be used again. */
+static void release_told(struct nf_meter *m) {
+  for (int i = 0; i < m->event_count; i++)
+    if (m->events[i].kind == NF_EVENT_EXPIRE) nf_table_release(m->table, m->events[i].flow);
+  m->event_count = 0;
+}
+
+/* ---- one packet ---- */
+
+static uint32_t accounted_size(const struct nf_meter *m, const struct nf_packet *p) {
+  switch (m->options.accounting_mode) {
+    case NF_SIZE_IP: return p->ip_size;
+    case NF_SIZE_TRANSPORT: return p->transport_size;
+    case NF_SIZE_PAYLOAD: return p->payload_size;
+    default: return p->raw_size;
+  }
+}
+
+static uint64_t to_ticks(const struct nf_meter *m, uint64_t ns) {
+  switch (m->options.time_unit) { /* constants divide faster than a variable */
+    case NF_MILLISECONDS: return ns / 1000000;
+    case NF_MICROSECONDS: return ns / 1000;
+    default: return ns;
+  }
+}
+
+static void move_clock(struct nf_meter *m, struct nf_packet *p) {
+  uint64_t tick = to_ticks(m, p->time_ns);
+  if (tick > m->tick) m->tick = tick;
+  p->tick = m->tick;
+  m->packet_number = p->number;
+  if (m->tick - m->last_scan >= m->scan_interval) {
+    m->last_scan = m->tick;
+    m->is_scanning = true;
+  }
+}
+
+static bool is_idle(const struct nf_meter *m, const struct nf_flow *flow) {
+  return m->tick - flow->scope[NF_BIDIRECTIONAL].last_seen >= m->idle_timeout;
+}
+
+/* A flow that this packet comes too late for ends without it; then NULL is returned. */
+static struct nf_flow *cut_if_due(struct nf_meter *m, struct nf_flow *flow) {
+  if (is_idle(m, flow)) {
+    flow->expiration_id = 0;
+    end_flow(m, flow, NF_END_IDLE);
+    return NULL;
+  }
+  if (m->tick - flow->scope[NF_BIDIRECTIONAL].first_seen >= m->active_timeout) {
+    flow->expiration_id = 1;
+    end_flow(m, flow, NF_END_ACTIVE);
+    return NULL;
+  }
+  return flow;
+}
+
+static struct nf_flow *begin_flow(struct nf_meter *m, struct nf_packet *p, uint64_t hash) {
+  if (nf_table_is_full(m->table)) end_flow(m, nf_table_oldest(m->table), NF_END_FULL);
+  struct nf_flow *flow = nf_table_insert(m->table, &p->tuple, hash);
+  if (!flow) return NULL;
+  nf_flow_start(flow, &m->layout, p);
+  if (m->dpi) {
+    memset(l7_of(m, flow), 0, sizeof(struct nf_l7));
+    if (m->layout.l7_extra) memset(l7_extra_of(m, flow), 0, sizeof(struct nf_l7_extra));
+  }
+  return flow;
+}
+
+static void dissect(struct nf_meter *m, struct nf_flow *flow, const struct nf_packet *p) {
+  struct nf_l7 *l7 = l7_of(m, flow);
+  uint64_t count = flow->scope[NF_BIDIRECTIONAL].packets;
+  if (count > 1 && !l7->dissection) return; /* the verdict is there */
+  nf_dpi_packet(m->dpi, l7, l7_extra_of(m, flow), p, count, m->ticks_per_ms);
+}
+
+static int handle_packet(struct nf_meter *m, struct nf_packet *p, uint64_t hash) {
+  enum nf_event_kind kind = NF_EVENT_UPDATE;
+  move_clock(m, p);
+  p->accounted_size = accounted_size(m, p);
+  struct nf_flow *flow = nf_table_find(m->table, &p->tuple, hash, &p->direction);
+  if (flow) flow = cut_if_due(m, flow);
+  if (flow) {
+    nf_flow_add(flow, &m->layout, p);
+    nf_table_touch(m->table, flow);
+  } else {
+    kind = NF_EVENT_INIT;
+    if (!(flow = begin_flow(m, p, hash))) {
+      nf_fail(m->error, "out of memory: cannot add to %llu live flows", (unsigned long long)nf_table_count(m->table));
+      return NF_ERR_NOMEM;
+    }
+  }
+  if (m->dpi) dissect(m, flow, p);
+  if (m->options.events & kind) {
+    tell(m, kind, flow, p);
+    m->hooked = flow;
+  }
+  return NF_OK;
+}
+
+/* ---- input ---- */
+
+static void count_source(struct nf_meter *m) {
+  const struct nf_source_counters *c = nf_source_counters(m->source);
+  m->counters.packets = c->packets;
+  m->counters.bytes = c->bytes;
+  m->counters.input_read = c->input_read;
+  m->counters.input_size = c->input_size;
+  m->counters.ignored[NF_IGNORED_FILTERED] = c->filtered;
+}
+
+static void look_at_clock(struct nf_meter *m) {
+  if (interrupt_level == 1) {
+    interrupt_level = 0;
+    tell(m, NF_EVENT_STATUS, NULL, NULL);
+  }
+  if (!(m->options.events & NF_EVENT_PROGRESS) || ++m->looks < LOOKS_PER_CLOCK) return;
+  m->looks = 0;
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  if (m->told && now.tv_sec != m->told) tell(m, NF_EVENT_PROGRESS, NULL, NULL);
+  m->told = now.tv_sec;
+}
+
+/* No more input: what is live ends in the next polls, then they return `status`. */
+static void stop_reading(struct nf_meter *m, int status) {
+  if (m->state != READING) return;
+  m->state = DRAINING;
+  m->is_scanning = false;
+  m->next = m->ahead = 0;
+  m->failure = status;
+}
+
+/* Decodes the next frames. Returns false when there is nothing to go on with at the moment. */
+static bool look_ahead(struct nf_meter *m) {
+  struct nf_frame frames[AHEAD];
+  if (interrupt_level >= 2) {
+    stop_reading(m, NF_END);
+    return true;
+  }
+  int n = nf_source_read(m->source, frames, AHEAD);
+  count_source(m);
+  if (n < 0) {
+    if (n != NF_END) nf_fail(m->error, "%s", nf_source_error(m->source));
+    stop_reading(m, n);
+    return true;
+  }
+  m->next = m->ahead = 0;
+  for (int i = 0; i < n; i++) {
+    struct nf_packet *p = &m->packets[m->ahead];
+    enum nf_ignored why = nf_decode(p, &frames[i], m->options.decode_tunnels);
+    if (why != NF_IGNORED_NONE) {
+      m->counters.ignored[why]++;
+      continue;
+    }
+    m->hashes[m->ahead] = nf_table_hash(m->table, &p->tuple);
+    nf_table_prefetch(m->table, m->hashes[m->ahead++]);
+  }
+  for (int i = 0; i < NEAR && i < m->ahead; i++) nf_table_prefetch_slot(m->table, m->hashes[i]);
+  look_at_clock(m);
+  return n > 0;
+}
+
+/* ---- polling ---- */
+
+static bool has_room(const struct nf_meter *m) { return m->event_count <= EVENTS - EVENTS_OF_PACKET; }
+
+static void end_idle(struct nf_meter *m) {
+  struct nf_flow *flow;
+  while (has_room(m)) {
+    if (!(flow = nf_table_oldest(m->table)) || !is_idle(m, flow)) {
+      m->is_scanning = false;
+      return;
+    }
+    end_flow(m, flow, NF_END_IDLE);
+  }
+}
+
+static void end_live(struct nf_meter *m) {
+  struct nf_flow *flow;
+  while (has_room(m)) {
+    if (!(flow = nf_table_oldest(m->table))) {
+      m->state = DONE;
+      return;
+    }
+    end_flow(m, flow, NF_END_INPUT);
+  }
+}
+
+static void end_if_forced(struct nf_meter *m) {
+  struct nf_flow *flow = m->hooked;
+  m->hooked = NULL;
+  if (flow && flow->expiration_id == -1) end_flow(m, flow, NF_END_FORCED);
+}
+
+/* Returns false when the poll should return what it has. */
+static bool read_on(struct nf_meter *m) {
+  if (m->next == m->ahead) return look_ahead(m);
+  int i = m->next++;
+  if (i + NEAR < m->ahead) nf_table_prefetch_slot(m->table, m->hashes[i + NEAR]);
+  int status = handle_packet(m, &m->packets[i], m->hashes[i]);
+  if (status != NF_OK) stop_reading(m, status);
+  return !m->hooked;
+}
+
+int nf_meter_poll(struct nf_meter *m) {
+  release_told(m);
+  end_if_forced(m);
+  while (has_room(m)) {
+    if (m->is_scanning) {
+      end_idle(m);
+    } else if (m->state == READING) {
+      if (!read_on(m)) break;
+    } else if (m->state == DRAINING) {
+      end_live(m);
+    } else {
+      break;
+    }
+  }
+  m->counters.ended[NF_END_LIVE] = nf_table_count(m->table);
+  return m->event_count == 0 && m->state == DONE ? m->failure : m->event_count;
+}
+
+const struct nf_event *nf_meter_events(const struct nf_meter *m) { return m->events; }
+
+void nf_meter_stop(struct nf_meter *m) { stop_reading(m, NF_END); }
+
+const struct nf_counters *nf_meter_counters(const struct nf_meter *m) { return &m->counters; }
+const char *nf_meter_error(const struct nf_meter *m) { return m->error; }
+const char *nf_meter_warning(struct nf_meter *m) { return nf_source_warning(m->source); }
+bool nf_meter_is_damaged(const struct nf_meter *m) { return nf_source_is_damaged(m->source); }

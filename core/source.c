@@ -1,0 +1,330 @@
+/*
+ * source.c: several capture files, one after another, as one capture. Owns the list of files, the filter, the counters
+ * and the warnings. The only file that knows libpcap, which compiles the filter and runs it; reading files is
+ * capfile's. It must not know what a frame holds.
+ */
+#include "source.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <pcap/pcap.h>
+
+#include "capfile.h"
+
+struct input {
+  char *path;
+  bool is_named; /* by the user, not found in a folder */
+};
+
+/* A filter is compiled anew for every link type: where the IP header is differs. */
+struct program {
+  uint32_t link_type;
+  struct bpf_program code;
+};
+
+struct warning {
+  struct warning *next;
+  char text[];
+};
+
+struct nf_source {
+  struct input *inputs;
+  uint32_t count, next;    /* next: the first not yet opened */
+  bool has_pipe;           /* so how much there is to read is not known */
+  struct nf_capfile *file; /* being read, or NULL */
+
+  char *filter; /* NULL accepts everything */
+  struct program *programs;
+  uint32_t program_count;
+  uint32_t program; /* the one used last */
+
+  struct nf_source_counters counters;
+  uint64_t finished_read; /* input bytes of the files done with */
+  bool is_damaged;
+  int status; /* a final error */
+  char error[NF_ERROR_SIZE];
+  struct warning *warnings, **last_warning; /* not yet fetched */
+  struct warning *fetched;                  /* the one the caller may still read */
+};
+
+static const char *name_of(const struct input *input) {
+  return strcmp(input->path, "-") == 0 ? "standard input" : input->path;
+}
+
+/* File names may hold anything; a warning is one line of text. */
+static void warn(struct nf_source *source, const struct input *input, const char *what) {
+  const char *name = name_of(input);
+  size_t size = strlen(name) + strlen(what) + 3;
+  struct warning *warning = malloc(sizeof *warning + size);
+  if (!warning) return;
+  snprintf(warning->text, size, "%s: %s", name, what);
+  for (char *c = warning->text; *c; c++) {
+    if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
+  }
+  warning->next = NULL;
+  *source->last_warning = warning;
+  source->last_warning = &warning->next;
+}
+
+const char *nf_source_warning(struct nf_source *source) {
+  free(source->fetched);
+  struct warning *warning = source->fetched = source->warnings;
+  if (!warning) return NULL;
+  source->warnings = warning->next;
+  if (!source->warnings) source->last_warning = &source->warnings;
+  return warning->text;
+}
+
+static bool add_input(struct nf_source *source, const char *path, bool is_named, const struct stat *status) {
+  struct input *larger = realloc(source->inputs, (source->count + 1) * sizeof *larger);
+  if (!larger) return false;
+  source->inputs = larger;
+  larger[source->count] = (struct input){strdup(path), is_named};
+  if (!larger[source->count].path) return false;
+  source->count++;
+  if (S_ISREG(status->st_mode)) source->counters.input_size += (uint64_t)status->st_size;
+  else source->has_pipe = true;
+  return true;
+}
+
+static bool add_entry(struct nf_source *source, const char *folder, const char *name) {
+  char *path;
+  struct stat status;
+  const char *separator = folder[strlen(folder) - 1] == '/' ? "" : "/";
+  if (asprintf(&path, "%s%s%s", folder, separator, name) < 0) return false;
+  bool is_regular = stat(path, &status) == 0 && S_ISREG(status.st_mode);
+  bool is_done = !is_regular || add_input(source, path, false, &status);
+  free(path);
+  return is_done;
+}
+
+static int is_visible(const struct dirent *entry) {
+  return entry->d_name[0] != '.';
+}
+
+static int by_bytes(const struct dirent **a, const struct dirent **b) {
+  return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* A folder's files in the order of their names' bytes, the same in every locale. */
+static bool add_folder(struct nf_source *source, const char *folder, char *error) {
+  struct dirent **entries;
+  int count = scandir(folder, &entries, is_visible, by_bytes);
+  if (count < 0) {
+    nf_fail(error, "'%s': %s, expected a folder of capture files", folder, strerror(errno));
+    return false;
+  }
+  uint32_t before = source->count;
+  bool is_done = true;
+  for (int i = 0; i < count; i++) {
+    is_done = is_done && add_entry(source, folder, entries[i]->d_name);
+    free(entries[i]);
+  }
+  free(entries);
+  if (!is_done) {
+    nf_fail(error, "out of memory");
+  } else if (source->count == before) {
+    nf_fail(error, "'%s': a folder without files, expected capture files in it", folder);
+  }
+  return is_done && source->count > before;
+}
+
+static bool add_path(struct nf_source *source, const char *path, char *error) {
+  struct stat status;
+  bool is_stdin = strcmp(path, "-") == 0;
+  int result = is_stdin ? fstat(STDIN_FILENO, &status) : stat(path, &status);
+  if (result == 0 && S_ISDIR(status.st_mode) && !is_stdin) return add_folder(source, path, error);
+  if (result != 0 || (!is_stdin && access(path, R_OK) != 0)) {
+    nf_fail(error, "'%s': %s, expected a capture file or a folder of them", path, strerror(errno));
+    return false;
+  }
+  if (add_input(source, path, true, &status)) return true;
+  nf_fail(error, "out of memory");
+  return false;
+}
+
+/* Ends the current file, which gave `status` instead of frames. */
+static void finish_file(struct nf_source *source, int status) {
+  const struct input *input = &source->inputs[source->next - 1];
+  if (status != NF_CAPFILE_END) warn(source, input, nf_capfile_problem(source->file));
+  /* A folder may hold other files; whoever names one means it to be a capture. */
+  if (status == NF_CAPFILE_DAMAGED || (status == NF_CAPFILE_FOREIGN && input->is_named)) source->is_damaged = true;
+  source->finished_read += nf_capfile_input_read(source->file);
+  nf_capfile_close(source->file);
+  source->file = NULL;
+}
+
+/* Opens the next file that can be opened. NF_OK, NF_END, NF_ERR_NOMEM, or 1 when a signal came. */
+static int open_next(struct nf_source *source) {
+  while (source->next < source->count) {
+    const struct input *input = &source->inputs[source->next];
+    source->file = nf_capfile_open(input->path);
+    if (!source->file && errno == EINTR) return 1;
+    if (!source->file && errno == ENOMEM) return NF_ERR_NOMEM;
+    source->next++;
+    if (source->file) return NF_OK;
+    char what[128];
+    snprintf(what, sizeof what, "cannot be opened: %s", strerror(errno));
+    warn(source, input, what);
+    source->is_damaged = true;
+  }
+  return NF_END;
+}
+
+/* Link types are numbered for files; a few of libpcap's own numbers on this system differ. */
+static int dlt_of(uint32_t link_type) {
+  switch (link_type) {
+    case 14:  return DLT_RAW; /* OpenBSD's own number in files of its own */
+    case 100: return DLT_ATM_RFC1483;
+    case 101: return DLT_RAW;
+    case 102: return DLT_SLIP_BSDOS;
+    case 103: return DLT_PPP_BSDOS;
+    case 106: return DLT_ATM_CLIP;
+    default:  return (int)link_type;
+  }
+}
+
+/* Compiles the filter for a link type and makes it the current program. NF_ERR_SOURCE with a reason, else NF_OK. */
+static int compile_filter(struct nf_source *source, uint32_t link_type, char *error) {
+  struct program *larger = realloc(source->programs, (source->program_count + 1) * sizeof *larger);
+  if (!larger) return NF_ERR_NOMEM;
+  source->programs = larger;
+  struct program *program = &larger[source->program_count];
+  program->link_type = link_type;
+  pcap_t *pcap = pcap_open_dead(dlt_of(link_type), 262144);
+  if (!pcap) return NF_ERR_NOMEM;
+  /* The netmask matters to "ip broadcast" only, and is the one NFStream gives. */
+  int result = pcap_compile(pcap, &program->code, source->filter, 1, htonl(0xffffff00));
+  if (result != 0) {
+    const char *name = pcap_datalink_val_to_name(dlt_of(link_type));
+    nf_fail(error, "bpf_filter '%s': %s, expected a libpcap filter for link type %u (%s)", source->filter,
+            pcap_geterr(pcap), link_type, name ? name : "unknown");
+  } else {
+    source->program = source->program_count++;
+  }
+  pcap_close(pcap);
+  return result == 0 ? NF_OK : NF_ERR_SOURCE;
+}
+
+/* Makes the program for a link type the current one. */
+static int choose_program(struct nf_source *source, uint32_t link_type) {
+  for (uint32_t i = 0; i < source->program_count; i++) {
+    if (source->programs[i].link_type == link_type) {
+      source->program = i;
+      return NF_OK;
+    }
+  }
+  return compile_filter(source, link_type, source->error);
+}
+
+/* A mistake in the filter shows before the run: it is compiled for the first capture's link type at once. */
+static int check_filter(struct nf_source *source, char *error) {
+  uint32_t link_type = DLT_EN10MB; /* where there is none to go by */
+  int status;
+  while ((status = open_next(source)) == NF_OK) {
+    status = nf_capfile_link_type(source->file, &link_type);
+    if (status >= 0) break;
+    if (status == NF_CAPFILE_NOMEM) return NF_ERR_NOMEM;
+    finish_file(source, status);
+  }
+  return status == NF_ERR_NOMEM ? status : compile_filter(source, link_type, error);
+}
+
+struct nf_source *nf_source_open(const char *const *paths, uint32_t count, const char *filter, char *error) {
+  struct nf_source *source = calloc(1, sizeof *source);
+  if (!source) goto no_memory;
+  source->last_warning = &source->warnings;
+  if (count == 0) {
+    nf_fail(error, "no source, expected at least one capture file");
+    goto fail;
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    if (!add_path(source, paths[i], error)) goto fail;
+  }
+  if (source->has_pipe) source->counters.input_size = 0;
+  if (filter && *filter) {
+    source->filter = strdup(filter);
+    if (!source->filter) goto no_memory;
+    int status = check_filter(source, error);
+    if (status == NF_ERR_NOMEM) goto no_memory;
+    if (status != NF_OK) goto fail;
+  }
+  return source;
+
+no_memory:
+  nf_fail(error, "out of memory");
+fail:
+  nf_source_close(source);
+  return NULL;
+}
+
+void nf_source_close(struct nf_source *source) {
+  if (!source) return;
+  nf_capfile_close(source->file);
+  for (uint32_t i = 0; i < source->count; i++) free(source->inputs[i].path);
+  free(source->inputs);
+  for (uint32_t i = 0; i < source->program_count; i++) pcap_freecode(&source->programs[i].code);
+  free(source->programs);
+  free(source->filter);
+  while (nf_source_warning(source)) continue;
+  free(source);
+}
+
+static void count_frame(struct nf_source *source, const struct nf_frame *frame) {
+  source->counters.packets++;
+  source->counters.bytes += frame->size;
+}
+
+/* Counts what was read and moves the frames that the filter accepts together. */
+static int filter_frames(struct nf_source *source, struct nf_frame *frames, int count) {
+  int accepted = 0;
+  for (int i = 0; i < count; i++) {
+    const struct nf_frame *frame = &frames[i];
+    if (source->programs[source->program].link_type != frame->link_type) {
+      source->status = choose_program(source, frame->link_type);
+      if (source->status != NF_OK) break; /* told when asked next, after the frames before it */
+    }
+    count_frame(source, frame);
+    const struct bpf_insn *code = source->programs[source->program].code.bf_insns;
+    if (bpf_filter(code, frame->data, frame->size, frame->captured)) frames[accepted++] = *frame;
+    else source->counters.filtered++;
+  }
+  return accepted;
+}
+
+static int accept_frames(struct nf_source *source, struct nf_frame *frames, int count) {
+  if (source->filter) return filter_frames(source, frames, count);
+  for (int i = 0; i < count; i++) count_frame(source, &frames[i]);
+  return count;
+}
+
+int nf_source_read(struct nf_source *source, struct nf_frame *frames, int max) {
+  while (source->status == NF_OK) {
+    if (!source->file) {
+      int opened = open_next(source);
+      if (opened == 1) return 0;
+      if (opened != NF_OK) return source->status = opened;
+    }
+    int count = nf_capfile_read(source->file, frames, max, source->counters.packets + 1);
+    source->counters.input_read = source->finished_read + nf_capfile_input_read(source->file);
+    if (count >= 0) return accept_frames(source, frames, count);
+    if (count == NF_CAPFILE_NOMEM) return source->status = NF_ERR_NOMEM;
+    finish_file(source, count);
+  }
+  return source->status;
+}
+
+bool nf_source_is_damaged(const struct nf_source *source) {
+  return source->is_damaged;
+}
+
+const char *nf_source_error(const struct nf_source *source) {
+  return source->status == NF_ERR_NOMEM ? "out of memory" : source->error;
+}
+
+const struct nf_source_counters *nf_source_counters(const struct nf_source *source) {
+  return &source->counters;
+}

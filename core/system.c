@@ -1,0 +1,17 @@
+/*
+ * system.c: small questions to the system that Lua cannot ask itself.
+ */
+#include "base.h"
+
+#include <time.h>
+#include <unistd.h>
+
+double nf_now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+bool nf_is_terminal(int descriptor) { return isatty(descriptor) == 1; }
+bool nf_has_failed(void *file) { return ferror(file) != 0; }
+int nf_descriptor_of(void *file) { return fileno(file); }

@@ -1,0 +1,289 @@
+/*
+ * table.c: the flow table. Three parts, kept apart so that each stays in few cache lines:
+ *
+ *   index   open addressing with linear probing: 32 bits of the hash and a slot number per entry, so that neither a miss
+ *           nor a growing table touches a slot; deletion shifts back, so there are no tombstones
+ *   slots   chunks of equal power-of-two length; a slot never moves, a freed one is the next to be reused
+ *   order   a doubly linked list over slot numbers, least recently seen first
+ *
+ * The hash is keyed with random words per table: nobody outside can choose tuples that collide.
+ */
+#include "table.h"
+
+#include <errno.h>
+#include <sys/random.h>
+#include <time.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define NF_POISON(p, n) ASAN_POISON_MEMORY_REGION(p, n)
+#define NF_UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
+#else
+#define NF_POISON(p, n) ((void)(p), (void)(n))
+#define NF_UNPOISON(p, n) ((void)(p), (void)(n))
+#endif
+
+enum {
+  CHUNK_BYTES = 1 << 20, /* about; a chunk holds at least one slot */
+  FIRST_INDEX = 1 << 12,
+  CACHE_LINE = 64,
+  HOT_BYTES = 512, /* what an update touches: flow, statistics */
+};
+
+#define NO_SLOT UINT32_MAX
+
+struct entry {
+  uint32_t tag;  /* low half of the hash; its low bits say where the entry wants to be */
+  uint32_t slot; /* slot number + 1; 0: empty */
+};
+
+struct link {
+  uint32_t previous, next; /* next also chains free slots */
+};
+
+struct nf_table {
+  struct entry *index;
+  uint32_t mask; /* entries - 1 */
+  uint32_t slot_size;
+  uint32_t chunk_shift, chunk_mask;
+  uint8_t **chunks;
+  struct link *order;
+  uint32_t slots, slots_used; /* allocated; handed out at least once */
+  uint32_t free;              /* most recently freed slot */
+  uint32_t oldest, newest;
+  uint64_t count, max;
+  uint64_t key[6];
+};
+
+static void seed(uint64_t *key, size_t size) {
+  if (getrandom(key, size, 0) == (ssize_t)size) return;
+  /* No entropy source: clock and stack address are still unknown to whoever sends packets. */
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  for (size_t i = 0; i < size / sizeof *key; i++)
+    key[i] = ((uint64_t)now.tv_nsec * 0x9E3779B97F4A7C15u + (uintptr_t)&now) * (2 * i + 1);
+}
+
+struct nf_table *nf_table_new(uint32_t slot_size, uint64_t max_flows) {
+  nf_require(slot_size >= sizeof(struct nf_flow) && slot_size % 8 == 0);
+  struct nf_table *t = calloc(1, sizeof *t);
+  if (!t) return NULL;
+  t->slot_size = slot_size;
+  while (((uint64_t)slot_size << (t->chunk_shift + 1)) <= CHUNK_BYTES) t->chunk_shift++;
+  t->chunk_mask = (1u << t->chunk_shift) - 1;
+  t->max = max_flows && max_flows < NO_SLOT / 2 ? max_flows : NO_SLOT / 2;
+  t->free = t->oldest = t->newest = NO_SLOT;
+  t->mask = FIRST_INDEX - 1;
+  seed(t->key, sizeof t->key);
+  t->index = calloc(FIRST_INDEX, sizeof *t->index);
+  if (!t->index) {
+    nf_table_free(t);
+    return NULL;
+  }
+  return t;
+}
+
+void nf_table_free(struct nf_table *t) {
+  if (!t) return;
+  for (uint32_t i = 0; i < t->slots >> t->chunk_shift; i++) {
+    NF_UNPOISON(t->chunks[i], (size_t)t->slot_size << t->chunk_shift);
+    free(t->chunks[i]);
+  }
+  free(t->chunks);
+  free(t->order);
+  free(t->index);
+  free(t);
+}
+
+/* ---- hash ---- */
+
+__extension__ typedef unsigned __int128 wide;
+
+static inline uint64_t mix(uint64_t a, uint64_t b) {
+  wide product = (wide)a * b;
+  return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* Address and port go through separate keyed multiplications: folded into one word they could be traded against each
+   other without knowing the key. */
+static inline uint64_t hash_end(const uint64_t *key, const uint8_t *address, uint16_t port) {
+  uint64_t word[2];
+  memcpy(word, address, sizeof word);
+  return mix(mix(word[0] ^ key[0], word[1] ^ key[1]) ^ port, key[2]);
+}
+
+uint64_t nf_table_hash(const struct nf_table *t, const struct nf_tuple *p) {
+  uint64_t rest = (uint64_t)p->vlan_id << 16 | (uint64_t)p->protocol << 8 | p->tunnel_id;
+  uint64_t ends = hash_end(t->key, p->src_address, p->src_port) + hash_end(t->key, p->dst_address, p->dst_port);
+  return mix(ends ^ t->key[3], rest ^ t->key[4]) ^ t->key[5];
+}
+
+/* ---- slots ---- */
+
+static inline struct nf_flow *slot_at(const struct nf_table *t, uint32_t slot) {
+  uint8_t *chunk = t->chunks[slot >> t->chunk_shift];
+  return (struct nf_flow *)(void *)(chunk + (size_t)(slot & t->chunk_mask) * t->slot_size);
+}
+
+static bool add_chunk(struct nf_table *t) {
+  uint32_t chunks = t->slots >> t->chunk_shift, per_chunk = 1u << t->chunk_shift;
+  uint8_t **list = realloc(t->chunks, (chunks + 1) * sizeof *list);
+  if (!list) return false;
+  t->chunks = list;
+  if ((chunks & (chunks - 1)) == 0) { /* the order grows by doubling, chunks one by one */
+    size_t room = chunks ? 2 * (size_t)chunks : 1;
+    struct link *order = realloc(t->order, room * per_chunk * sizeof *order);
+    if (!order) return false;
+    t->order = order;
+  }
+  if (!(list[chunks] = malloc((size_t)t->slot_size << t->chunk_shift))) return false;
+  NF_POISON(list[chunks], (size_t)t->slot_size << t->chunk_shift);
+  t->slots += per_chunk;
+  return true;
+}
+
+static uint32_t take_slot(struct nf_table *t) {
+  uint32_t slot = t->free;
+  if (slot != NO_SLOT) {
+    t->free = t->order[slot].next;
+  } else {
+    if (t->slots_used == t->slots && !add_chunk(t)) return NO_SLOT;
+    slot = t->slots_used++;
+  }
+  NF_UNPOISON(slot_at(t, slot), t->slot_size);
+  return slot;
+}
+
+void nf_table_release(struct nf_table *t, struct nf_flow *flow) {
+  uint32_t slot = flow->slot;
+  t->order[slot].next = t->free;
+  t->free = slot;
+  NF_POISON(flow, t->slot_size);
+}
+
+/* ---- order ---- */
+
+static void append(struct nf_table *t, uint32_t slot) {
+  t->order[slot] = (struct link){.previous = t->newest, .next = NO_SLOT};
+  if (t->newest != NO_SLOT) t->order[t->newest].next = slot;
+  else t->oldest = slot;
+  t->newest = slot;
+}
+
+static void unlink_slot(struct nf_table *t, uint32_t slot) {
+  struct link l = t->order[slot];
+  if (l.previous != NO_SLOT) t->order[l.previous].next = l.next;
+  else t->oldest = l.next;
+  if (l.next != NO_SLOT) t->order[l.next].previous = l.previous;
+  else t->newest = l.previous;
+}
+
+void nf_table_touch(struct nf_table *t, const struct nf_flow *flow) {
+  if (t->newest == flow->slot) return;
+  unlink_slot(t, flow->slot);
+  append(t, flow->slot);
+}
+
+struct nf_flow *nf_table_oldest(const struct nf_table *t) {
+  return t->oldest == NO_SLOT ? NULL : slot_at(t, t->oldest);
+}
+
+/* ---- index ---- */
+
+void nf_table_prefetch(const struct nf_table *t, uint64_t hash) {
+  __builtin_prefetch(&t->index[(uint32_t)hash & t->mask]);
+}
+
+void nf_table_prefetch_slot(const struct nf_table *t, uint64_t hash) {
+  uint32_t tag = (uint32_t)hash;
+  for (uint32_t i = tag & t->mask; t->index[i].slot; i = (i + 1) & t->mask) {
+    if (t->index[i].tag != tag) continue;
+    const uint8_t *slot = (const uint8_t *)slot_at(t, t->index[i].slot - 1);
+    uint32_t hot = t->slot_size < HOT_BYTES ? t->slot_size : HOT_BYTES;
+    for (uint32_t line = 0; line < hot; line += CACHE_LINE) __builtin_prefetch(slot + line, 1);
+    return;
+  }
+}
+
+static inline bool same_words(const void *a, const void *b, size_t size) { return memcmp(a, b, size) == 0; }
+
+static inline bool is_forward(const struct nf_tuple *a, const struct nf_tuple *b) { return same_words(a, b, sizeof *a); }
+
+static inline bool is_backward(const struct nf_tuple *a, const struct nf_tuple *b) {
+  return a->src_port == b->dst_port && a->dst_port == b->src_port && a->protocol == b->protocol &&
+         a->vlan_id == b->vlan_id && a->tunnel_id == b->tunnel_id && same_words(a->src_address, b->dst_address, 16) &&
+         same_words(a->dst_address, b->src_address, 16);
+}
+
+struct nf_flow *nf_table_find(const struct nf_table *t, const struct nf_tuple *tuple, uint64_t hash,
+                              uint8_t *direction) {
+  uint32_t tag = (uint32_t)hash;
+  for (uint32_t i = tag & t->mask; t->index[i].slot; i = (i + 1) & t->mask) {
+    if (t->index[i].tag != tag) continue;
+    struct nf_flow *flow = slot_at(t, t->index[i].slot - 1);
+    if (is_forward(&flow->tuple, tuple)) {
+      *direction = 0;
+      return flow;
+    }
+    if (is_backward(&flow->tuple, tuple)) {
+      *direction = 1;
+      return flow;
+    }
+  }
+  return NULL;
+}
+
+static void place(struct entry *index, uint32_t mask, struct entry e) {
+  uint32_t i = e.tag & mask;
+  while (index[i].slot) i = (i + 1) & mask;
+  index[i] = e;
+}
+
+static bool grow(struct nf_table *t) {
+  size_t entries = (size_t)t->mask + 1;
+  struct entry *index = calloc(2 * entries, sizeof *index);
+  if (!index) return false;
+  uint32_t mask = (uint32_t)(2 * entries - 1);
+  for (size_t i = 0; i < entries; i++)
+    if (t->index[i].slot) place(index, mask, t->index[i]);
+  free(t->index);
+  t->index = index;
+  t->mask = mask;
+  return true;
+}
+
+struct nf_flow *nf_table_insert(struct nf_table *t, const struct nf_tuple *tuple, uint64_t hash) {
+  if (t->count >= t->max) return NULL;
+  if (t->count >= (uint64_t)t->mask / 4 * 3 && !grow(t)) return NULL;
+  uint32_t slot = take_slot(t);
+  if (slot == NO_SLOT) return NULL;
+  place(t->index, t->mask, (struct entry){.tag = (uint32_t)hash, .slot = slot + 1});
+  append(t, slot);
+  t->count++;
+  struct nf_flow *flow = slot_at(t, slot);
+  flow->tuple = *tuple;
+  flow->slot = slot;
+  return flow;
+}
+
+void nf_table_remove(struct nf_table *t, struct nf_flow *flow) {
+  uint32_t wanted = flow->slot + 1;
+  uint32_t hole = (uint32_t)nf_table_hash(t, &flow->tuple) & t->mask;
+  while (t->index[hole].slot != wanted) {
+    nf_require(t->index[hole].slot);
+    hole = (hole + 1) & t->mask;
+  }
+  /* Close the hole with the next entry that may stand there, until the run of entries ends. */
+  for (uint32_t i = (hole + 1) & t->mask; t->index[i].slot; i = (i + 1) & t->mask) {
+    uint32_t home = t->index[i].tag & t->mask;
+    if (((i - home) & t->mask) < ((i - hole) & t->mask)) continue;
+    t->index[hole] = t->index[i];
+    hole = i;
+  }
+  t->index[hole].slot = 0;
+  unlink_slot(t, flow->slot);
+  t->count--;
+}
+
+uint64_t nf_table_count(const struct nf_table *t) { return t->count; }
+bool nf_table_is_full(const struct nf_table *t) { return t->count >= t->max; }

@@ -1,0 +1,42 @@
+#pragma once
+/*
+ * table.h: live flows by tuple, in order of when they were last seen. Knows tuples and slots, not features.
+ */
+#include "base.h"
+
+struct nf_table;
+
+/* A table of slots of `slot_size` bytes, each starting with a struct nf_flow; at most `max_flows` live ones, 0 for no
+   limit. NULL when out of memory. */
+struct nf_table *nf_table_new(uint32_t slot_size, uint64_t max_flows);
+/* Frees the table and every slot. */
+void nf_table_free(struct nf_table *table);
+
+/* Seeded hash of a tuple, the same for both directions. */
+uint64_t nf_table_hash(const struct nf_table *table, const struct nf_tuple *tuple);
+
+/* Hints for a look-up soon to come: first where the slot is noted, a while later the slot itself. */
+void nf_table_prefetch(const struct nf_table *table, uint64_t hash);
+void nf_table_prefetch_slot(const struct nf_table *table, uint64_t hash);
+
+/* The live flow between these end points, or NULL. *direction: 0 as the flow began, 1 the other way. */
+struct nf_flow *nf_table_find(const struct nf_table *table, const struct nf_tuple *tuple, uint64_t hash,
+                              uint8_t *direction);
+
+/* A new live flow, the most recently seen; only its tuple and slot are set. NULL when the table is full or, with
+   fewer than max_flows live, out of memory. The tuple must not be in the table. */
+struct nf_flow *nf_table_insert(struct nf_table *table, const struct nf_tuple *tuple, uint64_t hash);
+
+/* Makes a live flow the most recently seen. */
+void nf_table_touch(struct nf_table *table, const struct nf_flow *flow);
+
+/* The least recently seen live flow, or NULL. */
+struct nf_flow *nf_table_oldest(const struct nf_table *table);
+
+/* Ends a flow's life in the table. Its slot stays as it is until it is released. */
+void nf_table_remove(struct nf_table *table, struct nf_flow *flow);
+/* Gives a removed flow's slot back for reuse. */
+void nf_table_release(struct nf_table *table, struct nf_flow *flow);
+
+uint64_t nf_table_count(const struct nf_table *table);
+bool nf_table_is_full(const struct nf_table *table);

@@ -1,0 +1,91 @@
+/*
+ * write_json.c: records as JSON lines (RFC 8259), one object each, keys in the order of the columns, names with dots
+ * in them staying one key. Integers are exact to 64 bits. What JSON has no number for (nan, inf) is null.
+ */
+#include "writer.h"
+
+#include <math.h>
+
+/* RFC 8259, 7. */
+static char *escape(char *out, char character) {
+  static const char shorthands[32] = { ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r' };
+  uint8_t byte = (uint8_t)character;
+  if (byte < 0x20 && !shorthands[byte]) {
+    memcpy(out, "\\u00", 4);
+    return nf_put_hex_bytes(out + 4, &byte, 1, 0);
+  }
+  if (byte < 0x20 || character == '"' || character == '\\') *out++ = '\\';
+  *out++ = byte < 0x20 ? shorthands[byte] : character;
+  return out;
+}
+
+static char *put_string(char *out, const char *text, uint32_t length) {
+  *out++ = '"';
+  out = nf_put_text(out, text, length, escape);
+  *out++ = '"';
+  return out;
+}
+
+static char *put_lead(char *out, const char *name, uint32_t index) {
+  *out++ = index ? ',' : '{';
+  out = put_string(out, name, (uint32_t)strlen(name));
+  *out++ = ':';
+  return out;
+}
+
+static char *put_header(char *out, const struct nf_row *row) {
+  (void)row;
+  return out;
+}
+
+static char *put_null_or(char *out, int type, const char *value, bool is_finite) {
+  if (is_finite) return nf_put_number(out, type, value);
+  memcpy(out, "null", 4);
+  return out + 4;
+}
+
+static char *put_number(char *out, int type, const char *value) {
+  float single;
+  double number;
+  switch (type) {
+    case NF_TYPE_BOOL: return stpcpy(out, *value ? "true" : "false");
+    case NF_TYPE_FLOAT: memcpy(&single, value, sizeof single); return put_null_or(out, type, value, isfinite(single));
+    case NF_TYPE_DOUBLE: memcpy(&number, value, sizeof number); return put_null_or(out, type, value, isfinite(number));
+    default: return nf_put_number(out, type, value);
+  }
+}
+
+static char *put_quoted(char *out, const struct nf_column *column, const struct nf_row *row,
+                        const struct nf_flow *record) {
+  *out++ = '"';
+  out = column->is_anonymized ? nf_put_hash(out, column, record, row->key) : nf_put_word(out, column, record);
+  *out++ = '"';
+  return out;
+}
+
+static char *put_value(char *out, const struct nf_column *column, const struct nf_row *row,
+                       const struct nf_flow *record) {
+  const char *value = nf_cell_value(column, record);
+  if (column->is_anonymized) return put_quoted(out, column, row, record);
+  if (column->is_array) return nf_put_array(out, column, value, false, put_number);
+  if (column->type <= NF_TYPE_DOUBLE) return put_number(out, column->type, value);
+  if (column->type == NF_TYPE_TEXT) return put_string(out, value, column->length);
+  return put_quoted(out, column, row, record);
+}
+
+static char *put_row(char *out, const struct nf_row *row, const struct nf_flow *record) {
+  for (uint32_t i = 0; i < row->count; i++) {
+    out = nf_put_lead(out, &row->cells[i]);
+    out = put_value(out, &row->cells[i].column, row, record);
+  }
+  memcpy(out, "}\n", 2);
+  return out + 2;
+}
+
+/* Strings hold no line ends, so each one ends a row. */
+static size_t measure_rows(const char *bytes, size_t size) {
+  const char *last = memrchr(bytes, '\n', size);
+  return last ? (size_t)(last - bytes) + 1 : 0;
+}
+
+const struct nf_syntax nf_jsonl = { put_lead, put_header, put_row, measure_rows };

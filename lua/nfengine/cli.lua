@@ -1,0 +1,198 @@
+--- The command line: nfengine [options] script.lua [capture ...] [-- script options]
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+local options = require "nfengine.options"
+local output = require "nfengine.output"
+local parameters = require "nfengine.parameters"
+local report = require "nfengine.report"
+local script = require "nfengine.script"
+
+local cli = {}
+
+--- Exit statuses.
+local DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+local general = {
+  { name = "output", short = "o", kind = "string", value = "FILE", doc = "write records to FILE (\"-\" for standard output)" },
+  { name = "format", kind = "choice", choices = { "csv", "jsonl", "null" }, value = "csv|jsonl|null",
+    doc = "what to write; null only counts" },
+  { name = "quiet", short = "q", kind = "boolean", is_flag = true, doc = "neither progress nor summary" },
+  { name = "progress", kind = "boolean", doc = "show progress even where stderr is no terminal" },
+  { name = "traceback", kind = "boolean", is_flag = true, doc = "show where in the script an error came from" },
+  { name = "help", short = "h", kind = "boolean", is_flag = true, doc = "this text, or behind a script's name that script's" },
+  { name = "version", kind = "boolean", is_flag = true, doc = "version of nfengine and of its libraries" },
+}
+
+local function declaration()
+  local all = {}
+  for _, option in ipairs(general) do all[#all + 1] = option end
+  for _, option in ipairs(parameters.list) do
+    if not option.is_hidden then all[#all + 1] = option end
+  end
+  return all
+end
+
+-- ---- texts ----
+
+local function print_usage()
+  local shown = {}
+  for _, option in ipairs(parameters.list) do
+    if not option.is_hidden then shown[#shown + 1] = option end
+  end
+  io.write([[
+usage: nfengine [options] script.lua [capture ...] [-- script options]
+       nfengine [options] capture ...
+
+Turns packets into bidirectional flow records with features. A script says what to do with them; a bare NAME is
+scripts/NAME.lua on the search path, and without a script `flows` writes all records as CSV. Captures are pcap or
+pcapng files, also gzip or zstd, folders of them, or - for standard input; several are read as one.
+
+  nfengine flows capture.pcap > flows.csv
+  nfengine flows -o flows.csv --statistical-analysis --splt-analysis=10 capture.pcap
+  nfengine summary capture.pcap
+
+Options:
+]], options.help(general), "\n\nParameters of the run, which win over what the script sets:\n", options.help(shown), [[
+
+
+Exit status: 0 done, 1 the run failed or part of the input was unreadable, 2 usage, 130 interrupted.
+]])
+  return DONE
+end
+
+local function print_version()
+  io.write("nfengine ", ffi.string(C.nf_version()), "\n", ffi.string(C.nf_pcap_version()), "\n",
+    ffi.string(C.nf_dpi_version()), "\n", jit.version, "\nlua-cjson ", require("cjson")._VERSION, "\n")
+  return DONE
+end
+
+-- ---- finding the script ----
+
+local function is_readable(path)
+  local file = io.open(path, "rb")
+  if file then file:close() end
+  return file ~= nil
+end
+
+local function search_folders(root)
+  local folders = { "." }
+  for folder in (os.getenv "NFENGINE_PATH" or ""):gmatch "[^:]+" do folders[#folders + 1] = folder end
+  local home = os.getenv "HOME"
+  if home then folders[#folders + 1] = home .. "/.local/share/nfengine" end
+  folders[#folders + 1] = root
+  return folders
+end
+
+--- Path of the script that a word names: the file itself for "x.lua", scripts/NAME.lua on the search path for "NAME".
+local function find_script(word, root)
+  if word:match "%.lua$" then return is_readable(word) and word or nil end
+  if word:match "/" then return nil end
+  for _, folder in ipairs(search_folders(root)) do
+    local path = folder .. "/scripts/" .. word .. ".lua"
+    if is_readable(path) then return path end
+  end
+end
+
+--- Splits the words into script and captures.
+local function choose_script(words, root)
+  local first = words[1]
+  if not first then error({ usage = "no script and no capture: see nfengine --help" }, 0) end
+  local path = find_script(first, root)
+  if path then
+    table.remove(words, 1)
+    return path
+  end
+  if first:match "%.lua$" then error(("cannot open \"%s\": no such script"):format(first), 0) end
+  if first ~= "-" and not is_readable(first) then
+    error(("cannot find \"%s\": no such script or capture"):format(first), 0)
+  end
+  return assert(find_script("flows", root))
+end
+
+-- ---- running ----
+
+local function apply(values, captures)
+  for _, option in ipairs(parameters.list) do parameters.overrides[option.name] = values[option.name] end
+  if captures[1] then parameters.default_source = #captures == 1 and captures[1] or captures end
+  if captures[1] then parameters.overrides.source = parameters.default_source end
+  output.overrides = { path = values.output, format = values.format }
+  report.is_quiet = values.quiet or false
+  report.shows_progress = values.progress
+  if values.progress == nil then report.shows_progress = C.nf_is_terminal(2) end
+  require("nfengine").arguments = captures
+end
+
+local function run_script(path, words, is_help_wanted)
+  script.path, script.words, script.is_help_wanted = path, words, is_help_wanted
+  _G.arg = { [0] = path, unpack(words) }
+  local chunk, message = loadfile(path)
+  if not chunk then error(message, 0) end
+  chunk(unpack(words))
+  if is_help_wanted then script.ready() end
+end
+
+local function unused_output_options()
+  local given = output.overrides
+  if given.is_used or not (given.path or given.format) then return end
+  report.say(("warning: %s has no effect: this script writes no records"):format(given.path and "-o" or "--format"))
+end
+
+--- The status that the runs' accounts call for.
+local function status_of_runs()
+  local status = DONE
+  for _, account in ipairs(report.runs) do
+    if account.is_interrupted then return INTERRUPTED end
+    if account.is_damaged then status = FAILED end
+  end
+  return status
+end
+
+local EPIPE = 32
+
+--- Whether everything printed has arrived. A reader that went away is no failure.
+local function finish_stdout()
+  local flushed, message, number = io.stdout:flush()
+  if flushed or number == EPIPE then return true end
+  report.say("cannot write standard output: " .. message)
+  return false
+end
+
+local function main(words, root)
+  local values, others, rest = options.parse(words, declaration())
+  if values.version then return print_version() end
+  if values.help and not others[1] then return print_usage() end
+  report.is_program = true
+  local path = choose_script(others, root)
+  apply(values, others)
+  run_script(path, rest, values.help or false)
+  unused_output_options()
+  return status_of_runs()
+end
+
+local function failed(raised, wants_traceback)
+  if raised == script.done then return DONE end
+  if type(raised) == "table" and raised.usage then
+    report.say(raised.usage)
+    return USAGE
+  end
+  report.say(tostring(raised))
+  if wants_traceback and report.traceback then io.stderr:write(report.traceback, "\n") end
+  return FAILED
+end
+
+--- Runs the program. `words` are the command line's, `root` the folder of lua/, scripts/ and plugins/.
+-- @return exit status
+function cli.main(words, root)
+  local wants_traceback = false
+  for _, word in ipairs(words) do wants_traceback = wants_traceback or word == "--traceback" end
+  local ok, result = xpcall(main, function(raised)
+    report.traceback = report.traceback or debug.traceback("", 2)
+    return raised
+  end, words, root)
+  local status = ok and result or failed(result, wants_traceback)
+  if not finish_stdout() and status == DONE then status = FAILED end
+  return status
+end
+
+return cli

@@ -1,0 +1,245 @@
+--- The registry of columns: what a record can hold, where it lies, how Lua and the writers read it.
+--
+-- CSV header, JSON keys, `--columns` and the README's table come from here; there is no other list of names.
+-- A column is a table:
+--
+--   name   its name; "{unit}" stands for the run's time unit
+--   type   "uint64", "double", "text", "ip" ... (see `types`)
+--   unit   of its values: "bytes", "packets", "{unit}" ..., or nil
+--   doc    one line for people
+--   place  path into the run's flow struct, e.g. "core.scope[0].packets": Lua expression and C offset at once
+--   group  "core", "tunnel", "statistics", "splt", "l7", "l7_extra", "udps" or "optional": when it exists
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+
+local columns = {}
+
+--- Column types: the writers' type number, whether Lua sees a plain number, and the C type of one value.
+columns.types = {
+  bool   = { code = C.NF_TYPE_BOOL, ctype = "bool" },
+  int8   = { code = C.NF_TYPE_INT8, ctype = "int8_t", is_number = true },
+  int16  = { code = C.NF_TYPE_INT16, ctype = "int16_t", is_number = true },
+  int32  = { code = C.NF_TYPE_INT32, ctype = "int32_t", is_number = true },
+  int64  = { code = C.NF_TYPE_INT64, ctype = "int64_t", is_number = true, is_wide = true },
+  uint8  = { code = C.NF_TYPE_UINT8, ctype = "uint8_t", is_number = true },
+  uint16 = { code = C.NF_TYPE_UINT16, ctype = "uint16_t", is_number = true },
+  uint32 = { code = C.NF_TYPE_UINT32, ctype = "uint32_t", is_number = true },
+  uint64 = { code = C.NF_TYPE_UINT64, ctype = "uint64_t", is_number = true, is_wide = true },
+  float  = { code = C.NF_TYPE_FLOAT, ctype = "float", is_number = true },
+  double = { code = C.NF_TYPE_DOUBLE, ctype = "double", is_number = true },
+  text   = { code = C.NF_TYPE_TEXT, ctype = "char" },
+  ip     = { code = C.NF_TYPE_IP },
+  mac    = { code = C.NF_TYPE_MAC },
+  oui    = { code = C.NF_TYPE_OUI },
+  end_reason = { code = C.NF_TYPE_END_REASON },
+}
+
+--- Lengths of the contract's text fields, which FFI offers no way to ask for.
+local function text_length(struct, field)
+  return ffi.sizeof(ffi.new(struct)[field])
+end
+
+local list = {}
+
+local function add(group, name, type, unit, place, doc, length)
+  list[#list + 1] = { group = group, name = name, type = type, unit = unit, place = place, doc = doc, length = length }
+end
+
+-- ---- core ----
+
+add("core", "id", "uint64", nil, "core.record_id", "position of the record among those given out, from 0")
+add("core", "expiration_id", "int32", nil, "core.expiration_id",
+  "0: idle timeout or end of input, 1: active timeout, -1: ended by a plugin")
+for _, side in ipairs { { "src", "source" }, { "dst", "destination" } } do
+  local short, long = side[1], side[2]
+  add("core", short .. "_ip", "ip", nil, "core.tuple." .. short .. "_address", long .. " address of the first packet")
+  add("core", short .. "_mac", "mac", nil, "core." .. short .. "_mac_address", long .. " MAC address of the first packet")
+  add("core", short .. "_oui", "oui", nil, "core." .. short .. "_mac_address", "vendor part of the " .. long .. " MAC")
+  add("core", short .. "_port", "uint16", nil, "core.tuple." .. short .. "_port",
+    long .. " port; 0 for protocols other than TCP and UDP")
+end
+add("core", "protocol", "uint8", nil, "core.tuple.protocol", "IANA protocol number")
+add("core", "ip_version", "uint8", nil, "core.ip_version", "4 or 6")
+add("core", "vlan_id", "uint16", nil, "core.tuple.vlan_id", "innermost VLAN identifier, 0 without")
+add("tunnel", "tunnel_id", "uint8", nil, "core.tuple.tunnel_id", "0: none, 1: GTP-U, 2: CAPWAP, 3: TZSP")
+
+local scopes = {
+  { "bidirectional", "both directions" },
+  { "src2dst", "source to destination" },
+  { "dst2src", "destination to source" },
+}
+
+for i, scope in ipairs(scopes) do
+  local name, text = scope[1], scope[2]
+  local place = ("core.scope[%d]."):format(i - 1)
+  add("core", name .. "_first_seen_{unit}", "uint64", "{unit}", place .. "first_seen",
+    "time of the first packet since 1970, " .. text)
+  add("core", name .. "_last_seen_{unit}", "uint64", "{unit}", place .. "last_seen",
+    "time of the last packet since 1970, " .. text)
+  add("core", name .. "_duration_{unit}", "uint64", "{unit}", place .. "duration", "last minus first, " .. text)
+  add("core", name .. "_packets", "uint64", "packets", place .. "packets", "packets, " .. text)
+  add("core", name .. "_bytes", "uint64", "bytes", place .. "bytes", "bytes by the accounting mode, " .. text)
+end
+
+-- ---- statistics ----
+
+local function add_series(series, suffix, unit, what, integer)
+  for i, scope in ipairs(scopes) do
+    for _, statistic in ipairs {
+      { "min", "min", "smallest ", integer }, { "mean", "mean", "mean ", "double" },
+      { "stddev", "spread", "sample standard deviation of ", "double" }, { "max", "max", "largest ", integer },
+    } do
+      add("statistics", scope[1] .. "_" .. statistic[1] .. "_" .. suffix, statistic[4], unit,
+        ("statistics[%d].%s.%s"):format(i - 1, series, statistic[2]), statistic[3] .. what .. ", " .. scope[2])
+    end
+  end
+end
+
+add_series("ps", "ps", "bytes", "packet size", "uint32")
+add_series("piat", "piat_{unit}", "{unit}", "packet inter-arrival time", "uint64")
+for i, scope in ipairs(scopes) do
+  for _, flag in ipairs { { "syn", 1 }, { "cwr", 7 }, { "ece", 6 }, { "urg", 5 }, { "ack", 4 }, { "psh", 3 }, { "rst", 2 }, { "fin", 0 } } do
+    add("statistics", scope[1] .. "_" .. flag[1] .. "_packets", "uint32", "packets",
+      ("statistics[%d].flags[%d]"):format(i - 1, flag[2]), "packets with " .. flag[1]:upper() .. " set, " .. scope[2])
+  end
+end
+
+-- ---- first packets ----
+
+add("splt", "splt_direction", "int8", nil, "splt.direction", "direction of each of the first packets, -1 where there is none")
+add("splt", "splt_ps", "int32", "bytes", "splt.ps", "size of each of the first packets, -1 where there is none")
+add("splt", "splt_piat_{unit}", "int64", "{unit}", "splt.piat",
+  "time since the packet before of each of the first packets, 0 for the first, -1 where there is none")
+
+-- ---- application ----
+
+local function add_text(group, struct, section, name, doc)
+  add(group, name, "text", nil, section .. "." .. name, doc, text_length(struct, name))
+end
+
+add_text("l7", "struct nf_l7", "l7", "application_name", "application by nDPI: \"Unknown\", \"DNS\", \"TLS.Google\" ...")
+add_text("l7", "struct nf_l7", "l7", "application_category_name", "nDPI's category of the application")
+add("l7", "application_is_guessed", "uint8", nil, "l7.is_guessed", "1 if the application was guessed from ports or caches")
+add("l7", "application_confidence", "uint8", nil, "l7.confidence", "0: unknown, 1: port, 2: address, 3: cache, 4: DPI")
+add_text("l7", "struct nf_l7", "l7", "requested_server_name", "host name asked for: SNI, HTTP host, DNS query ...")
+add_text("l7", "struct nf_l7", "l7", "client_fingerprint", "JA3, HASSH or DHCP fingerprint of the client")
+add_text("l7", "struct nf_l7", "l7", "server_fingerprint", "JA3S or HASSH fingerprint of the server")
+add_text("l7", "struct nf_l7", "l7", "user_agent", "HTTP or QUIC user agent")
+add_text("l7", "struct nf_l7", "l7", "content_type", "HTTP content type")
+
+local function add_extra(name, doc) add_text("l7_extra", "struct nf_l7_extra", "l7_extra", name, doc) end
+add_extra("tls_version", "TLS version of the session")
+add_extra("tls_alpn", "application protocols the TLS client offers")
+add_extra("ja3_client", "JA3 of the TLS client hello")
+add_extra("ja3_server", "JA3S of the TLS server hello")
+add_extra("hassh_client", "HASSH of the SSH client")
+add_extra("hassh_server", "HASSH of the SSH server")
+add_extra("dhcp_fingerprint", "DHCP parameter request list (option 55)")
+add_extra("http_url", "HTTP host and path")
+add_extra("risk_names", "nDPI's flow risks, by name")
+add("l7_extra", "risk_mask", "uint64", nil, "l7_extra.risk_mask", "nDPI's flow risks, bit n for risk n")
+add("l7_extra", "risk_score", "uint16", nil, "l7_extra.risk_score", "nDPI's score of the flow risks")
+add("l7_extra", "dns_query_type", "uint16", nil, "l7_extra.dns_query_type", "type of the DNS question, 0 without")
+add("l7_extra", "dns_response_code", "int16", nil, "l7_extra.dns_response_code", "code of the DNS answer, -1 without")
+
+-- ---- optional ----
+
+add("optional", "end_reason", "end_reason", nil, "core.end_reason",
+  "why the flow ended: idle, active, forced, full or end of input")
+
+-- ---- places ----
+
+--- Struct behind each path, by the path without indices.
+local structs = {
+  [""] = { core = "struct nf_flow", statistics = "struct nf_statistics", l7 = "struct nf_l7", l7_extra = "struct nf_l7_extra" },
+  ["core.tuple"] = "struct nf_tuple",
+  ["core.scope"] = "struct nf_scope",
+  ["statistics.ps"] = "struct nf_size_series",
+  ["statistics.piat"] = "struct nf_time_series",
+}
+
+--- Byte offset of a place in a slot laid out as `layout` says.
+local function offset_of(place, layout, ctype)
+  local section, index, rest = place:match "^([%w_]+)%[?(%d*)%]?%.(.*)$"
+  if section == "splt" then
+    local n = layout.splt_length
+    return layout.splt + ({ piat = 0, ps = 8 * n, direction = 12 * n })[rest]
+  end
+  local struct, path = structs[""][section], section
+  local offset = (section == "core" and 0 or layout[section]) + (tonumber(index) or 0) * ffi.sizeof(struct)
+  for name, at in rest:gmatch "([%w_]+)%[?(%d*)%]?" do
+    path = path .. "." .. name
+    offset = offset + ffi.offsetof(struct, name)
+    struct = structs[path]
+    if at ~= "" then offset = offset + tonumber(at) * ffi.sizeof(struct or ctype) end
+  end
+  return offset
+end
+
+-- ---- what a run has ----
+
+local function names_unit(text, unit) return text and text:gsub("{unit}", unit) end
+
+local function instantiate(column, layout, unit)
+  local type = columns.types[column.type]
+  local copy = {
+    name = names_unit(column.name, unit), type = column.type, unit = names_unit(column.unit, unit), doc = column.doc,
+    place = column.place, group = column.group,
+    length = column.length or column.group == "splt" and layout.splt_length or 1,
+    is_array = column.group == "splt",
+  }
+  copy.offset = offset_of(column.place, layout, type.ctype)
+  return copy
+end
+
+--- Every column the engine knows, for documentation: name, type, unit, doc, group. `unit` defaults to "ms".
+function columns.all(unit)
+  local all = {}
+  for i, column in ipairs(list) do
+    all[i] = { name = names_unit(column.name, unit or "ms"), type = column.type, unit = names_unit(column.unit, unit or "ms"),
+      doc = column.doc, group = column.group }
+  end
+  return all
+end
+
+--- Names of the columns of one group, in order.
+function columns.names(group)
+  local names = {}
+  for _, column in ipairs(list) do
+    if column.group == group then names[#names + 1] = column.name end
+  end
+  return names
+end
+
+--- The columns that a run can give: every column of the groups it has, in NFStream's order, with offsets.
+-- @param run `layout` (struct nf_layout), `unit` ("ms", "us" or "ns"), `has` (set of group names), `l7_extra` (set of
+--   names wanted among that group)
+-- @return list of columns; those of group "optional" are last and only given where a caller selects them
+function columns.of_run(run)
+  local available = {}
+  for _, column in ipairs(list) do
+    local wanted = run.has[column.group]
+    if column.group == "l7_extra" then wanted = wanted and run.l7_extra[column.name] end
+    if wanted then available[#available + 1] = instantiate(column, run.layout, run.unit) end
+  end
+  return available
+end
+
+--- The same as the array that C writers take; `anonymized` is a set of names. The array refers to the names' strings,
+-- so the columns must outlive it.
+function columns.to_c(selected, anonymized)
+  local array = ffi.new("struct nf_column[?]", #selected)
+  for i, column in ipairs(selected) do
+    local c = array[i - 1]
+    c.name = column.name
+    c.offset = column.offset
+    c.length = column.length
+    c.type = columns.types[column.type].code
+    c.is_array = column.is_array or false
+    c.is_anonymized = anonymized and anonymized[column.name] or false
+  end
+  return array
+end
+
+return columns

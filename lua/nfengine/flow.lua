@@ -1,0 +1,221 @@
+--- What Lua sees of a flow: one struct a run, laid out from the columns that the run has, with an accessor per column.
+--
+-- Every column is a plain number or string: `flow.src_ip`, `flow.bidirectional_bytes + 1`. Numbers can be set, texts too;
+-- `on_expire` is the place for it. `flow.udps` holds the plugins' own columns.
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+local array = require "nfengine.array"
+local columns = require "nfengine.columns"
+local text = require "nfengine.text"
+
+local flow = {}
+
+-- ---- helpers that generated accessors use ----
+
+local helpers = {
+  C = C, ffi = ffi, tonumber = tonumber, error = error,
+  ip_text = ffi.new("char[46]"), mac_text = ffi.new("char[18]"),
+}
+
+--- Sample deviation of a flow that still lives.
+function helpers.deviation(squares, divisor)
+  return divisor > 0 and math.sqrt(squares / divisor) or 0
+end
+
+--- Copies a Lua string into char[length], cut between UTF-8 characters, and ends it in NUL.
+function helpers.set_text(field, length, value)
+  if type(value) ~= "string" then error(("expected a string, got %s"):format(type(value)), 3) end
+  local n = #value
+  if n > length - 1 then
+    n = length - 1
+    while n > 0 and value:byte(n + 1) >= 0x80 and value:byte(n + 1) < 0xc0 do n = n - 1 end
+  end
+  ffi.copy(field, value, n)
+  field[n] = 0
+end
+
+flow.set_text = helpers.set_text
+
+-- ---- accessors ----
+
+local function getter_source(column)
+  local place = "f." .. column.place
+  local kind = columns.types[column.type]
+  if column.is_array then return "return " .. place end
+  if column.type == "text" then return ("return ffi.string(%s)"):format(place) end
+  if column.type == "ip" then
+    return ("return ffi.string(ip_text, C.nf_format_ip(ip_text, %s, f.core.ip_version))"):format(place)
+  end
+  if column.type == "mac" then return ("return ffi.string(mac_text, C.nf_format_mac(mac_text, %s))"):format(place) end
+  if column.type == "oui" then
+    return ("C.nf_format_mac(mac_text, %s) return ffi.string(mac_text, 8)"):format(place)
+  end
+  if column.type == "end_reason" then return ("return ffi.string(C.nf_end_name(%s))"):format(place) end
+  local scope, series = column.place:match "^statistics%[(%d)%]%.(%w+)%.spread$"
+  if scope then -- the sum of squares until the flow has ended, then the deviation itself
+    return ("if f.core.end_reason ~= 0 then return %s end return deviation(%s, tonumber(f.core.scope[%s].packets) - %d)")
+      :format(place, place, scope, series == "ps" and 1 or 2)
+  end
+  return (kind.is_wide and "return tonumber(%s)" or "return %s"):format(place)
+end
+
+local function setter_source(column)
+  local place = "f." .. column.place
+  if column.type == "text" then return ("set_text(%s, %d, value)"):format(place, column.length) end
+  if columns.types[column.type].is_number and not column.is_array then return ("%s = value"):format(place) end
+  return ("error(\"flow.%s cannot be set\", 3)"):format(column.name)
+end
+
+local function compile(name, source)
+  local chunk = assert(loadstring(source, "=" .. name))
+  return setfenv(chunk, helpers)
+end
+
+local function make_getter(column)
+  return compile("flow." .. column.name, "return function(f) " .. getter_source(column) .. " end")()
+end
+
+local function make_setter(column)
+  return compile("flow." .. column.name, "return function(f, value) " .. setter_source(column) .. " end")()
+end
+
+-- ---- the run's struct ----
+
+local function struct_of(run)
+  local members, types = { "struct nf_flow core;" }, {}
+  local function member(declaration, ctype)
+    members[#members + 1] = declaration
+    types[#types + 1] = ctype
+  end
+  if run.layout.statistics > 0 then member "struct nf_statistics statistics[3];" end
+  if run.layout.splt > 0 then
+    local n = run.layout.splt_length
+    member("struct { $ piat; $ ps; $ direction; } splt;", array.type("int64_t", n))
+    types[#types + 1] = array.type("int32_t", n)
+    types[#types + 1] = array.type("int8_t", n)
+  end
+  if run.layout.l7 > 0 then member "struct nf_l7 l7;" end
+  if run.layout.l7_extra > 0 then member "struct nf_l7_extra l7_extra;" end
+  if run.udps then member("$ udps __attribute__((aligned(8)));", run.udps) end
+  return ffi.typeof("struct { " .. table.concat(members, " ") .. " }", unpack(types))
+end
+
+local function check_layout(ctype, layout)
+  for _, section in ipairs { "statistics", "splt", "l7", "l7_extra", "udps" } do
+    local got = ffi.offsetof(ctype, section) or 0
+    if got ~= layout[section] then
+      error(("nfengine: section %s lies at %d in C, at %d in Lua"):format(section, layout[section], got), 0)
+    end
+  end
+end
+
+-- What to switch on for a column that this run does not have.
+local remedies = {
+  tunnel = "decode_tunnels is false", statistics = "needs statistical_analysis = true", splt = "needs splt_analysis > 0",
+  l7 = "needs n_dissections > 0", l7_extra = "name it in l7_columns",
+}
+
+local function unknown(key, available, unit)
+  for _, column in ipairs(columns.all(unit)) do
+    if column.name == key and remedies[column.group] then
+      error(("flow.%s: not in this run: %s"):format(key, remedies[column.group]), 3)
+    end
+  end
+  local names = {}
+  for i, column in ipairs(available) do names[i] = column.name end
+  error(("flow has no '%s'%s; a plugin's own values belong into flow.udps, declared as columns")
+    :format(tostring(key), text.suggest(key, names)), 3)
+end
+
+local function make_methods(run, ctype, selected, getters)
+  local methods = {}
+
+  --- Names of the record's columns, in order.
+  function methods.keys()
+    local keys = {}
+    for i, column in ipairs(selected) do keys[i] = column.name end
+    return keys
+  end
+
+  --- Values of the record's columns, in the order of keys().
+  function methods.values(self)
+    local values = {}
+    for i, column in ipairs(selected) do values[i] = getters[column.name](self) end
+    return values
+  end
+
+  --- A Lua table from column name to value; arrays become tables.
+  function methods.to_table(self)
+    local record = {}
+    for _, column in ipairs(selected) do
+      local value = getters[column.name](self)
+      record[column.name] = column.is_array and value:table() or value
+    end
+    return record
+  end
+
+  --- A flow of its own, which stays valid as long as it is kept.
+  function methods.copy(self)
+    local copy = ctype()
+    ffi.copy(copy, self, ffi.sizeof(ctype))
+    return copy
+  end
+
+  --- A column's value as a 64-bit integer: exact also where Lua's numbers are not (beyond 2^53).
+  function methods.exact(self, name)
+    for _, column in ipairs(run.columns) do
+      if column.name == name then
+        local kind = columns.types[column.type]
+        if not kind.is_number or column.is_array then break end
+        local field = ffi.cast("const char *", self) + column.offset
+        return ffi.cast("int64_t", ffi.cast(ffi.typeof("const $ *", ffi.typeof(kind.ctype)), field)[0])
+      end
+    end
+    error(("flow:exact: '%s' is no integer column of this run"):format(tostring(name)), 2)
+  end
+
+  return methods
+end
+
+--- The Lua side of a run's flows.
+-- @param run `layout` (struct nf_layout), `unit`, `columns` (all that the run has), `selected` (those of its records, in
+--   order), `udps` (ctype of the plugins' section, or nil)
+-- @return ctype of a flow, ctype of struct nf_event with that flow type
+function flow.types(run)
+  local ctype = struct_of(run)
+  check_layout(ctype, run.layout)
+  local getters, setters = {}, {}
+  for _, column in ipairs(run.columns) do
+    getters[column.name] = make_getter(column)
+    setters[column.name] = make_setter(column)
+  end
+  local methods = make_methods(run, ctype, run.selected, getters)
+
+  ffi.metatype(ctype, {
+    __index = function(self, key)
+      local get = getters[key]
+      if get then return get(self) end
+      local method = methods[key]
+      if method then return method end
+      if key == "udps" then error("flow.udps: no plugin of this run declares columns", 2) end
+      unknown(key, run.columns, run.unit)
+    end,
+    __newindex = function(self, key, value)
+      local set = setters[key]
+      if not set then unknown(key, run.columns, run.unit) end
+      set(self, value)
+    end,
+    --- NFStream's form: one column a line.
+    __tostring = function(self)
+      local lines = {}
+      for i, column in ipairs(run.selected) do
+        lines[i] = column.name .. "=" .. tostring(getters[column.name](self))
+      end
+      return "NFlow(" .. table.concat(lines, ",\n      ") .. ")"
+    end,
+  })
+  return ctype, ffi.typeof("struct { uint32_t kind; $ *flow; struct nf_packet *packet; }", ctype)
+end
+
+return flow

@@ -1,0 +1,37 @@
+--- require "nfengine": the public face.
+--
+--   nf.streamer{ … }   a run's parameters; iterate `streamer:flows()`, or write with `:to_csv`, `:to_jsonl`, `:to`
+--   nf.plugin{ … }     a plugin class; `Class{ option = value }` goes into `udps`
+--   nf.options{ … }    a script's own options: values from the command line over these defaults
+--   nf.columns(unit)   every column the engine knows, described
+--   nf.arguments       captures given on the command line
+--   nf.version         text
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+local parameters = require "nfengine.parameters"
+require "nfengine.packet"
+
+local nf = {
+  version = ffi.string(C.nf_version()),
+  streamer = require("nfengine.streamer").new,
+  columns = require("nfengine.columns").all,
+  arguments = {},
+}
+
+--- Declares a plugin; see nfengine.plugin and the README for the fields. Raises one line naming plugin and field.
+function nf.plugin(definition)
+  local ok, result = pcall(require("nfengine.plugin").declare, definition)
+  if not ok then error(result, 2) end
+  return result
+end
+
+--- Declares a script's options, `name = { default, "what it does" }`, and returns their values by name. The command
+-- line gives them after "--"; `nfengine SCRIPT --help` lists them.
+function nf.options(short)
+  return require("nfengine.script").options(short)
+end
+
+nf.parameters = parameters.list
+
+return nf

@@ -1,0 +1,261 @@
+--- One way to declare options, for the program, for scripts and for plugins: one checker, one parser, one help printer.
+--
+-- A declaration is a list of tables:
+--
+--   name     "idle_timeout"; on the command line also --idle-timeout
+--   kind     "integer", "number", "boolean", "string", "choice", "list" (of strings, comma-separated)
+--   default  its value when not given
+--   doc      one line
+--   min, max for numbers; choices for "choice"; unit for help; short, a one-letter form; value, its name in help
+--   is_flag  a boolean without a --no- form
+
+local text = require "nfengine.text"
+
+local options = {}
+
+-- ---- checking ----
+
+local function expected_number(option)
+  local noun = option.kind == "integer" and "an integer" or "a number"
+  if option.min and option.max then return ("%s from %.0f to %.0f"):format(noun, option.min, option.max) end
+  if option.min then return ("%s of at least %.0f"):format(noun, option.min) end
+  return noun
+end
+
+local checks = {}
+
+function checks.integer(option, value)
+  if type(value) ~= "number" or value ~= math.floor(value) or value ~= value then return nil, expected_number(option) end
+  if option.min and value < option.min or option.max and value > option.max then return nil, expected_number(option) end
+  return value
+end
+
+function checks.number(option, value)
+  if type(value) ~= "number" or value ~= value then return nil, expected_number(option) end
+  if option.min and value < option.min or option.max and value > option.max then return nil, expected_number(option) end
+  return value
+end
+
+function checks.boolean(_, value)
+  if type(value) ~= "boolean" then return nil, "true or false" end
+  return value
+end
+
+function checks.string(_, value)
+  if type(value) ~= "string" then return nil, "a string" end
+  return value
+end
+
+function checks.choice(option, value)
+  local quoted = {}
+  for i, choice in ipairs(option.choices) do
+    if value == choice then return value end
+    quoted[i] = text.quote(choice)
+  end
+  return nil, table.concat(quoted, ", ", 1, #quoted - 1) .. " or " .. quoted[#quoted]
+end
+
+function checks.list(_, value)
+  if type(value) ~= "table" then return nil, "a list of strings" end
+  for _, item in ipairs(value) do
+    if type(item) ~= "string" then return nil, "a list of strings" end
+  end
+  return value
+end
+
+--- Checks a value. Returns it, or nil and what was expected instead.
+function options.check(option, value)
+  if option.check then return option.check(value) end
+  return checks[option.kind](option, value)
+end
+
+-- ---- short declarations: { name = { default, doc } } ----
+
+local kinds = { number = "number", boolean = "boolean", string = "string", table = "list" }
+
+--- A declaration list from the short form that scripts and plugins use: `name = { default, doc }`, the kind following from
+-- the default. Errors name `owner`.
+function options.from_short(short, owner)
+  local declaration = {}
+  for _, name in ipairs(text.sorted_keys(short)) do
+    local entry = short[name]
+    if type(name) ~= "string" or type(entry) ~= "table" or entry[1] == nil then
+      error(("%s: option %s: expected { default, \"what it does\" }"):format(owner, text.quote(name)), 0)
+    end
+    local kind = kinds[type(entry[1])]
+    if not kind then
+      error(("%s: option %s: default %s: expected a number, string, boolean or list")
+        :format(owner, name, text.quote(entry[1])), 0)
+    end
+    declaration[#declaration + 1] = {
+      name = name, default = entry[1], doc = entry[2] or "", kind = entry.choices and "choice" or kind,
+      min = entry.min, max = entry.max, choices = entry.choices,
+    }
+  end
+  return declaration
+end
+
+--- Values for a declaration: the given ones, checked, over the defaults. Errors name `owner` and, for an unknown name,
+-- the nearest known one.
+function options.resolve(declaration, given, owner)
+  local values, names, known = {}, {}, {}
+  for i, option in ipairs(declaration) do
+    values[option.name] = option.default
+    names[i] = option.name
+    known[option.name] = option
+  end
+  for name, value in pairs(given) do
+    local option = known[name]
+    if not option then
+      error(("%s: unknown option %s%s"):format(owner, text.quote(name), text.suggest(name, names)), 0)
+    end
+    local checked, expected = options.check(option, value)
+    if checked == nil then
+      error(("%s: %s = %s: expected %s"):format(owner, name, text.quote(value), expected), 0)
+    end
+    values[name] = checked
+  end
+  return values
+end
+
+-- ---- the command line ----
+
+--- A word of the command line as a value of the option's kind; nil when it cannot be one.
+local function from_word(option, word)
+  if option.parse then return option.parse(word) end
+  if option.kind == "integer" or option.kind == "number" then return tonumber(word) end
+  if option.kind == "boolean" then return ({ ["true"] = true, ["false"] = false, yes = true, no = false })[word] end
+  if option.kind == "list" then
+    local list = {}
+    for item in (word .. ","):gmatch "%s*(.-)%s*," do
+      if item ~= "" then list[#list + 1] = item end
+    end
+    return list
+  end
+  return word
+end
+
+local function usage_error(...) error({ usage = (...) }, 0) end
+
+local function spelled(name) return (name:gsub("_", "-")) end
+
+local function index(declaration)
+  local by_name, by_short, names = {}, {}, {}
+  for _, option in ipairs(declaration) do
+    by_name[option.name] = option
+    names[#names + 1] = spelled(option.name)
+    if option.short then by_short[option.short] = option end
+  end
+  return by_name, by_short, names
+end
+
+--- Parses words against a declaration. `--name value`, `--name=value`, `--name`/`--no-name` for booleans, `-s value`,
+-- dash and underscore alike. "--" ends options; what follows it is returned apart.
+-- @return values by name (only those given), other words in order, words behind "--"
+-- Raises { usage = message } for what it does not understand.
+function options.parse(words, declaration)
+  local by_name, by_short, names = index(declaration)
+  local values, others, rest = {}, {}, {}
+  local at = 1
+
+  local function take(option, shown, word)
+    local value = from_word(option, word)
+    local checked, expected
+    if value ~= nil then checked, expected = options.check(option, value) end
+    if checked == nil then
+      local _, wanted = options.check(option, {})
+      usage_error(("%s %s: expected %s"):format(shown, text.quote(word), expected or wanted or "another value"))
+    end
+    if option.is_repeatable then
+      values[option.name] = values[option.name] or {}
+      table.insert(values[option.name], checked)
+    else
+      values[option.name] = checked
+    end
+  end
+
+  local function next_word(shown)
+    at = at + 1
+    return words[at] or usage_error(("%s: expected a value behind it"):format(shown))
+  end
+
+  local function long(word)
+    local name, value = word:match "^%-%-([^=]+)=(.*)$"
+    local shown = "--" .. (name or word:sub(3))
+    name = (name or word:sub(3)):gsub("-", "_")
+    local option = by_name[name]
+    if option and option.kind == "boolean" and not value then
+      values[name] = true
+    elseif option then
+      take(option, shown, value or next_word(shown))
+    else
+      local positive = by_name[name:match "^no_(.+)$" or ""]
+      if positive and positive.kind == "boolean" and not positive.is_flag and not value then
+        values[positive.name] = false
+      else
+        usage_error(("unknown option %s%s"):format(shown, text.suggest(spelled(name), names)))
+      end
+    end
+  end
+
+  local function short(word)
+    local option = by_short[word:sub(2, 2)]
+    if not option then usage_error("unknown option " .. word) end
+    if option.kind == "boolean" then
+      if #word > 2 then usage_error("unknown option " .. word) end
+      values[option.name] = true
+    else
+      take(option, word:sub(1, 2), #word > 2 and word:sub(3) or next_word(word))
+    end
+  end
+
+  while at <= #words do
+    local word = words[at]
+    if word == "--" then
+      for i = at + 1, #words do rest[#rest + 1] = words[i] end
+      break
+    elseif word:match "^%-%-." then
+      long(word)
+    elseif word:match "^%-." then
+      short(word)
+    else
+      others[#others + 1] = word
+    end
+    at = at + 1
+  end
+  return values, others, rest
+end
+
+-- ---- help ----
+
+local value_names = { integer = "N", number = "N", string = "TEXT", list = "A,B", choice = "NAME" }
+
+local function left_column(option)
+  local name = "--" .. spelled(option.name)
+  if option.kind ~= "boolean" then name = name .. "=" .. (option.value or value_names[option.kind]) end
+  return (option.short and "-" .. option.short .. ", " or "    ") .. name
+end
+
+local function default_text(option)
+  local default = option.default
+  if default == nil or option.kind == "boolean" and default == false or default == "" then return "" end
+  if type(default) == "table" then return #default > 0 and " [" .. table.concat(default, ",") .. "]" or "" end
+  if default == true then return " [on; --no-" .. spelled(option.name) .. "]" end
+  return " [" .. tostring(default) .. "]"
+end
+
+--- Help text of a declaration, a line or more an option.
+function options.help(declaration)
+  local lines, width = {}, 0
+  for _, option in ipairs(declaration) do width = math.max(width, #left_column(option)) end
+  width = math.min(width, 32)
+  local indent = (" "):rep(width + 4)
+  for _, option in ipairs(declaration) do
+    local left, doc = left_column(option), text.wrap(option.doc .. default_text(option), indent, 100)
+    local gap = #left > width and "\n" .. indent or (" "):rep(width - #left + 2)
+    lines[#lines + 1] = "  " .. left .. gap .. doc
+  end
+  return table.concat(lines, "\n")
+end
+
+return options

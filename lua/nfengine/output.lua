@@ -1,0 +1,182 @@
+--- Where records go: the loop that feeds a sink, and the sinks that write files.
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+local columns = require "nfengine.columns"
+local text = require "nfengine.text"
+
+local output = {}
+
+--- What the command line set: `path`, `format`; `is_used` once a sink has taken them.
+output.overrides = {}
+
+--- Whether standard output cannot be written any more (its reader went away, the disk is full).
+function output.is_stdout_gone()
+  return C.nf_has_failed(io.stdout)
+end
+
+-- ---- feeding a sink ----
+
+local function sink_call(sink, method, ...)
+  if not sink[method] then return end
+  local ok, result, message = pcall(sink[method], sink, ...)
+  if not ok then return tostring(result) end
+  if result == nil and message then return tostring(message) end
+  return nil, result
+end
+
+--- Runs to the end, giving every record to the sink. The sink is closed, and what it has is written, whatever happens.
+-- @return number of records
+function output.drain(current, sink)
+  local failure = sink_call(sink, "open", current.columns)
+  local count = 0
+  local ok, raised = pcall(function()
+    while not failure do
+      local flow = current:next()
+      if not flow then return end
+      local stop
+      failure, stop = sink_call(sink, "write", flow)
+      if stop == false then return current:close() end
+      count = count + 1
+    end
+  end)
+  current:close()
+  local closing = sink_call(sink, "close")
+  failure = not ok and raised or failure or closing
+  if failure then error(failure, 0) end
+  return count
+end
+
+-- ---- files ----
+
+local formats = { csv = C.NF_FORMAT_CSV, jsonl = C.NF_FORMAT_JSONL }
+
+--- "flows.csv", 3 → "flows.3.csv"
+local function chunk_name(path, number)
+  local folder, base = path:match "^(.*/)([^/]*)$"
+  folder, base = folder or "", base or path
+  local stem, extension = base:match "^(.+)(%.[^.]+)$"
+  return ("%s%s.%d%s"):format(folder, stem or base, number, extension or "")
+end
+
+local file = {}
+file.__index = file
+
+local function anonymized_set(names, selected)
+  local set, known = {}, {}
+  for i, column in ipairs(selected) do known[i] = column.name end
+  for _, name in ipairs(type(names) == "string" and { names } or names or {}) do
+    local found = false
+    for _, candidate in ipairs(known) do found = found or candidate == name end
+    if not found then
+      error(("columns_to_anonymize: no column %s in this run%s"):format(text.quote(name), text.suggest(name, known)), 0)
+    end
+    set[name] = true
+  end
+  return set
+end
+
+function file:open(selected)
+  local key = self.options.anonymization_key
+  self.selected = selected -- the C array refers to its names
+  self.columns = columns.to_c(selected, anonymized_set(self.options.columns_to_anonymize, selected))
+  self.count = #selected
+  self.key = ffi.new("uint8_t[64]")
+  if key then ffi.copy(self.key, key, 64) else C.nf_random_key(self.key) end
+  self.message = ffi.new("char[?]", C.NF_ERROR_SIZE)
+  return self:open_chunk()
+end
+
+function file:open_chunk()
+  local path = self.path
+  if self.options.flows_per_file > 0 then
+    local number, rotate = self.chunk, self.options.rotate_files
+    path = chunk_name(path, rotate > 0 and number % rotate or number)
+    self.chunk = number + 1
+  end
+  self.rows = 0
+  if type(path) == "string" then
+    self.writer = C.nf_writer_open(path, formats[self.format], self.columns, self.count, self.key, self.message)
+  else
+    path:flush()
+    self.writer = C.nf_writer_attach(C.nf_descriptor_of(path), formats[self.format], self.columns, self.count, self.key, self.message)
+  end
+  if self.writer == nil then return nil, ffi.string(self.message) end
+  return true
+end
+
+function file:close()
+  if self.writer == nil then return true end
+  local writer = self.writer
+  self.writer = nil
+  local is_quiet = C.nf_writer_is_broken_pipe(writer)
+  if C.nf_writer_close(writer, self.message) ~= C.NF_OK and not is_quiet then return nil, ffi.string(self.message) end
+  return true
+end
+
+--- Returns false when nobody reads any more.
+function file:write(flow)
+  if self.options.flows_per_file > 0 and self.rows == self.options.flows_per_file then
+    local closed, message = self:close()
+    if not closed then return nil, message end
+    closed, message = self:open_chunk()
+    if not closed then return nil, message end
+  end
+  if C.nf_writer_write(self.writer, flow.core) ~= C.NF_OK then return false end -- the reason comes with close
+  self.rows = self.rows + 1
+  return true
+end
+
+--- Counts, and writes nothing.
+local null = { write = function() return true end }
+
+-- ---- choosing ----
+
+local function check_count(options, name)
+  local value = options[name] or 0
+  if type(value) ~= "number" or value < 0 or value ~= math.floor(value) then
+    error(("%s = %s: expected an integer of at least 0"):format(name, text.quote(value)), 4)
+  end
+  return value
+end
+
+local function check_options(given)
+  local options = { columns_to_anonymize = given.columns_to_anonymize, anonymization_key = given.anonymization_key }
+  options.flows_per_file = check_count(given, "flows_per_file")
+  options.rotate_files = check_count(given, "rotate_files")
+  local key = options.anonymization_key
+  if key ~= nil and (type(key) ~= "string" or #key ~= 64) then
+    error("anonymization_key: expected a string of 64 bytes", 4)
+  end
+  for name in pairs(given) do
+    local known = { "columns_to_anonymize", "anonymization_key", "flows_per_file", "rotate_files" }
+    local is_known = false
+    for _, candidate in ipairs(known) do is_known = is_known or candidate == name end
+    if not is_known then error(("unknown option %s%s"):format(text.quote(name), text.suggest(name, known)), 4) end
+  end
+  return options
+end
+
+local function format_of(path)
+  if type(path) ~= "string" then return "csv" end
+  return path:match "%.jsonl$" and "jsonl" or path:match "%.ndjson$" and "jsonl" or "csv"
+end
+
+--- A sink that writes a file. The command line's path and format win; without either the path is the source's with the
+-- format behind it for to_csv and to_jsonl, standard output for write.
+function output.file(streamer, path, format, given)
+  local options = check_options(given or {})
+  local overrides = output.overrides
+  overrides.is_used = true
+  path = overrides.path or path
+  if path == nil and format then
+    local source = streamer.source
+    path = (type(source) == "table" and source[1] or source or "flows") .. "." .. format
+  end
+  path = path == nil and "-" or path
+  format = overrides.format or format or format_of(path)
+  if format == "null" then return null end
+  return setmetatable({ path = path, format = format, options = options, chunk = 0 }, file)
+end
+
+return output

@@ -1,0 +1,134 @@
+--- What hooks see of a packet: NFPacket's fields, and safe access to its bytes.
+--
+-- A packet is valid while its hook runs. Flags are the numbers 0 and 1 (in Lua, 0 counts as true: write
+-- `packet.syn == 1`). Fields: number, time, delta_time, direction, raw_size, ip_size, transport_size, payload_size,
+-- captured_size, src_ip, src_mac, src_oui, src_port, dst_ip, dst_mac, dst_oui, dst_port, protocol, ip_version,
+-- vlan_id, tunnel_id, fin, syn, rst, psh, ack, urg, ece, cwr.
+--
+-- src and dst are the flow's, swapped where direction is 1, as in NFStream; ports are the packet's own.
+
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "nfengine.lib"
+local text = require "nfengine.text"
+
+local band, rshift = bit.band, bit.rshift
+
+-- ---- views of captured bytes ----
+
+--- Captured bytes in place. Offsets count from 0, as protocol documents do. What is not there reads as nil.
+local view = {}
+
+function view:u8(offset)
+  if offset >= 0 and offset < self.size then return self.data[offset] end
+end
+
+--- Big-endian 16, 24 and 32 bit numbers.
+function view:u16(offset)
+  if offset >= 0 and offset + 2 <= self.size then return self.data[offset] * 256 + self.data[offset + 1] end
+end
+
+function view:u24(offset)
+  if offset >= 0 and offset + 3 <= self.size then
+    return self.data[offset] * 65536 + self.data[offset + 1] * 256 + self.data[offset + 2]
+  end
+end
+
+function view:u32(offset)
+  if offset >= 0 and offset + 4 <= self.size then
+    return self.data[offset] * 16777216 + self.data[offset + 1] * 65536 + self.data[offset + 2] * 256 + self.data[offset + 3]
+  end
+end
+
+--- `length` bytes from `offset` (the rest when absent) as a Lua string, or nil when they are not all there.
+function view:string(offset, length)
+  offset = offset or 0
+  length = length or self.size - offset
+  if offset >= 0 and length >= 0 and offset + length <= self.size then return ffi.string(self.data + offset, length) end
+end
+
+local new_view
+
+--- The part of view from `offset`, of `length` bytes or to its end; nil when it is not all there.
+function view:sub(offset, length)
+  length = length or self.size - offset
+  if offset >= 0 and length >= 0 and offset + length <= self.size then return new_view(self.data + offset, length) end
+end
+
+new_view = ffi.metatype("struct { const uint8_t *data; int32_t size; }", {
+  __index = view,
+  __len = function(self) return self.size end,
+})
+
+local function clipped(packet, offset, size)
+  local there = packet.captured_size - offset
+  return new_view(packet.frame + offset, size < there and size or there)
+end
+
+-- ---- fields that are computed ----
+
+local ip_text, mac_text = ffi.new("char[46]"), ffi.new("char[18]")
+
+local function format_mac(address)
+  return ffi.string(mac_text, C.nf_format_mac(mac_text, address))
+end
+
+local getters = {
+  number = function(p) return tonumber(p.frame_number) end,
+  time = function(p) return tonumber(p.tick) end,
+  delta_time = function(p) return tonumber(p.delta) end,
+  src_ip = function(p) return ffi.string(ip_text, C.nf_format_ip(ip_text, p.tuple.src_address, p.ip_version)) end,
+  dst_ip = function(p) return ffi.string(ip_text, C.nf_format_ip(ip_text, p.tuple.dst_address, p.ip_version)) end,
+  src_mac = function(p) return format_mac(p.direction == 0 and p.flow.src_mac_address or p.flow.dst_mac_address) end,
+  dst_mac = function(p) return format_mac(p.direction == 0 and p.flow.dst_mac_address or p.flow.src_mac_address) end,
+  src_oui = function(p) return format_mac(p.direction == 0 and p.flow.src_mac_address or p.flow.dst_mac_address):sub(1, 8) end,
+  dst_oui = function(p) return format_mac(p.direction == 0 and p.flow.dst_mac_address or p.flow.src_mac_address):sub(1, 8) end,
+  src_port = function(p) return p.tuple.src_port end,
+  dst_port = function(p) return p.tuple.dst_port end,
+  protocol = function(p) return p.tuple.protocol end,
+  vlan_id = function(p) return p.tuple.vlan_id end,
+  tunnel_id = function(p) return p.tuple.tunnel_id end,
+  fin = function(p) return band(p.tcp_flags, 1) end,
+  syn = function(p) return band(rshift(p.tcp_flags, 1), 1) end,
+  rst = function(p) return band(rshift(p.tcp_flags, 2), 1) end,
+  psh = function(p) return band(rshift(p.tcp_flags, 3), 1) end,
+  ack = function(p) return band(rshift(p.tcp_flags, 4), 1) end,
+  urg = function(p) return band(rshift(p.tcp_flags, 5), 1) end,
+  ece = function(p) return band(rshift(p.tcp_flags, 6), 1) end,
+  cwr = function(p) return band(rshift(p.tcp_flags, 7), 1) end,
+  --- Views: captured bytes in place, valid while the hook runs.
+  frame_bytes = function(p) return new_view(p.frame, p.captured_size) end,
+  ip_bytes = function(p) return clipped(p, p.ip_offset, p.ip_size) end,
+  transport_bytes = function(p) return clipped(p, p.transport_offset, p.transport_size) end,
+  payload_bytes = function(p) return clipped(p, p.payload_offset, p.payload_size) end,
+}
+
+local methods = {}
+
+--- The captured bytes from the innermost IP header to the end of the frame, padding included, as a Lua string.
+function methods.ip_packet(p)
+  return ffi.string(p.frame + p.ip_offset, p.captured_size - p.ip_offset)
+end
+
+--- The captured bytes behind the transport header, without padding, as a Lua string; "" when there are none.
+function methods.payload(p)
+  return getters.payload_bytes(p):string()
+end
+
+local function unknown(key)
+  local names = text.sorted_keys(getters)
+  error(("packet has no '%s'%s"):format(tostring(key), text.suggest(key, names)), 3)
+end
+
+ffi.metatype("struct nf_packet", {
+  __index = function(p, key)
+    local get = getters[key]
+    if get then return get(p) end
+    return methods[key] or unknown(key)
+  end,
+  __newindex = function(_, key)
+    error(("packet.%s cannot be set: packets are read-only"):format(tostring(key)), 2)
+  end,
+})
+
+return { getters = getters, methods = methods }

@@ -1,0 +1,128 @@
+--- nf.streamer's parameters: NFStreamer's, under their own names, and ours. The command line's options are made of the
+-- same declarations, and win over what a script sets.
+
+local options = require "nfengine.options"
+local text = require "nfengine.text"
+
+local parameters = {}
+
+local MAX_SECONDS = 18446744073709551 -- (2^64 - 1) / 1000, as NFStream
+
+local function integer(name, default, min, max, unit, doc)
+  return { name = name, kind = "integer", default = default, min = min, max = max, unit = unit, doc = doc, value = unit or "N" }
+end
+
+local function boolean(name, default, doc) return { name = name, kind = "boolean", default = default, doc = doc } end
+
+local function choice(name, default, choices, doc)
+  return { name = name, kind = "choice", default = default, choices = choices, doc = doc, value = table.concat(choices, "|") }
+end
+
+--- A path, or a list of paths read as one capture.
+local function check_source(value)
+  if type(value) == "string" and value ~= "" then return value end
+  if type(value) == "table" and #value > 0 then
+    for _, path in ipairs(value) do
+      if type(path) ~= "string" then return nil, "a path or a list of paths" end
+    end
+    return value
+  end
+  return nil, "a path or a list of paths"
+end
+
+local function check_function(value)
+  if type(value) == "function" then return value end
+  return nil, "a function of a flow"
+end
+
+--- A list of names, or one name.
+local function check_names(value)
+  if type(value) == "string" then value = { value } end
+  if type(value) ~= "table" then return nil, "a list of names" end
+  for _, name in ipairs(value) do
+    if type(name) ~= "string" then return nil, "a list of names" end
+  end
+  return value
+end
+
+local function parse_names(word)
+  local list = {}
+  for item in (word .. ","):gmatch "%s*(.-)%s*," do
+    if item ~= "" then list[#list + 1] = item end
+  end
+  return list
+end
+
+local function parse_filter(word)
+  local chunk = loadstring("local flow = ... return " .. word, "=--filter")
+  return chunk
+end
+
+--- In the order help prints them.
+parameters.list = {
+  { name = "source", kind = "string", check = check_source, is_hidden = true,
+    doc = "capture file, folder, \"-\" for standard input, or a list of these read as one capture; defaults to the command line's" },
+  boolean("decode_tunnels", true, "look inside GTP-U, CAPWAP and TZSP; adds the column tunnel_id"),
+  { name = "bpf_filter", kind = "string", value = "EXPR", doc = "only packets that this libpcap filter accepts" },
+  boolean("promiscuous_mode", true, "live capture: see all packets of the network"),
+  integer("snapshot_length", 1536, 1, 4294967295, "BYTES", "live capture: bytes kept of each packet"),
+  integer("socket_buffer_size", 0, 0, 2147483647, "BYTES", "live capture: kernel buffer, 0 for libpcap's default"),
+  integer("idle_timeout", 120, 0, MAX_SECONDS, "SECONDS", "a flow ends after this long without a packet"),
+  integer("active_timeout", 1800, 0, MAX_SECONDS, "SECONDS", "a flow is cut after this long"),
+  integer("accounting_mode", 0, 0, 3, nil, "what counts as a packet's size: 0 frame, 1 IP packet, 2 transport, 3 payload"),
+  { name = "udps", kind = "list", is_hidden = true, check = function(value) return value end,
+    doc = "a plugin, or a list of plugins" },
+  integer("n_dissections", 20, 0, 255, nil, "packets of a flow given to nDPI; 0 switches L7 columns off"),
+  boolean("statistical_analysis", false, "add 48 statistics of sizes, inter-arrival times and TCP flags"),
+  integer("splt_analysis", 0, 0, 65535, nil, "add direction, size and inter-arrival time of this many first packets"),
+  integer("n_meters", 0, 0, 1024, nil, "meters to share the work; results are the same for any number (this version runs one)"),
+  integer("max_nflows", 0, 0, 9007199254740992, nil, "stop after this many flows; 0 for no limit"),
+  integer("performance_report", 0, 0, 4294967, "SECONDS", "live capture: report interval, 0 for none"),
+  integer("system_visibility_mode", 0, 0, 1, nil, "live capture: 1 adds process columns; files: always 0"),
+  integer("system_visibility_poll_ms", 100, 0, 4294967, "MS", "live capture: how often sockets are looked at"),
+  choice("time_unit", "ms", { "ms", "us", "ns" }, "unit of every time, and of the columns' names"),
+  integer("max_flows", 4194304, 0, 2147483647, nil, "live flows at most; the least recently seen then ends early; 0 for no limit"),
+  { name = "l7_columns", kind = "list", default = {}, check = check_names, parse = parse_names, value = "NAME,...",
+    doc = "more L7 columns, by name, or \"all\"" },
+  { name = "columns", kind = "list", check = check_names, parse = parse_names, value = "NAME,...",
+    doc = "columns to give, in this order; \"*\" stands for the usual ones" },
+  { name = "filter", kind = "string", check = check_function, parse = parse_filter, value = "EXPR",
+    doc = "only flows for which this Lua expression over `flow` is true" },
+}
+
+local by_name, names = {}, {}
+for i, option in ipairs(parameters.list) do
+  by_name[option.name] = option
+  names[i] = option.name
+end
+
+--- Those given on the command line, by name. They win.
+parameters.overrides = {}
+--- Captures given on the command line.
+parameters.default_source = nil
+
+--- Checks one parameter. Raises "nf.streamer: …" at `level` of the caller.
+function parameters.check(name, value, level)
+  local option = by_name[name]
+  if not option then
+    error(("nf.streamer: unknown parameter %s%s"):format(text.quote(name), text.suggest(name, names)), level + 1)
+  end
+  if value == nil then return nil end
+  local checked, expected = options.check(option, value)
+  if checked == nil then
+    error(("nf.streamer: %s = %s: expected %s"):format(name, text.quote(value), expected), level + 1)
+  end
+  return checked
+end
+
+--- Values of all parameters: the given ones, checked, over the defaults, under the command line's.
+function parameters.resolve(given, level)
+  local values = {}
+  for _, option in ipairs(parameters.list) do values[option.name] = option.default end
+  values.source = parameters.default_source
+  for name, value in pairs(given) do values[name] = parameters.check(name, value, level + 1) end
+  for name, value in pairs(parameters.overrides) do values[name] = value end
+  return values
+end
+
+return parameters

@@ -1,0 +1,249 @@
+--- Plugins: what a script or a file declares, checked, given its options, and laid out as typed slots behind each flow.
+--
+--   local Counter = nf.plugin {
+--     name    = "counter",
+--     options = { size = { 555, "packet size to count" } },
+--     columns = { { "hits", "uint32", "packets of that size" } },
+--     on_init = function(self, packet, flow) … end,
+--     …
+--   }
+--   udps = { Counter { size = 666 } }
+
+local ffi = require "ffi"
+local array = require "nfengine.array"
+local columns = require "nfengine.columns"
+local options = require "nfengine.options"
+local text = require "nfengine.text"
+
+local plugin = {}
+
+--- Hooks, in the order of a run. Absent ones cost nothing.
+plugin.hooks = { "setup", "on_init", "on_update", "on_expire", "cleanup" }
+
+local DEFAULT_TEXT = 64     -- bytes of a "string" column without a length
+local LONGEST_TEXT = 65535
+local LONGEST_ARRAY = 65535
+
+local fields = {
+  name = "string", version = "string", api = "number", description = "string", author = "string", license = "string",
+  categories = "table", options = "table", columns = "table", state = "table",
+  setup = "function", on_init = "function", on_update = "function", on_expire = "function", cleanup = "function",
+}
+
+-- ---- columns and state ----
+
+-- Names the C declaration of the slots cannot hold.
+local c_keywords = {}
+for word in ([[auto break case char const continue default do double else enum extern float for goto if inline int long
+  register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while bool
+  int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t]]):gmatch "%S+" do
+  c_keywords[word] = true
+end
+
+--- "uint32", "string", "string:100" or "uint16[20]" → type name, length, whether an array; nil and what was expected.
+local function parse_type(declared)
+  local expected = 'expected bool, int8 to int64, uint8 to uint64, float, double, "string", "string:LENGTH" or "TYPE[LENGTH]"'
+  if type(declared) ~= "string" then return nil, expected end
+  if declared == "string" then return "text", DEFAULT_TEXT + 1 end
+  local length = tonumber(declared:match "^string:(%d+)$")
+  if length then
+    if length < 1 or length > LONGEST_TEXT then return nil, "expected a length from 1 to " .. LONGEST_TEXT end
+    return "text", length + 1
+  end
+  local base, count = declared:match "^(%w+)%[(%d+)%]$"
+  base, count = base or declared, tonumber(count)
+  local kind = columns.types[base]
+  if not kind or not (kind.is_number or base == "bool") or count and base == "bool" then return nil, expected end
+  if count and (count < 1 or count > LONGEST_ARRAY) then return nil, "expected a length from 1 to " .. LONGEST_ARRAY end
+  return base, count or 1, count ~= nil
+end
+
+local function parse_slot(entry, owner, what)
+  local name, declared, doc = entry[1], entry[2], entry[3]
+  if type(name) ~= "string" or not name:match "^%a[%w_]*$" or c_keywords[name] then
+    error(("%s: %s %s: expected a name of letters, digits and underscores that is no C keyword")
+      :format(owner, what, text.quote(name)), 0)
+  end
+  local type_name, length, is_array = parse_type(declared)
+  if not type_name then
+    error(("%s: %s %s: type %s: %s"):format(owner, what, name, text.quote(declared), length), 0)
+  end
+  return { name = name, type = type_name, length = length, is_array = is_array, doc = doc or "", owner = owner }
+end
+
+local function parse_slots(list, owner, what)
+  local slots = {}
+  for _, entry in ipairs(list or {}) do
+    if type(entry) ~= "table" then
+      error(("%s: %s: expected { name, type, doc }, got %s"):format(owner, what, text.quote(entry)), 0)
+    end
+    slots[#slots + 1] = parse_slot(entry, owner, what)
+  end
+  return slots
+end
+
+-- ---- declaring ----
+
+local function check_fields(definition, owner)
+  if type(definition.name) ~= "string" or not definition.name:match "^%a[%w_]*$" then
+    error(("%s: name = %s: expected letters, digits and underscores"):format(owner, text.quote(definition.name)), 0)
+  end
+  for field, value in pairs(definition) do
+    if not fields[field] then
+      error(("%s: unknown field %s%s"):format(owner, text.quote(field), text.suggest(field, text.sorted_keys(fields))), 0)
+    end
+    if type(value) ~= fields[field] then
+      error(("%s: %s: expected a %s, got %s"):format(owner, field, fields[field], type(value)), 0)
+    end
+  end
+end
+
+local class = {}
+class.__index = class
+class.__tostring = function(self) return "plugin " .. self.name end
+
+--- An instance with these options: `CustomSize { size = 666 }`.
+class.__call = function(self, given)
+  if given ~= nil and type(given) ~= "table" then
+    error(("plugin %s: options %s: expected a table"):format(self.name, text.quote(given)), 2)
+  end
+  local instance = options.resolve(self.options, given or {}, "plugin " .. self.name)
+  return setmetatable(instance, { class = self, __tostring = function() return "plugin " .. self.name end })
+end
+
+--- Checks a declaration and makes a class of it. Raises one line naming the plugin and the field.
+function plugin.declare(definition)
+  if type(definition) ~= "table" then error(("nf.plugin: %s: expected a table"):format(text.quote(definition)), 0) end
+  local owner = "plugin " .. tostring(definition.name)
+  check_fields(definition, owner)
+  local self = { name = definition.name, description = definition.description, version = definition.version }
+  self.options = options.from_short(definition.options or {}, owner)
+  self.columns = parse_slots(definition.columns, owner, "column")
+  self.state = parse_slots(definition.state, owner, "state")
+  for _, hook in ipairs(plugin.hooks) do self[hook] = definition[hook] end
+  return setmetatable(self, class)
+end
+
+--- The class of an instance, or nil for anything else.
+function plugin.class_of(instance)
+  local meta = type(instance) == "table" and getmetatable(instance)
+  return meta and meta.class
+end
+
+--- A list of instances from what `udps` accepts: an instance, a class, or a list of these.
+function plugin.instances(udps)
+  if udps == nil then return {} end
+  if plugin.class_of(udps) or getmetatable(udps) == class then udps = { udps } end
+  local instances = {}
+  for i, entry in ipairs(udps) do
+    if getmetatable(entry) == class then entry = entry {} end
+    if not plugin.class_of(entry) then
+      error(("udps[%d] = %s: expected a plugin made by nf.plugin"):format(i, text.quote(entry)), 0)
+    end
+    instances[i] = entry
+  end
+  return instances
+end
+
+-- ---- laying out ----
+
+-- Declares a slot's member. Texts and 64-bit numbers hide behind accessors, so that Lua sees strings and numbers.
+local function declare_member(slot, types)
+  local kind = columns.types[slot.type]
+  if slot.type == "text" then
+    slot.member = "_" .. slot.name
+    return ("char %s[%d];"):format(slot.member, slot.length)
+  elseif slot.is_array then
+    slot.member = slot.name
+    types[#types + 1] = array.type(kind.ctype, slot.length)
+    return ("$ %s;"):format(slot.member)
+  end
+  slot.member = kind.is_wide and "_" .. slot.name or slot.name
+  return ("%s %s;"):format(kind.ctype, slot.member)
+end
+
+local function collect_slots(instances)
+  local slots, taken = {}, {}
+  for _, instance in ipairs(instances) do
+    local owner = plugin.class_of(instance)
+    for _, part in ipairs { "columns", "state" } do
+      for _, slot in ipairs(owner[part]) do
+        if taken[slot.name] then
+          error(("plugin %s: column %s is already declared by plugin %s"):format(owner.name, slot.name, taken[slot.name]), 0)
+        end
+        taken[slot.name] = owner.name
+        local copy = {}
+        for key, value in pairs(slot) do copy[key] = value end
+        copy.is_column = part == "columns"
+        slots[#slots + 1] = copy
+      end
+    end
+  end
+  return slots
+end
+
+local function undeclared(key, slots)
+  local names = {}
+  for i, slot in ipairs(slots) do names[i] = slot.name end
+  error(("flow.udps.%s is not declared%s: add { %q, TYPE, \"doc\" } to the plugin's columns or state")
+    :format(tostring(key), text.suggest(key, names), tostring(key)), 3)
+end
+
+-- Reads and writes of members that hide behind accessors.
+local function make_accessors(slots)
+  local getters, setters = {}, {}
+  local set_text = require "nfengine.flow".set_text
+  for _, slot in ipairs(slots) do
+    local member, length = slot.member, slot.length
+    if slot.type == "text" then
+      getters[slot.name] = function(udps) return ffi.string(udps[member]) end
+      setters[slot.name] = function(udps, value) set_text(udps[member], length, value) end
+    elseif not slot.is_array and columns.types[slot.type].is_wide then
+      getters[slot.name] = function(udps) return tonumber(udps[member]) end
+      setters[slot.name] = function(udps, value) udps[member] = value end
+    end
+  end
+  return getters, setters
+end
+
+--- The plugins' section of a flow.
+-- @param instances list of plugin instances
+-- @return its ctype (nil when no plugin declares anything) and its slots, each with name, type, length, doc, member,
+--   is_array and is_column
+function plugin.layout(instances)
+  local slots = collect_slots(instances)
+  if #slots == 0 then return nil, slots end
+  local members, types = {}, {}
+  for i, slot in ipairs(slots) do members[i] = declare_member(slot, types) end
+  local ctype = ffi.typeof("struct { " .. table.concat(members, " ") .. " }", unpack(types))
+  local getters, setters = make_accessors(slots)
+  ffi.metatype(ctype, {
+    __index = function(udps, key)
+      local get = getters[key]
+      if get then return get(udps) end
+      undeclared(key, slots)
+    end,
+    __newindex = function(udps, key, value)
+      local set = setters[key]
+      if not set then undeclared(key, slots) end
+      set(udps, value)
+    end,
+  })
+  return ctype, slots
+end
+
+--- The columns that plugins' slots give, as columns.of_run describes columns; `offset` is where their section begins.
+function plugin.columns(ctype, slots, offset)
+  local list = {}
+  for _, slot in ipairs(slots) do
+    if slot.is_column then
+      list[#list + 1] = {
+        name = "udps." .. slot.name, type = slot.type, doc = slot.doc, group = "udps", length = slot.length,
+        is_array = slot.is_array, place = "udps." .. slot.member, offset = offset + ffi.offsetof(ctype, slot.member),
+      }
+    end
+  end
+  return list
+end
+
+return plugin

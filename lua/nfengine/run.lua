@@ -1,0 +1,205 @@
+--- One pass over the input: opens a meter for resolved parameters, gives out flows, and keeps account of what happened.
+--
+-- A run ends when the input does, when max_nflows is reached, when an error stops it, or when it is closed.
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+local columns = require "nfengine.columns"
+local dispatch = require "nfengine.dispatch"
+local flow_types = require "nfengine.flow"
+local plugin = require "nfengine.plugin"
+local report = require "nfengine.report"
+local text = require "nfengine.text"
+
+local run = {}
+run.__index = run
+
+local units = { ms = C.NF_MILLISECONDS, us = C.NF_MICROSECONDS, ns = C.NF_NANOSECONDS }
+
+-- ---- what to record ----
+
+--- Names wanted of the L7 columns beyond NFStream's, as a set; nil when none are.
+local function l7_extra_set(names)
+  local known = columns.names "l7_extra"
+  if names[1] == "all" then names = known end
+  local set
+  for _, name in ipairs(names) do
+    local is_known = false
+    for _, candidate in ipairs(known) do is_known = is_known or candidate == name end
+    if not is_known then
+      error(("nf.streamer: l7_columns: unknown column %s%s"):format(text.quote(name), text.suggest(name, known)), 0)
+    end
+    if not C.nf_l7_has(name) then
+      error(("nf.streamer: l7_columns: %s is not in the linked %s"):format(name, ffi.string(C.nf_dpi_version())), 0)
+    end
+    set = set or {}
+    set[name] = true
+  end
+  return set
+end
+
+--- The columns of records: all that the run has in their order, or those that `names` lists, "*" standing for the usual.
+local function select(available, names)
+  local usual, known, by_name = {}, {}, {}
+  for _, column in ipairs(available) do
+    if column.group ~= "optional" then usual[#usual + 1] = column end
+    known[#known + 1] = column.name
+    by_name[column.name] = column
+  end
+  if not names then return usual end
+  local selected, taken = {}, {}
+  local function take(column)
+    if not taken[column.name] then selected[#selected + 1] = column end
+    taken[column.name] = true
+  end
+  for _, name in ipairs(names) do
+    if name == "*" then
+      for _, column in ipairs(usual) do take(column) end
+    elseif by_name[name] then
+      take(by_name[name])
+    else
+      error(("nf.streamer: columns: no column %s in this run%s"):format(text.quote(name), text.suggest(name, known)), 0)
+    end
+  end
+  return selected
+end
+
+-- ---- opening ----
+
+local function sources_of(source)
+  if source == nil then error("nf.streamer: no source: give captures on the command line or set source", 0) end
+  return type(source) == "table" and source or { source }
+end
+
+local function c_options(parameters, wanted_events, udps_size, has_l7_extra)
+  local options = ffi.new("struct nf_options")
+  local sources = sources_of(parameters.source)
+  local paths = ffi.new("const char *[?]", #sources)
+  for i, path in ipairs(sources) do paths[i - 1] = path end
+  options.sources, options.source_count = paths, #sources
+  options.bpf_filter = parameters.bpf_filter
+  options.idle_timeout_s, options.active_timeout_s = parameters.idle_timeout, parameters.active_timeout
+  options.max_flows = parameters.max_flows
+  options.n_dissections = parameters.n_dissections
+  options.splt_analysis = parameters.splt_analysis
+  options.udps_size = udps_size
+  options.events = wanted_events
+  options.time_unit = units[parameters.time_unit]
+  options.accounting_mode = parameters.accounting_mode
+  options.decode_tunnels = parameters.decode_tunnels
+  options.statistical_analysis = parameters.statistical_analysis
+  options.l7_extra = has_l7_extra
+  return options, { paths, sources } -- the second keeps alive what the first points to
+end
+
+local function open_meter(options)
+  local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
+  local meter = C.nf_meter_new(options, message)
+  if meter == nil then error(ffi.string(message), 0) end
+  return ffi.gc(meter, C.nf_meter_free)
+end
+
+--- Opens a run. Raises one line when a parameter, a plugin or a source is wrong.
+function run.open(parameters)
+  local instances = plugin.instances(parameters.udps)
+  local udps, slots = plugin.layout(instances)
+  local l7_extra = parameters.n_dissections > 0 and l7_extra_set(parameters.l7_columns) or nil
+  local events = dispatch.events(instances)
+  if report.wants_progress() then events = bit.bor(events, C.NF_EVENT_PROGRESS) end
+  local options, anchor = c_options(parameters, events, udps and ffi.sizeof(udps) or 0, l7_extra ~= nil)
+  local layout = C.nf_layout_of(options)
+
+  local available = columns.of_run {
+    layout = layout, unit = parameters.time_unit, l7_extra = l7_extra or {},
+    has = {
+      core = true, optional = true, tunnel = parameters.decode_tunnels, statistics = parameters.statistical_analysis,
+      splt = parameters.splt_analysis > 0, l7 = parameters.n_dissections > 0, l7_extra = l7_extra ~= nil,
+    },
+  }
+  -- Plugins' columns stand behind NFStream's, before the optional ones.
+  local optional = {}
+  while available[#available].group == "optional" do table.insert(optional, 1, table.remove(available)) end
+  if udps then
+    for _, column in ipairs(plugin.columns(udps, slots, layout.udps)) do available[#available + 1] = column end
+  end
+  for _, column in ipairs(optional) do available[#available + 1] = column end
+  local selected = select(available, parameters.columns)
+
+  local self = setmetatable({ columns = selected, instances = instances, started = report.now(), flows = 0 }, run)
+  self.flow_type, self.event_type = flow_types.types {
+    layout = layout, unit = parameters.time_unit, columns = available, selected = selected, udps = udps,
+  }
+  self.meter = open_meter(options)
+  anchor = nil -- luacheck: ignore (alive until here)
+  self:call_hooks "setup"
+  self.where = dispatch.where()
+  self.pump = dispatch.make {
+    meter = self.meter, event_type = self.event_type, instances = instances, filter = parameters.filter,
+    report = function(kind) report.progress(self, kind) end, limit = parameters.max_nflows, where = self.where,
+  }
+  return self
+end
+
+-- ---- errors of plugins ----
+
+--- Calls a hook that takes no flow, in every plugin that has it.
+function run:call_hooks(hook)
+  for _, instance in ipairs(self.instances) do
+    local class = plugin.class_of(instance)
+    if class[hook] then
+      local ok, message = pcall(class[hook], instance)
+      if not ok then error(("plugin %s: %s: %s"):format(class.name, hook, tostring(message)), 0) end
+    end
+  end
+end
+
+local hook_names = { [tonumber(C.NF_EVENT_INIT)] = "on_init", [tonumber(C.NF_EVENT_UPDATE)] = "on_update",
+  [tonumber(C.NF_EVENT_EXPIRE)] = "on_expire" }
+
+local function describe(flow)
+  return ("%s:%d -> %s:%d protocol %d"):format(flow.src_ip, flow.src_port, flow.dst_ip, flow.dst_port, flow.protocol)
+end
+
+--- One line on an error that came out of the pump: plugin, hook, flow and what it said.
+function run:describe_error(message)
+  local events = ffi.cast(ffi.typeof("const $ *", self.event_type), C.nf_meter_events(self.meter))
+  local event = events[self.where.event]
+  local hook = hook_names[tonumber(event.kind)]
+  if not hook then return tostring(message) end
+  local instance = self.instances[self.where.plugin]
+  local who = instance and ("plugin %s: %s"):format(plugin.class_of(instance).name, hook) or "filter"
+  return ("%s: flow %s: %s"):format(who, describe(event.flow), tostring(message))
+end
+
+-- ---- going on ----
+
+--- The next flow, valid until the next call, or nil at the end. A hook's error closes the run and is raised.
+function run:next()
+  if not self.pump then return nil end
+  local ok, flow, status = xpcall(self.pump, report.handler)
+  if ok and flow ~= nil then
+    self.flows = self.flows + 1
+    return flow
+  end
+  if not ok then
+    local message = self:describe_error(flow)
+    self:close()
+    error(message, 0)
+  end
+  local failure = status ~= C.NF_END and ffi.string(C.nf_meter_error(self.meter))
+  self:close()
+  if failure then error(failure, 0) end
+end
+
+--- Ends the run, in whatever state it is, and reports it. Safe to call twice.
+function run:close()
+  if not self.meter then return end
+  local meter = self.meter
+  self.pump = nil
+  report.finished(self)
+  self.meter = nil
+  C.nf_meter_free(ffi.gc(meter, nil))
+  self:call_hooks "cleanup"
+end
+
+return run

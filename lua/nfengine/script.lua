@@ -1,0 +1,52 @@
+--- The script that is running: its own options, and its help.
+
+local options = require "nfengine.options"
+
+local script = {
+  path = nil,   -- its file
+  words = {},   -- its words on the command line, behind "--"
+  is_help_wanted = false,
+}
+
+--- Raised to leave a script once its help has been printed.
+script.done = setmetatable({}, { __tostring = function() return "help printed" end })
+
+--- The comment that a file begins with, without its dashes.
+function script.doc_block(path)
+  local lines = {}
+  for line in io.lines(path) do
+    local comment = line:match "^%-%-%-? ?(.*)$"
+    if comment then lines[#lines + 1] = comment
+    elseif not line:match "^#!" then break end
+  end
+  return table.concat(lines, "\n")
+end
+
+local function print_help(declaration)
+  io.write(script.doc_block(script.path), "\n")
+  if #declaration > 0 then
+    io.write("\nOptions of this script, behind \"--\":\n", options.help(declaration), "\n")
+  end
+  io.write("\nSee nfengine --help for the options that every script takes.\n")
+  error(script.done, 0)
+end
+
+--- Values of a script's options: the command line's over the declared defaults.
+function script.options(short)
+  local declaration = options.from_short(short, "nf.options")
+  if script.is_help_wanted then print_help(declaration) end
+  local given, others = options.parse(script.words, declaration)
+  if others[1] then error({ usage = ("unexpected word \"%s\" behind --: expected script options"):format(others[1]) }, 0) end
+  script.words = {}
+  return options.resolve(declaration, given, "nf.options")
+end
+
+--- A script starts its work: by now its options have been declared, or it has none.
+function script.ready()
+  if script.is_help_wanted then print_help {} end
+  if script.words[1] then
+    error({ usage = ("unexpected word \"%s\" behind --: this script declares no options"):format(script.words[1]) }, 0)
+  end
+end
+
+return script

@@ -1,0 +1,89 @@
+--- nf.streamer: NFStreamer's parameters, its iteration and its exports.
+--
+--   local streamer = nf.streamer { source = "a.pcap", statistical_analysis = true }
+--   for flow in streamer:flows() do print(flow) end
+--   local count = streamer:to_csv("flows.csv")
+--
+-- Parameters are checked when they are set, also later: `streamer.idle_timeout = 5`. Every iteration or export starts
+-- anew: the captures are read again, ids begin at 0.
+
+local ffi = require "ffi"
+local output = require "nfengine.output"
+local parameters = require "nfengine.parameters"
+local run = require "nfengine.run"
+
+local methods = {}
+
+local function start(self)
+  local values = getmetatable(self).values
+  local ok, opened = pcall(run.open, parameters.resolve(values, 2))
+  if not ok then error(opened, 0) end
+  return opened
+end
+
+--- Iterates over the flows as they end. Each is a copy of its own and stays valid as long as it is kept. Leaving the
+-- loop early stops the run.
+function methods:flows()
+  local current = start(self)
+  local ctype, size = current.flow_type, ffi.sizeof(current.flow_type)
+  return function()
+    if output.is_stdout_gone() then current:close() end
+    local flow = current:next()
+    if not flow then return nil end
+    local copy = ctype()
+    ffi.copy(copy, flow, size)
+    return copy
+  end
+end
+
+--- Feeds every record to a sink: a table with `write(self, flow)`, and if it likes `open(self, columns)` before the first
+-- and `close(self)` after the last; `columns` lists name, type, unit and doc of each. A flow is valid during write.
+-- A sink method that returns nil and a text, or raises, ends the run with that error.
+-- @return number of records
+function methods:to(sink)
+  return output.drain(start(self), sink)
+end
+
+--- Writes CSV (RFC 4180). `path` defaults to the first source with ".csv" behind it; "-" and io.stdout are standard output.
+-- @param options columns_to_anonymize: names whose values are written as keyed BLAKE2b hashes;
+--   anonymization_key: 64 bytes, so that several runs agree (default: fresh random);
+--   flows_per_file, rotate_files: write chunks "NAME.0.csv", "NAME.1.csv" … of so many flows, keeping so many files
+-- @return number of records
+function methods:to_csv(path, options)
+  return self:to(output.file(self, path, "csv", options))
+end
+
+--- The same as one JSON object a line.
+function methods:to_jsonl(path, options)
+  return self:to(output.file(self, path, "jsonl", options))
+end
+
+--- Writes in the format that --format, or the path's ending, or else CSV says; the format "null" counts only.
+function methods:write(path, options)
+  return self:to(output.file(self, path, nil, options))
+end
+
+--- A parameter's value, as the next run will use it.
+local function value_of(values, name)
+  local ok, resolved = pcall(parameters.resolve, values, 2)
+  return ok and resolved[name] or nil
+end
+
+local streamer = {}
+
+--- Makes a streamer. Raises one line for an unknown parameter or a value that is not accepted.
+function streamer.new(given)
+  require("nfengine.script").ready()
+  if type(given) ~= "table" then error("nf.streamer: expected a table of parameters, nf.streamer{ … }", 2) end
+  local values = {}
+  for name, value in pairs(given) do values[name] = parameters.check(name, value, 2) end
+  return setmetatable({}, {
+    values = values,
+    __index = function(_, key) return methods[key] or value_of(values, key) end,
+    __newindex = function(_, key, value) values[key] = parameters.check(key, value, 2) end,
+    __tostring = function() return "nf.streamer" end,
+  })
+end
+
+
+return streamer

@@ -1,0 +1,66 @@
+--- Small text helpers that error messages and help share.
+
+local text = {}
+
+-- Edit distance between two short names (Levenshtein), for "did you mean".
+local function distance(a, b)
+  local row = {}
+  for j = 0, #b do row[j] = j end
+  for i = 1, #a do
+    local diagonal = row[0]
+    row[0] = i
+    for j = 1, #b do
+      local cost = a:byte(i) == b:byte(j) and 0 or 1
+      diagonal, row[j] = row[j], math.min(row[j] + 1, row[j - 1] + 1, diagonal + cost)
+    end
+  end
+  return row[#b]
+end
+
+--- " (did you mean 'x'?)" for the nearest of `names`, or "" when none is near.
+function text.suggest(name, names)
+  local best, least
+  for _, candidate in ipairs(names) do
+    local d = distance(tostring(name), candidate)
+    if not least or d < least then best, least = candidate, d end
+  end
+  local near = least and least <= math.max(1, math.floor(#tostring(name) / 3))
+  return near and (" (did you mean '%s'?)"):format(best) or ""
+end
+
+--- A value as error messages quote it.
+function text.quote(value)
+  if type(value) == "string" then return '"' .. value .. '"' end
+  return tostring(value)
+end
+
+--- Keys of a table, sorted.
+function text.sorted_keys(t)
+  local keys = {}
+  for key in pairs(t) do keys[#keys + 1] = key end
+  table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+  return keys
+end
+
+--- 1234567 as "1,234,567".
+function text.thousands(n)
+  local digits = ("%.0f"):format(n)
+  local grouped = digits:reverse():gsub("(%d%d%d)", "%1,"):reverse()
+  return (grouped:gsub("^,", ""))
+end
+
+--- Wraps words to lines of at most `width` columns, each after `indent`.
+function text.wrap(words, indent, width)
+  local lines, line = {}, ""
+  for word in words:gmatch "%S+" do
+    if line ~= "" and #indent + #line + 1 + #word > width then
+      lines[#lines + 1] = line
+      line = ""
+    end
+    line = line == "" and word or line .. " " .. word
+  end
+  lines[#lines + 1] = line
+  return table.concat(lines, "\n" .. indent)
+end
+
+return text
