@@ -30,11 +30,9 @@ static uint32_t behind(uint32_t size, uint32_t header) { return size > header ? 
  * packets and bytes by 5-tuple.
  */
 static void read_tcp(struct transport *transport, const struct nf_walk *walk) {
-  transport->header = TCP_HEADER;
-  if (nf_has(walk->frame, walk->at, TCP_FLAGS_AT + 1)) {
-    transport->header = (nf_u8(walk->frame, walk->at + TCP_OFFSET_AT) >> 4) * 4u;
-    transport->tcp_flags = nf_u8(walk->frame, walk->at + TCP_FLAGS_AT);
-  }
+  const uint8_t *tcp = nf_at(walk->frame, walk->at, TCP_FLAGS_AT + 1);
+  transport->header = tcp ? (tcp[TCP_OFFSET_AT] >> 4) * 4u : TCP_HEADER;
+  transport->tcp_flags = tcp ? tcp[TCP_FLAGS_AT] : 0;
   transport->payload = behind(walk->transport_size, transport->header);
 }
 
@@ -43,9 +41,10 @@ static enum nf_ignored read_transport(struct transport *transport, const struct 
   const bool is_tcp = walk->protocol == NF_PROTOCOL_TCP;
   if (is_tcp || walk->protocol == NF_PROTOCOL_UDP) {
     if (NF_UNLIKELY(walk->transport_size < (is_tcp ? TCP_HEADER : NF_UDP_HEADER))) return NF_IGNORED_NONE;
-    if (NF_UNLIKELY(!nf_has(walk->frame, walk->at, PORTS))) return NF_IGNORED_TRUNCATED;
-    transport->src_port = nf_u16(walk->frame, walk->at);
-    transport->dst_port = nf_u16(walk->frame, walk->at + 2);
+    const uint8_t *ports = nf_at(walk->frame, walk->at, PORTS);
+    if (NF_UNLIKELY(!ports)) return NF_IGNORED_TRUNCATED;
+    transport->src_port = nf_be16(ports);
+    transport->dst_port = nf_be16(ports + 2);
     if (is_tcp) {
       read_tcp(transport, walk);
     } else {

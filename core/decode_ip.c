@@ -26,18 +26,19 @@ enum ipv6_extension {
 
 static enum nf_ignored read_ipv4(struct nf_walk *walk) {
   const uint32_t at = walk->at;
-  if (NF_UNLIKELY(!nf_has(walk->frame, at, IPV4_HEADER))) return NF_IGNORED_TRUNCATED;
-  const uint32_t header = (nf_u8(walk->frame, at) & 0x0Fu) * 4;
-  uint32_t size = nf_u16(walk->frame, at + 2);
+  const uint8_t *ip = nf_at(walk->frame, at, IPV4_HEADER);
+  if (NF_UNLIKELY(!ip)) return NF_IGNORED_TRUNCATED;
+  const uint32_t header = (ip[0] & 0x0Fu) * 4;
+  uint32_t size = nf_be16(ip + 2);
   if (NF_UNLIKELY(size == 0)) size = walk->wire - at;
   if (NF_UNLIKELY(header < IPV4_HEADER || size < header)) return NF_IGNORED_BAD_HEADER;
-  if (NF_UNLIKELY(nf_u16(walk->frame, at + 6) & 0x1FFF)) return NF_IGNORED_FRAGMENT;
+  if (NF_UNLIKELY(nf_be16(ip + 6) & 0x1FFF)) return NF_IGNORED_FRAGMENT;
 
   walk->ip_version = 4;
   walk->ip_at = at;
   walk->ip_size = size;
   walk->transport_size = size - header;
-  walk->protocol = nf_u8(walk->frame, at + 9);
+  walk->protocol = ip[9];
   walk->at = at + header;
   return NF_IGNORED_NONE;
 }
@@ -74,9 +75,10 @@ static enum nf_ignored skip_extensions(struct nf_walk *walk) {
 
 static enum nf_ignored read_ipv6(struct nf_walk *walk) {
   const uint32_t at = walk->at;
-  if (NF_UNLIKELY(!nf_has(walk->frame, at, IPV6_HEADER))) return NF_IGNORED_TRUNCATED;
-  uint32_t payload = nf_u16(walk->frame, at + 4);
-  walk->protocol = nf_u8(walk->frame, at + 6);
+  const uint8_t *ip = nf_at(walk->frame, at, IPV6_HEADER);
+  if (NF_UNLIKELY(!ip)) return NF_IGNORED_TRUNCATED;
+  uint32_t payload = nf_be16(ip + 4);
+  walk->protocol = ip[6];
   /* Also what a jumbogram says (RFC 2675). With no next header there is nothing to be long. */
   if (NF_UNLIKELY(payload == 0 && walk->protocol != NO_NEXT_HEADER)) payload = walk->wire - at - IPV6_HEADER;
 
@@ -89,8 +91,9 @@ static enum nf_ignored read_ipv6(struct nf_walk *walk) {
 }
 
 static enum nf_ignored read_packet(struct nf_walk *walk) {
-  if (NF_UNLIKELY(!nf_has(walk->frame, walk->at, 1))) return NF_IGNORED_TRUNCATED;
-  const uint8_t version = nf_u8(walk->frame, walk->at) >> 4;
+  const uint8_t *ip = nf_at(walk->frame, walk->at, 1);
+  if (NF_UNLIKELY(!ip)) return NF_IGNORED_TRUNCATED;
+  const uint8_t version = *ip >> 4;
   if (NF_UNLIKELY(walk->network != NF_NETWORK_BY_VERSION && version != walk->network)) return NF_IGNORED_BAD_HEADER;
   switch (version) {
   case 4: return read_ipv4(walk);

@@ -135,12 +135,12 @@ static enum nf_ignored read_llc(struct nf_walk *walk) {
 }
 
 static enum nf_ignored read_ethernet(struct nf_walk *walk) {
-  if (NF_UNLIKELY(!has(walk, 14))) return NF_IGNORED_TRUNCATED;
-  walk->dst_mac = walk->frame.data + walk->at;
-  walk->src_mac = walk->dst_mac + 6;
-  const uint16_t type = u16(walk, 12);
+  const uint8_t *header = nf_at(walk->frame, walk->at, 14);
+  if (NF_UNLIKELY(!header)) return NF_IGNORED_TRUNCATED;
+  walk->dst_mac = header;
+  walk->src_mac = header + 6;
   walk->at += 14;
-  return read_ether_type(walk, type);
+  return read_ether_type(walk, nf_be16(header + 12));
 }
 
 /* Cisco HDLC: address, control, ether type. */

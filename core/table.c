@@ -3,14 +3,16 @@
  *
  *   index   open addressing with linear probing: 32 bits of the hash and a slot number per entry, so that neither a miss
  *           nor a growing table touches a slot; deletion shifts back, so there are no tombstones
- *   slots   chunks of equal power-of-two length; a slot never moves, a freed one is the next to be reused
+ *   slots   one stretch of reserved addresses, given memory step by step: a slot never moves; a freed one is the next
+ *           to be reused. Steps are as large as huge pages, which a million new flows would otherwise spend half their
+ *           time faulting in one small page after another
  *   order   a doubly linked list over slot numbers, least recently seen first
  *
  * The hash is keyed with random words per table: nobody outside can choose tuples that collide.
  */
 #include "table.h"
 
-#include <errno.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -24,11 +26,14 @@
 #endif
 
 enum {
-  CHUNK_BYTES = 1 << 20, /* about; a chunk holds at least one slot */
+  STEP = 2 << 20, /* bytes of slots given memory at a time: a huge page */
   FIRST_INDEX = 1 << 12,
   CACHE_LINE = 64,
   HOT_BYTES = 512, /* what an update touches: flow, statistics */
 };
+
+/* Addresses reserved at most: a slot can be large, and user space has 2^47. */
+#define RESERVED_AT_MOST ((uint64_t)1 << 44)
 
 #define NO_SLOT UINT32_MAX
 
@@ -45,11 +50,11 @@ struct nf_table {
   struct entry *index;
   uint32_t mask; /* entries - 1 */
   uint32_t slot_size;
-  uint32_t chunk_shift, chunk_mask;
-  uint8_t **chunks;
+  uint8_t *slots;
+  size_t reserved, committed; /* bytes of addresses; of them with memory */
   struct link *order;
-  uint32_t slots, slots_used; /* allocated; handed out at least once */
-  uint32_t free;              /* most recently freed slot */
+  uint32_t order_room, slots_used; /* entries of order; slots handed out at least once */
+  uint32_t free;                   /* most recently freed slot */
   uint32_t oldest, newest;
   uint64_t count, max;
   uint64_t key[6];
@@ -64,19 +69,34 @@ static void seed(uint64_t *key, size_t size) {
     key[i] = ((uint64_t)now.tv_nsec * 0x9E3779B97F4A7C15u + (uintptr_t)&now) * (2 * i + 1);
 }
 
+/* Reserves addresses for `slots` slots, or for as many as the system lets us. */
+static bool reserve(struct nf_table *t, uint64_t slots) {
+  uint64_t most = RESERVED_AT_MOST / t->slot_size;
+  if (slots > most) slots = most;
+  for (; slots > 0; slots /= 2) {
+    size_t bytes = ((size_t)slots * t->slot_size + 2 * STEP - 1) / STEP * STEP; /* room to align */
+    uint8_t *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) continue;
+    size_t skip = (STEP - (uintptr_t)at % STEP) % STEP;
+    if (skip) munmap(at, skip);
+    t->slots = at + skip;
+    t->reserved = bytes - skip;
+    return true;
+  }
+  return false;
+}
+
 struct nf_table *nf_table_new(uint32_t slot_size, uint64_t max_flows) {
   nf_require(slot_size >= sizeof(struct nf_flow) && slot_size % 8 == 0);
   struct nf_table *t = calloc(1, sizeof *t);
   if (!t) return NULL;
   t->slot_size = slot_size;
-  while (((uint64_t)slot_size << (t->chunk_shift + 1)) <= CHUNK_BYTES) t->chunk_shift++;
-  t->chunk_mask = (1u << t->chunk_shift) - 1;
   t->max = max_flows && max_flows < NO_SLOT / 2 ? max_flows : NO_SLOT / 2;
   t->free = t->oldest = t->newest = NO_SLOT;
   t->mask = FIRST_INDEX - 1;
   seed(t->key, sizeof t->key);
   t->index = calloc(FIRST_INDEX, sizeof *t->index);
-  if (!t->index) {
+  if (!t->index || !reserve(t, t->max + 1)) { /* one more: a flow that ended may wait beside a full table */
     nf_table_free(t);
     return NULL;
   }
@@ -85,11 +105,10 @@ struct nf_table *nf_table_new(uint32_t slot_size, uint64_t max_flows) {
 
 void nf_table_free(struct nf_table *t) {
   if (!t) return;
-  for (uint32_t i = 0; i < t->slots >> t->chunk_shift; i++) {
-    NF_UNPOISON(t->chunks[i], (size_t)t->slot_size << t->chunk_shift);
-    free(t->chunks[i]);
+  if (t->slots) {
+    NF_UNPOISON(t->slots, t->committed);
+    munmap(t->slots, t->reserved);
   }
-  free(t->chunks);
   free(t->order);
   free(t->index);
   free(t);
@@ -121,24 +140,28 @@ uint64_t nf_table_hash(const struct nf_table *t, const struct nf_tuple *p) {
 /* ---- slots ---- */
 
 static inline struct nf_flow *slot_at(const struct nf_table *t, uint32_t slot) {
-  uint8_t *chunk = t->chunks[slot >> t->chunk_shift];
-  return (struct nf_flow *)(void *)(chunk + (size_t)(slot & t->chunk_mask) * t->slot_size);
+  return (struct nf_flow *)(void *)(t->slots + (size_t)slot * t->slot_size);
 }
 
-static bool add_chunk(struct nf_table *t) {
-  uint32_t chunks = t->slots >> t->chunk_shift, per_chunk = 1u << t->chunk_shift;
-  uint8_t **list = realloc(t->chunks, (chunks + 1) * sizeof *list);
-  if (!list) return false;
-  t->chunks = list;
-  if ((chunks & (chunks - 1)) == 0) { /* the order grows by doubling, chunks one by one */
-    size_t room = chunks ? 2 * (size_t)chunks : 1;
-    struct link *order = realloc(t->order, room * per_chunk * sizeof *order);
-    if (!order) return false;
-    t->order = order;
+static bool grow_order(struct nf_table *t) {
+  uint32_t room = t->order_room ? 2 * t->order_room : 1024;
+  struct link *order = realloc(t->order, (size_t)room * sizeof *order);
+  if (!order) return false;
+  t->order = order;
+  t->order_room = room;
+  return true;
+}
+
+/* Gives memory to the addresses up to `end`. */
+static bool commit(struct nf_table *t, size_t end) {
+  while (t->committed < end) {
+    if (t->committed == t->reserved) return false;
+    uint8_t *step = t->slots + t->committed;
+    if (mprotect(step, STEP, PROT_READ | PROT_WRITE) != 0) return false;
+    madvise(step, STEP, MADV_HUGEPAGE); /* a hint: works without */
+    NF_POISON(step, STEP);
+    t->committed += STEP;
   }
-  if (!(list[chunks] = malloc((size_t)t->slot_size << t->chunk_shift))) return false;
-  NF_POISON(list[chunks], (size_t)t->slot_size << t->chunk_shift);
-  t->slots += per_chunk;
   return true;
 }
 
@@ -147,7 +170,8 @@ static uint32_t take_slot(struct nf_table *t) {
   if (slot != NO_SLOT) {
     t->free = t->order[slot].next;
   } else {
-    if (t->slots_used == t->slots && !add_chunk(t)) return NO_SLOT;
+    if (t->slots_used == t->order_room && !grow_order(t)) return NO_SLOT;
+    if (!commit(t, ((size_t)t->slots_used + 1) * t->slot_size)) return NO_SLOT;
     slot = t->slots_used++;
   }
   NF_UNPOISON(slot_at(t, slot), t->slot_size);

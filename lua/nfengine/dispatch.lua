@@ -11,16 +11,16 @@ local plugin = require "nfengine.plugin"
 
 local dispatch = {}
 
---- What the loop was doing, for error messages: the event at hand and the plugin called last (0: the filter).
+--- What the loop was doing, for error messages: the event at hand and the plugin called last (0: the filter, -1: the sink).
 dispatch.where = ffi.typeof("struct { int32_t event; int32_t plugin; }")
 
 local TEMPLATE = [[
-local C, meter, events, where, filter, report, limit, plugins, hooks = ...
+local C, meter, events, where, filter, report, limit, plugins, hooks, sink, write = ...
 $LOCALS
 local at, count, given = 0, 0, 0
 return function()
   local i, n = at, count
-  if given == limit then return nil, C.NF_END end
+  if given == limit then return nil, C.NF_END, given end
   while true do
     while i < n do
       local event = events[i]
@@ -37,23 +37,37 @@ return function()
         if $FILTER then
           flow.core.record_id = given
           given = given + 1
-          at, count = i, n
-          return flow
+          $GIVE
         end
       elseif kind == $INIT then
         local flow, packet = event.flow, event.packet
         $ON_INIT
       else
-        report(kind)
+        report(kind, given)
       end
     end
     i, n = 0, C.nf_meter_poll(meter)
     if n < 0 then
       at, count = 0, 0
-      return nil, n
+      return nil, n, given
     end
   end
 end
+]]
+
+-- What happens to a flow that ended: the loop returns it, to be called again for the next ...
+local GIVE_TO_CALLER = [[
+at, count = i, n
+          return flow
+]]
+
+-- ... or a sink takes it, and the loop goes on to the end of the run. A sink answers false to stop the run, nil and a
+-- text when it fails.
+local GIVE_TO_SINK = [[
+where.plugin = -1
+          local answer, failure = write(sink, flow)
+          if answer == false or failure then return nil, C.NF_END, given, failure end
+          if given == limit then return nil, C.NF_END, given end
 ]]
 
 local function hook_calls(instances, hook, arguments)
@@ -90,10 +104,13 @@ function dispatch.events(instances)
   return wanted
 end
 
---- The inner loop: each call returns the next flow that ended and passed the filter, or nil and a negative status.
--- @param run `meter`, `event_type` (ctype), `instances`, `filter` (function or nil), `report` (called with the kind of any other event),
---   `limit` (flows at most, 0 for none), `where` (dispatch.where)
-function dispatch.make(run)
+--- The inner loop.
+-- @param run `meter`, `event_type` (ctype), `instances`, `filter` (function or nil), `report` (called with the kind of any
+--   other event and the flows given so far), `limit` (flows at most, 0 for none), `where` (dispatch.where)
+-- @param sink a table with a method `write`, or nil
+-- @return a function. Without a sink each call returns the next flow that ended and passed the filter, at the end nil;
+--   with one, a single call runs to the end. Behind nil come the last status, the flows given, a sink's failure.
+function dispatch.make(run, sink)
   local classes = {}
   for i, instance in ipairs(run.instances) do classes[i] = plugin.class_of(instance) end
   local parts = {
@@ -102,13 +119,14 @@ function dispatch.make(run)
     ON_UPDATE = hook_calls(run.instances, "on_update", "packet, flow"),
     ON_EXPIRE = hook_calls(run.instances, "on_expire", "flow"),
     FILTER = run.filter and "filter(flow)" or "true",
+    GIVE = sink and GIVE_TO_SINK or GIVE_TO_CALLER,
     INIT = C.NF_EVENT_INIT, UPDATE = C.NF_EVENT_UPDATE, EXPIRE = C.NF_EVENT_EXPIRE,
   }
   local source = TEMPLATE:gsub("%$([A-Z_]+)", function(name) return tostring(parts[name]) end)
   local events = ffi.cast(ffi.typeof("const $ *", run.event_type), C.nf_meter_events(run.meter))
   local limit = run.limit > 0 and run.limit or math.huge
-  return assert(loadstring(source, "=nfengine.dispatcher"))(
-    C, run.meter, events, run.where, run.filter, run.report, limit, run.instances, classes)
+  return assert(loadstring(source, "=nfengine.dispatcher"))(C, run.meter, events, run.where, run.filter, run.report,
+    limit, run.instances, classes, sink, sink and sink.write)
 end
 
 return dispatch

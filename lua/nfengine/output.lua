@@ -17,34 +17,25 @@ end
 
 -- ---- feeding a sink ----
 
-local function sink_call(sink, method, ...)
-  if not sink[method] then return end
+--- Calls a method that a sink may lack. Returns the text of what went wrong, or nil.
+local function failure_of(sink, method, ...)
+  if not sink[method] then return nil end
   local ok, result, message = pcall(sink[method], sink, ...)
   if not ok then return tostring(result) end
-  if result == nil and message then return tostring(message) end
-  return nil, result
+  return result == nil and message and tostring(message) or nil
 end
 
 --- Runs to the end, giving every record to the sink. The sink is closed, and what it has is written, whatever happens.
 -- @return number of records
 function output.drain(current, sink)
-  local failure = sink_call(sink, "open", current.columns)
-  local count = 0
-  local ok, raised = pcall(function()
-    while not failure do
-      local flow = current:next()
-      if not flow then return end
-      local stop
-      failure, stop = sink_call(sink, "write", flow)
-      if stop == false then return current:close() end
-      count = count + 1
-    end
-  end)
+  local failure = failure_of(sink, "open", current.columns)
+  local ok, result = true, 0
+  if not failure then ok, result = pcall(current.drain, current, sink) end
   current:close()
-  local closing = sink_call(sink, "close")
-  failure = not ok and raised or failure or closing
+  local closing = failure_of(sink, "close")
+  failure = not ok and result or failure or closing
   if failure then error(failure, 0) end
-  return count
+  return result
 end
 
 -- ---- files ----
@@ -114,17 +105,21 @@ function file:close()
   return true
 end
 
---- Returns false when nobody reads any more.
+--- Answers false when no more can be written; the reason comes with close.
 function file:write(flow)
-  if self.options.flows_per_file > 0 and self.rows == self.options.flows_per_file then
+  return C.nf_writer_write(self.writer, flow.core) == C.NF_OK
+end
+
+--- The same in chunks of so many flows.
+function file:write_chunked(flow)
+  if self.rows == self.options.flows_per_file then
     local closed, message = self:close()
     if not closed then return nil, message end
     closed, message = self:open_chunk()
     if not closed then return nil, message end
   end
-  if C.nf_writer_write(self.writer, flow.core) ~= C.NF_OK then return false end -- the reason comes with close
   self.rows = self.rows + 1
-  return true
+  return file.write(self, flow)
 end
 
 --- Counts, and writes nothing.
@@ -176,7 +171,9 @@ function output.file(streamer, path, format, given)
   path = path == nil and "-" or path
   format = overrides.format or format or format_of(path)
   if format == "null" then return null end
-  return setmetatable({ path = path, format = format, options = options, chunk = 0 }, file)
+  local self = setmetatable({ path = path, format = format, options = options, chunk = 0 }, file)
+  if options.flows_per_file > 0 then self.write = file.write_chunked end
+  return self
 end
 
 return output

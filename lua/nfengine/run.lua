@@ -133,10 +133,11 @@ function run.open(parameters)
   anchor = nil -- luacheck: ignore (alive until here)
   self:call_hooks "setup"
   self.where = dispatch.where()
-  self.pump = dispatch.make {
-    meter = self.meter, event_type = self.event_type, instances = instances, filter = parameters.filter,
-    report = function(kind) report.progress(self, kind) end, limit = parameters.max_nflows, where = self.where,
-  }
+  self.filter, self.limit = parameters.filter, parameters.max_nflows
+  self.report = function(kind, given)
+    self.flows = given
+    report.progress(self, kind)
+  end
   return self
 end
 
@@ -160,12 +161,12 @@ local function describe(flow)
   return ("%s:%d -> %s:%d protocol %d"):format(flow.src_ip, flow.src_port, flow.dst_ip, flow.dst_port, flow.protocol)
 end
 
---- One line on an error that came out of the pump: plugin, hook, flow and what it said.
+--- One line on an error that came out of the inner loop: plugin, hook, flow and what it said.
 function run:describe_error(message)
   local events = ffi.cast(ffi.typeof("const $ *", self.event_type), C.nf_meter_events(self.meter))
   local event = events[self.where.event]
   local hook = hook_names[tonumber(event.kind)]
-  if not hook then return tostring(message) end
+  if not hook or self.where.plugin < 0 then return tostring(message) end
   local instance = self.instances[self.where.plugin]
   local who = instance and ("plugin %s: %s"):format(plugin.class_of(instance).name, hook) or "filter"
   return ("%s: flow %s: %s"):format(who, describe(event.flow), tostring(message))
@@ -173,31 +174,38 @@ end
 
 -- ---- going on ----
 
---- The next flow, valid until the next call, or nil at the end. A hook's error closes the run and is raised.
-function run:next()
-  if not self.pump then return nil end
-  local ok, flow, status = xpcall(self.pump, report.handler)
-  if ok and flow ~= nil then
-    self.flows = self.flows + 1
-    return flow
-  end
-  if not ok then
-    local message = self:describe_error(flow)
-    self:close()
-    error(message, 0)
-  end
-  local failure = status ~= C.NF_END and ffi.string(C.nf_meter_error(self.meter))
+--- Closes the run after the inner loop has returned, and raises what went wrong.
+function run:finish(ok, result, status, given, failure)
+  self.flows = given or self.flows
+  if not ok then failure = self:describe_error(result)
+  elseif status ~= C.NF_END then failure = failure or ffi.string(C.nf_meter_error(self.meter)) end
   self:close()
   if failure then error(failure, 0) end
+end
+
+--- The next flow, valid until the next call, or nil at the end. A hook's error closes the run and is raised.
+function run:next()
+  if not self.meter then return nil end
+  self.pump = self.pump or dispatch.make(self)
+  local ok, flow, status = xpcall(self.pump, report.handler)
+  if not ok or flow == nil then return self:finish(ok, flow, status) end
+  self.flows = self.flows + 1
+  return flow
+end
+
+--- Gives every flow to sink:write(flow) and closes the run. An error, of a hook or of the sink, is raised after that.
+-- @return number of flows given
+function run:drain(sink)
+  self:finish(xpcall(dispatch.make(self, sink), report.handler))
+  return self.flows
 end
 
 --- Ends the run, in whatever state it is, and reports it. Safe to call twice.
 function run:close()
   if not self.meter then return end
-  local meter = self.meter
-  self.pump = nil
   report.finished(self)
-  self.meter = nil
+  local meter = self.meter
+  self.meter, self.pump = nil, nil
   C.nf_meter_free(ffi.gc(meter, nil))
   self:call_hooks "cleanup"
 end

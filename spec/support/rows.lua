@@ -1,0 +1,125 @@
+-- Builds a record and its columns value by value and shows what a writer makes of them.
+--
+--   rows.new():add("n", "int32", -5):add("name", "text", "abc", 8):csv() --> 'n,name\n-5,"abc"\n'
+--
+-- Values lie behind the flow one after another without padding, so offsets are as odd as they come.
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+
+local rows = {}
+rows.__index = rows
+
+-- What columns are called here: the writers' type and how a number of it lies in memory.
+local kinds = {
+  bool = { C.NF_TYPE_BOOL, "uint8_t[1]" },
+  int8 = { C.NF_TYPE_INT8, "int8_t[1]" }, int16 = { C.NF_TYPE_INT16, "int16_t[1]" },
+  int32 = { C.NF_TYPE_INT32, "int32_t[1]" }, int64 = { C.NF_TYPE_INT64, "int64_t[1]" },
+  uint8 = { C.NF_TYPE_UINT8, "uint8_t[1]" }, uint16 = { C.NF_TYPE_UINT16, "uint16_t[1]" },
+  uint32 = { C.NF_TYPE_UINT32, "uint32_t[1]" }, uint64 = { C.NF_TYPE_UINT64, "uint64_t[1]" },
+  float = { C.NF_TYPE_FLOAT, "float[1]" }, double = { C.NF_TYPE_DOUBLE, "double[1]" },
+  text = { C.NF_TYPE_TEXT }, ip = { C.NF_TYPE_IP }, mac = { C.NF_TYPE_MAC }, oui = { C.NF_TYPE_OUI },
+  end_reason = { C.NF_TYPE_END_REASON, "uint8_t[1]" },
+}
+
+function rows.new()
+  return setmetatable({ columns = {}, chunks = {}, size = ffi.sizeof "struct nf_flow", ip_version = 4 }, rows)
+end
+
+function rows:append(bytes)
+  self.chunks[#self.chunks + 1] = bytes
+  self.size = self.size + #bytes
+end
+
+local function number_bytes(ctype, value)
+  if type(value) == "boolean" then value = value and 1 or 0 end
+  local cell = ffi.new(ctype)
+  cell[0] = value
+  return ffi.string(cell, ffi.sizeof(cell))
+end
+
+--- Adds a column. `value` is a number or boolean, a list of them for an array, or the bytes themselves for texts and
+-- addresses; `length` is a text's field size, by default one more than the text needs.
+function rows:add(name, kind, value, length)
+  local type_, ctype = kinds[kind][1], kinds[kind][2]
+  local column = { name = name, offset = self.size, type = type_, length = 1, is_array = type(value) == "table" }
+  self.columns[#self.columns + 1] = column
+  if column.is_array then
+    column.length = #value
+    for _, element in ipairs(value) do self:append(number_bytes(ctype, element)) end
+  elseif ctype then
+    self:append(number_bytes(ctype, value))
+  elseif kind == "text" then
+    column.length = length or #value + 1
+    self:append(value .. ("\0"):rep(column.length - #value))
+  else
+    self:append(value)
+  end
+  return self
+end
+
+--- Marks the latest column as anonymised.
+function rows:anonymized()
+  self.columns[#self.columns].is_anonymized = true
+  return self
+end
+
+--- The columns as C sees them; the second result keeps their names alive.
+function rows:c_columns()
+  local names = {}
+  local columns = ffi.new("struct nf_column[?]", #self.columns)
+  for i, column in ipairs(self.columns) do
+    names[i] = ffi.new("char[?]", #column.name + 1, column.name)
+    columns[i - 1].name = names[i]
+    columns[i - 1].offset, columns[i - 1].length, columns[i - 1].type = column.offset, column.length, column.type
+    columns[i - 1].is_array, columns[i - 1].is_anonymized = column.is_array, column.is_anonymized or false
+  end
+  return columns, names
+end
+
+--- The record. Its memory ends with its last value, so that a sanitizer sees reads beyond it.
+function rows:record()
+  local memory = ffi.gc(ffi.C.malloc(self.size), ffi.C.free)
+  local record = ffi.cast("struct nf_flow *", memory)
+  ffi.fill(record, ffi.sizeof "struct nf_flow")
+  record.ip_version = self.ip_version
+  ffi.copy(ffi.cast("char *", memory) + ffi.sizeof "struct nf_flow", table.concat(self.chunks))
+  return record, memory
+end
+
+local function read_file(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+--- What a writer of this format makes of `count` (1) such records; `key` is for anonymised columns.
+function rows:written(format, count, key)
+  local path = os.tmpname()
+  local columns, names = self:c_columns()
+  local record, memory = self:record()
+  local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
+  local writer = C.nf_writer_open(path, format, columns, #self.columns, key, message)
+  if writer == nil then error(ffi.string(message)) end
+  for _ = 1, count or 1 do assert(C.nf_writer_write(writer, record) == C.NF_OK) end
+  assert(C.nf_writer_close(writer, message) == C.NF_OK, ffi.string(message))
+  local text = read_file(path)
+  os.remove(path)
+  return text, names, memory
+end
+
+function rows:csv(count, key) return (self:written(C.NF_FORMAT_CSV, count, key)) end
+function rows:json(count, key) return (self:written(C.NF_FORMAT_JSONL, count, key)) end
+
+--- The first row of the CSV alone, without its line end.
+function rows:csv_row(key) return (self:csv(1, key):match "^[^\n]*\n(.*)\n$") end
+
+ffi.cdef [[
+void *malloc(size_t size);
+void free(void *memory);
+]]
+
+rows.read_file = read_file
+
+return rows
