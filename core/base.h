@@ -29,6 +29,7 @@ static inline _Noreturn void nf_broken(const char *what, const char *file, int l
 #define nf_fail(error, ...) ((error) ? (void)snprintf((error), NF_ERROR_SIZE, __VA_ARGS__) : (void)0)
 
 static_assert(sizeof(struct nf_tuple) == 40, "tuples are compared as five 64-bit words");
+static_assert(offsetof(struct nf_packet, tunnel_id) == offsetof(struct nf_tuple, tunnel_id), "one tuple, two names");
 static_assert(sizeof(struct nf_flow) % 8 == 0, "sections behind a flow are 8-byte aligned");
 static_assert(sizeof(((struct nf_counters *)0)->ignored) / 8 == NF_IGNORED_COUNT, "one counter a reason");
 static_assert(sizeof(((struct nf_counters *)0)->ended) / 8 == NF_END_COUNT, "one counter an end");

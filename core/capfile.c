@@ -138,8 +138,8 @@ static bool want(struct nf_capfile *file, uint32_t count) {
   return false;
 }
 
-/* How large a frame may claim to be. A file's own snap length may raise the limit, never lower it: writers have
-   understated it. */
+/* How large a frame may claim to be. A file's own snap length may raise the limit, never lower it: some writers
+   understate it. */
 static uint32_t frame_limit(uint32_t snap_length) {
   if (snap_length < FRAME_LIMIT) return FRAME_LIMIT;
   return snap_length < FRAME_LIMIT_MAX ? snap_length : FRAME_LIMIT_MAX;
@@ -257,7 +257,7 @@ static bool read_interface_options(struct nf_capfile *file, struct interface *in
 static bool read_interface(struct nf_capfile *file, const struct block *block) {
   if (block->body_size < 8) return wrong(file, "interface block of %u bytes, expected at least 20", block->size);
   if (file->interface_count == INTERFACE_LIMIT) {
-    return wrong(file, "more interfaces than expected in a section: at most %d", INTERFACE_LIMIT);
+    return wrong(file, "interface %d of a section, expected at most %d", INTERFACE_LIMIT + 1, INTERFACE_LIMIT);
   }
   if (file->interface_count == file->interface_room) {
     uint32_t room = file->interface_room ? file->interface_room * 2 : 4;
@@ -324,11 +324,12 @@ static bool read_packet(struct nf_capfile *file, const struct block *block, stru
 /* A section's first bytes tell the byte order of its own length already. */
 static bool read_byte_order(struct nf_capfile *file, struct nf_bytes bytes, uint32_t at) {
   if (!nf_has(bytes, at, 12)) return want(file, 12);
+  const uint8_t *m = bytes.data + at + 8;
   uint32_t mark;
-  memcpy(&mark, bytes.data + at + 8, sizeof mark);
+  memcpy(&mark, m, sizeof mark);
   if (mark != ORDER_MARK && mark != __builtin_bswap32(ORDER_MARK)) {
-    const uint8_t *m = bytes.data + at + 8;
-    return wrong(file, "byte-order mark %02x %02x %02x %02x, expected 1a 2b 3c 4d or its reverse", m[0], m[1], m[2], m[3]);
+    return wrong(file, "byte-order mark %02x %02x %02x %02x, expected 1a 2b 3c 4d or its reverse", m[0], m[1], m[2],
+                 m[3]);
   }
   file->is_swapped = mark != ORDER_MARK;
   return true;

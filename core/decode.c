@@ -13,6 +13,8 @@ enum {
   TCP_FLAGS_AT = 13
 };
 
+static const uint8_t no_mac[6];
+
 /* What the transport header says. */
 struct transport {
   uint16_t src_port, dst_port;
@@ -78,11 +80,10 @@ static void write_tuple(struct nf_tuple *tuple, const struct nf_walk *walk, cons
 
 static void write_packet(struct nf_packet *packet, const struct nf_frame *frame, const struct nf_walk *walk,
                          const struct transport *transport) {
-  static const uint8_t no_mac[6];
   const uint32_t captured = frame->captured;
   write_tuple(&packet->tuple, walk, transport);
   packet->frame = frame->data;
-  packet->number = frame->number;
+  packet->position = frame->number;
   packet->time_ns = frame->time_ns;
   packet->captured_size = captured;
   packet->raw_size = frame->size;
@@ -94,14 +95,16 @@ static void write_packet(struct nf_packet *packet, const struct nf_frame *frame,
   packet->payload_offset = min_u32(walk->at + transport->header, captured);
   packet->ip_version = walk->ip_version;
   packet->tcp_flags = transport->tcp_flags;
-  memcpy(packet->src_mac_address, walk->src_mac ? walk->src_mac : no_mac, 6);
-  memcpy(packet->dst_mac_address, walk->dst_mac ? walk->dst_mac : no_mac, 6);
+  memcpy(packet->src_mac_address, walk->src_mac, 6);
+  memcpy(packet->dst_mac_address, walk->dst_mac, 6);
 }
 
 enum nf_ignored nf_decode(struct nf_packet *packet, const struct nf_frame *frame, bool tunnels) {
   struct nf_walk walk = {
     .frame = {frame->data, frame->captured},
     .wire = frame->size > frame->captured ? frame->size : frame->captured,
+    .src_mac = no_mac,
+    .dst_mac = no_mac,
   };
   enum nf_ignored reason = nf_link_read(&walk, frame->link_type);
   if (NF_UNLIKELY(reason != NF_IGNORED_NONE)) return reason;

@@ -11,7 +11,7 @@
 enum {
   IPV4_HEADER = 20,
   IPV6_HEADER = 40,
-  /* IP in IP in IP … occurs in tests and attacks; more levels than this in neither an honest network nor a useful flow. */
+  /* More levels of IP in IP than this are in no honest network. */
   IP_LEVELS = 16
 };
 
@@ -58,15 +58,10 @@ static enum nf_ignored skip_extensions(struct nf_walk *walk) {
     case MOBILITY: break;
     default: return NF_IGNORED_NONE;
     }
-    if (walk->transport_size < 8) return NF_IGNORED_BAD_HEADER;
     if (!nf_has(walk->frame, walk->at, 4)) return NF_IGNORED_TRUNCATED;
-    uint32_t length = 8;
-    if (kind == FRAGMENT) {
-      if (nf_u16(walk->frame, walk->at + 2) >> 3) return NF_IGNORED_FRAGMENT;
-    } else {
-      length += nf_u8(walk->frame, walk->at + 1) * 8u;
-    }
+    const uint32_t length = kind == FRAGMENT ? 8 : 8 + nf_u8(walk->frame, walk->at + 1) * 8u;
     if (length > walk->transport_size) return NF_IGNORED_BAD_HEADER;
+    if (kind == FRAGMENT && nf_u16(walk->frame, walk->at + 2) >> 3) return NF_IGNORED_FRAGMENT;
     walk->protocol = nf_u8(walk->frame, walk->at);
     walk->transport_size -= length;
     walk->at += length;

@@ -72,7 +72,8 @@ static enum nf_ignored read_mpls(struct nf_walk *walk) {
 
 /* RFC 1661, with the address and control bytes of RFC 1662 or without, and the protocol in one byte or two. */
 static enum nf_ignored read_ppp(struct nf_walk *walk) {
-  if (u8(walk, 0) == 0xFF && u8(walk, 1) == 0x03) walk->at += 2;
+  if (!has(walk, 2)) return NF_IGNORED_TRUNCATED;
+  if (u16(walk, 0) == 0xFF03) walk->at += 2;
   const uint32_t size = u8(walk, 0) & 1 ? 1 : 2;
   if (!has(walk, size)) return NF_IGNORED_TRUNCATED;
   const uint16_t protocol = size == 1 ? u8(walk, 0) : u16(walk, 0);
@@ -204,6 +205,7 @@ static enum nf_ignored read_frame_relay(struct nf_walk *walk) {
     is_last = u8(walk, 0) & 1;
     walk->at++;
   }
+  if (!is_last) return NF_IGNORED_BAD_HEADER;
   if (!has(walk, 2)) return NF_IGNORED_TRUNCATED;
   if (u8(walk, 0) != UI) {
     const uint16_t type = u16(walk, 0);

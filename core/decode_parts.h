@@ -31,7 +31,7 @@ struct nf_walk {
   uint32_t ip_at;          /* innermost IP header read so far */
   uint32_t ip_size;        /* by its own lengths */
   uint32_t transport_size; /* bytes of its payload, which begins at `at` */
-  const uint8_t *src_mac;  /* in the frame, or NULL */
+  const uint8_t *src_mac;  /* in the frame, or six zeros */
   const uint8_t *dst_mac;
   uint16_t vlan_id;
   uint8_t network; /* enum nf_network */

@@ -338,25 +338,34 @@ static void hide_dtls_certificates(uint8_t *payload, uint32_t size) {
   }
 }
 
+/* Whether the transport header is there and, in UDP, something behind it. */
+static bool has_payload(uint8_t protocol, struct nf_bytes transport) {
+  if (protocol == IPPROTO_UDP) return transport.size > 8;
+  if (protocol == IPPROTO_TCP) return transport.size >= 20 && (nf_u8(transport, 12) >> 4) * 4u <= transport.size;
+  return true;
+}
+
 /*
  * Whether nDPI may see the packet in the scratch copy. It keeps what it learns in unions by transport protocol and IP
- * version, so a flow whose key is met by packets of another (the key has no IP version, and nDPI walks IPv6 extension
- * headers its own way) would make it take one for the other. Some of its dissectors take a datagram's first bytes for
- * granted.
+ * version; the key of a flow has no IP version, and nDPI walks IPv6 extension headers its own way, so one flow could
+ * make it take the one for the other. Once it knows a protocol, its dissectors take a payload for granted.
  */
 static bool is_safe(struct nf_dpi *dpi, struct nf_dissection *dissection, uint8_t ip_version, uint16_t size) {
-  const uint8_t *transport;
+  const uint8_t *start;
   uint16_t length;
   uint8_t protocol;
-  if (ndpi_detection_get_l4(dpi->packet, size, &transport, &length, &protocol, 0) != 0) return true; /* nor will it */
+  if (ndpi_detection_get_l4(dpi->packet, size, &start, &length, &protocol, 0) != 0) return true; /* it goes no further */
   if (!dissection->ip_version) {
     dissection->ip_version = ip_version;
     dissection->protocol = protocol;
   }
   if (ip_version != dissection->ip_version || protocol != dissection->protocol) return false;
-  if (protocol != IPPROTO_UDP) return true;
-  if (length <= 8) return false;
-  if (!NDPI_FROM(4)) hide_dtls_certificates(dpi->packet + (transport - dpi->packet) + 8, length - 8u);
+  if (!has_payload(protocol, (struct nf_bytes){start, length})) {
+    return dissection->flow.detected_protocol_stack[0] == NDPI_PROTOCOL_UNKNOWN;
+  }
+  if (protocol == IPPROTO_UDP && !NDPI_FROM(4)) {
+    hide_dtls_certificates(dpi->packet + (start - dpi->packet) + 8, length - 8u);
+  }
   return true;
 }
 

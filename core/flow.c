@@ -47,7 +47,7 @@ void nf_flow_start(struct nf_flow *flow, const struct nf_layout *layout, struct 
   packet->delta = 0;
   packet->flow = flow;
   flow->record_id = 0;
-  flow->last_packet = packet->number;
+  flow->last_packet = packet->position;
   flow->ended_at = 0;
   flow->expiration_id = 0;
   flow->ip_version = packet->ip_version;
@@ -85,7 +85,7 @@ void nf_flow_add(struct nf_flow *flow, const struct nf_layout *layout, struct nf
   unsigned way = packet->direction ? NF_DST2SRC : NF_SRC2DST;
   struct nf_statistics *statistics = nf_section(flow, layout->statistics);
   packet->flow = flow;
-  flow->last_packet = packet->number;
+  flow->last_packet = packet->position;
   packet->delta = add_to(&flow->scope[NF_BIDIRECTIONAL], statistics, packet);
   add_to(&flow->scope[way], statistics ? &statistics[way] : NULL, packet);
   if (layout->splt) splt_record(flow, layout, packet);

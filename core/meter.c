@@ -1,6 +1,6 @@
 /*
  * meter.c: wires source, decoder, table, features and DPI into one share of the traffic, and tells what happened as
- * events. It owns the run's clock. It calls nobody back: whoever drives it polls.
+ * events. It owns the run's clock. It calls nobody back: whoever drives it asks for the next event.
  *
  * Frames are decoded a small batch ahead, so that table entries and slots can be fetched into the cache before they are
  * needed. What one packet does, in order:
@@ -22,10 +22,9 @@
 #include <time.h>
 
 enum {
-  AHEAD = 32,         /* packets decoded ahead */
+  AHEAD = NF_PACKETS_AHEAD,
   NEAR = 8,           /* of those, how far ahead slots are fetched */
-  EVENTS = 256,       /* events of one poll */
-  EVENTS_OF_PACKET = 4, /* at most, idle flows apart */
+  QUEUE = 4,          /* events that one step can bring */
   SCAN_INTERVAL_MS = 10,
   LOOKS_PER_CLOCK = 64, /* source reads between two looks at the wall clock */
 };
@@ -44,18 +43,22 @@ struct nf_meter {
   uint64_t ticks_per_ms, ns_per_tick;
   uint64_t idle_timeout, active_timeout, scan_interval; /* ticks */
   uint64_t tick, last_scan;
-  uint64_t packet_number; /* of the packet being handled */
+  uint64_t position; /* of the packet handled last */
   bool is_scanning;
-  struct nf_flow *hooked; /* flow whose hook may have asked for its end */
 
   int next, ahead; /* position in and length of what was decoded ahead */
   int looks;
   time_t told; /* second of the last PROGRESS event */
-  int event_count;
+  int told_kind;         /* what nf_meter_next returned last */
+  struct nf_event event; /* the rest of it */
+  int queue_next, queue_count;
+  struct {
+    enum nf_event_kind kind;
+    struct nf_event event;
+  } queue[QUEUE]; /* to be told next */
   struct nf_counters counters;
   struct nf_packet packets[AHEAD];
   uint64_t hashes[AHEAD];
-  struct nf_event events[EVENTS];
   char error[NF_ERROR_SIZE];
 };
 
@@ -172,25 +175,51 @@ void nf_meter_free(struct nf_meter *m) {
 
 /* ---- events ---- */
 
-static void tell(struct nf_meter *m, enum nf_event_kind kind, struct nf_flow *flow, struct nf_packet *packet) {
-  nf_require(m->event_count < EVENTS);
-  m->events[m->event_count++] = (struct nf_event){.kind = kind, .flow = flow, .packet = packet};
+static void tell(struct nf_meter *m, enum nf_event_kind kind, struct nf_flow *flow) {
+  nf_require(m->queue_count < QUEUE);
+  m->queue[m->queue_count].kind = kind;
+  m->queue[m->queue_count++].event = (struct nf_event){.flow = flow};
 }
 
-static void end_flow(struct nf_meter *m, struct nf_flow *flow, enum nf_end reason) {
+static void end_flow(struct nf_meter *m, struct nf_flow *flow, enum nf_end reason, uint64_t position) {
   nf_table_remove(m->table, flow);
   if (m->dpi) nf_dpi_finish(m->dpi, l7_of(m, flow), l7_extra_of(m, flow));
   nf_flow_finish(flow, &m->layout, reason);
-  flow->ended_at = m->packet_number;
+  flow->ended_at = position;
   m->counters.ended[reason]++;
-  tell(m, NF_EVENT_EXPIRE, flow, NULL);
+  tell(m, NF_EVENT_EXPIRE, flow);
 }
 
-/* The flows that the last poll told of have been handled: their slots can be used again. */
-static void release_told(struct nf_meter *m) {
-  for (int i = 0; i < m->event_count; i++)
-    if (m->events[i].kind == NF_EVENT_EXPIRE) nf_table_release(m->table, m->events[i].flow);
-  m->event_count = 0;
+/* Spreads eight bits over eight bytes, lowest first. */
+static uint64_t bits_to_bytes(uint8_t bits) {
+  uint64_t each = bits * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
+  return (each + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7 & UINT64_C(0x0101010101010101);
+}
+
+static void tell_packet(struct nf_meter *m, enum nf_event_kind kind, struct nf_flow *flow, struct nf_packet *p) {
+  uint64_t flags = bits_to_bytes(p->tcp_flags);
+  memcpy(&p->fin, &flags, sizeof flags);
+  p->number = (double)p->position;
+  p->time = (double)p->tick;
+  p->delta_time = (double)p->delta;
+  tell(m, kind, flow);
+  m->queue[m->queue_count - 1].event.packet = (uint32_t)(p - m->packets);
+}
+
+/* What was told last has been handled: a flow that ended gives its slot back, a hook may have forced its flow's end. */
+static void settle(struct nf_meter *m) {
+  struct nf_flow *flow = m->event.flow;
+  if (m->told_kind == NF_EVENT_EXPIRE) nf_table_release(m->table, flow);
+  else if (m->told_kind & (NF_EVENT_INIT | NF_EVENT_UPDATE) && flow->expiration_id == -1)
+    end_flow(m, flow, NF_END_FORCED, flow->last_packet);
+  m->told_kind = 0;
+}
+
+static int tell_next(struct nf_meter *m) {
+  int i = m->queue_next++;
+  if (m->queue_next == m->queue_count) m->queue_next = m->queue_count = 0;
+  m->event = m->queue[i].event;
+  return m->told_kind = (int)m->queue[i].kind;
 }
 
 /* ---- one packet ---- */
@@ -216,34 +245,32 @@ static void move_clock(struct nf_meter *m, struct nf_packet *p) {
   uint64_t tick = to_ticks(m, p->time_ns);
   if (tick > m->tick) m->tick = tick;
   p->tick = m->tick;
-  m->packet_number = p->number;
+  m->position = p->position;
   if (m->tick - m->last_scan >= m->scan_interval) {
     m->last_scan = m->tick;
     m->is_scanning = true;
   }
 }
 
-static bool is_idle(const struct nf_meter *m, const struct nf_flow *flow) {
-  return m->tick - flow->scope[NF_BIDIRECTIONAL].last_seen >= m->idle_timeout;
+static bool is_idle(const struct nf_meter *m, const struct nf_flow *flow, uint64_t tick) {
+  return tick - flow->scope[NF_BIDIRECTIONAL].last_seen >= m->idle_timeout;
+}
+
+static bool is_overdue(const struct nf_meter *m, const struct nf_flow *flow, uint64_t tick) {
+  return tick - flow->scope[NF_BIDIRECTIONAL].first_seen >= m->active_timeout;
 }
 
 /* A flow that this packet comes too late for ends without it; then NULL is returned. */
-static struct nf_flow *cut_if_due(struct nf_meter *m, struct nf_flow *flow) {
-  if (is_idle(m, flow)) {
-    flow->expiration_id = 0;
-    end_flow(m, flow, NF_END_IDLE);
-    return NULL;
-  }
-  if (m->tick - flow->scope[NF_BIDIRECTIONAL].first_seen >= m->active_timeout) {
-    flow->expiration_id = 1;
-    end_flow(m, flow, NF_END_ACTIVE);
-    return NULL;
-  }
-  return flow;
+static struct nf_flow *cut_if_due(struct nf_meter *m, struct nf_flow *flow, const struct nf_packet *p) {
+  bool idle = is_idle(m, flow, p->tick);
+  if (!idle && !is_overdue(m, flow, p->tick)) return flow;
+  flow->expiration_id = idle ? 0 : 1;
+  end_flow(m, flow, idle ? NF_END_IDLE : NF_END_ACTIVE, p->position);
+  return NULL;
 }
 
 static struct nf_flow *begin_flow(struct nf_meter *m, struct nf_packet *p, uint64_t hash) {
-  if (nf_table_is_full(m->table)) end_flow(m, nf_table_oldest(m->table), NF_END_FULL);
+  if (nf_table_is_full(m->table)) end_flow(m, nf_table_oldest(m->table), NF_END_FULL, p->position);
   struct nf_flow *flow = nf_table_insert(m->table, &p->tuple, hash);
   if (!flow) return NULL;
   nf_flow_start(flow, &m->layout, p);
@@ -266,7 +293,7 @@ static int handle_packet(struct nf_meter *m, struct nf_packet *p, uint64_t hash)
   move_clock(m, p);
   p->accounted_size = accounted_size(m, p);
   struct nf_flow *flow = nf_table_find(m->table, &p->tuple, hash, &p->direction);
-  if (flow) flow = cut_if_due(m, flow);
+  if (flow) flow = cut_if_due(m, flow, p);
   if (flow) {
     nf_flow_add(flow, &m->layout, p);
     nf_table_touch(m->table, flow);
@@ -278,10 +305,7 @@ static int handle_packet(struct nf_meter *m, struct nf_packet *p, uint64_t hash)
     }
   }
   if (m->dpi) dissect(m, flow, p);
-  if (m->options.events & kind) {
-    tell(m, kind, flow, p);
-    m->hooked = flow;
-  }
+  if (m->options.events & kind) tell_packet(m, kind, flow, p);
   return NF_OK;
 }
 
@@ -299,22 +323,22 @@ static void count_source(struct nf_meter *m) {
 static void look_at_clock(struct nf_meter *m) {
   if (interrupt_level == 1) {
     interrupt_level = 0;
-    tell(m, NF_EVENT_STATUS, NULL, NULL);
+    tell(m, NF_EVENT_STATUS, NULL);
   }
   if (!(m->options.events & NF_EVENT_PROGRESS) || ++m->looks < LOOKS_PER_CLOCK) return;
   m->looks = 0;
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  if (m->told && now.tv_sec != m->told) tell(m, NF_EVENT_PROGRESS, NULL, NULL);
+  if (m->told && now.tv_sec != m->told) tell(m, NF_EVENT_PROGRESS, NULL);
   m->told = now.tv_sec;
 }
 
-/* No more input: what is live ends in the next polls, then they return `status`. */
+/* No more input: what is live ends in the next calls, then they return `status`. */
 static void stop_reading(struct nf_meter *m, int status) {
   if (m->state != READING) return;
   m->state = DRAINING;
   m->is_scanning = false;
-  m->next = m->ahead = 0;
+  m->next = m->ahead;
   m->failure = status;
 }
 
@@ -348,71 +372,54 @@ static bool look_ahead(struct nf_meter *m) {
   return n > 0;
 }
 
-/* ---- polling ---- */
+/* ---- going on ---- */
 
-static bool has_room(const struct nf_meter *m) { return m->event_count <= EVENTS - EVENTS_OF_PACKET; }
-
-static void end_idle(struct nf_meter *m) {
-  struct nf_flow *flow;
-  while (has_room(m)) {
-    if (!(flow = nf_table_oldest(m->table)) || !is_idle(m, flow)) {
-      m->is_scanning = false;
-      return;
-    }
-    end_flow(m, flow, NF_END_IDLE);
-  }
+static void end_one_idle(struct nf_meter *m) {
+  struct nf_flow *flow = nf_table_oldest(m->table);
+  if (flow && is_idle(m, flow, m->tick)) end_flow(m, flow, NF_END_IDLE, m->position);
+  else m->is_scanning = false;
 }
 
-static void end_live(struct nf_meter *m) {
-  struct nf_flow *flow;
-  while (has_room(m)) {
-    if (!(flow = nf_table_oldest(m->table))) {
-      m->state = DONE;
-      return;
-    }
-    end_flow(m, flow, NF_END_INPUT);
-  }
+static void end_one_live(struct nf_meter *m) {
+  struct nf_flow *flow = nf_table_oldest(m->table);
+  if (flow) end_flow(m, flow, NF_END_INPUT, m->position);
+  else m->state = DONE;
 }
 
-static void end_if_forced(struct nf_meter *m) {
-  struct nf_flow *flow = m->hooked;
-  m->hooked = NULL;
-  if (flow && flow->expiration_id == -1) end_flow(m, flow, NF_END_FORCED);
-}
-
-/* Returns false when the poll should return what it has. */
-static bool read_on(struct nf_meter *m) {
-  if (m->next == m->ahead) return look_ahead(m);
+static void handle_next(struct nf_meter *m) {
   int i = m->next++;
   if (i + NEAR < m->ahead) nf_table_prefetch_slot(m->table, m->hashes[i + NEAR]);
   int status = handle_packet(m, &m->packets[i], m->hashes[i]);
   if (status != NF_OK) stop_reading(m, status);
-  return !m->hooked;
 }
 
-int nf_meter_poll(struct nf_meter *m) {
-  release_told(m);
-  end_if_forced(m);
-  while (has_room(m)) {
+int nf_meter_next(struct nf_meter *m) {
+  settle(m);
+  for (;;) {
+    if (m->queue_count > 0) return tell_next(m);
     if (m->is_scanning) {
-      end_idle(m);
+      end_one_idle(m);
+    } else if (m->next < m->ahead) {
+      handle_next(m);
     } else if (m->state == READING) {
-      if (!read_on(m)) break;
+      if (!look_ahead(m) && m->queue_count == 0) return 0;
     } else if (m->state == DRAINING) {
-      end_live(m);
+      end_one_live(m);
     } else {
-      break;
+      return m->failure;
     }
   }
-  m->counters.ended[NF_END_LIVE] = nf_table_count(m->table);
-  return m->event_count == 0 && m->state == DONE ? m->failure : m->event_count;
 }
 
-const struct nf_event *nf_meter_events(const struct nf_meter *m) { return m->events; }
+const struct nf_event *nf_meter_event(const struct nf_meter *m) { return &m->event; }
+const struct nf_packet *nf_meter_packets(const struct nf_meter *m) { return m->packets; }
 
 void nf_meter_stop(struct nf_meter *m) { stop_reading(m, NF_END); }
 
-const struct nf_counters *nf_meter_counters(const struct nf_meter *m) { return &m->counters; }
+const struct nf_counters *nf_meter_counters(struct nf_meter *m) {
+  m->counters.ended[NF_END_LIVE] = nf_table_count(m->table);
+  return &m->counters;
+}
 const char *nf_meter_error(const struct nf_meter *m) { return m->error; }
 const char *nf_meter_warning(struct nf_meter *m) { return nf_source_warning(m->source); }
 bool nf_meter_is_damaged(const struct nf_meter *m) { return nf_source_is_damaged(m->source); }

@@ -72,13 +72,25 @@ struct nf_tuple {
 
 /*
  * One decoded packet. Valid while its hook runs: its bytes lie in the capture's own block. Offsets count from the
- * frame's first byte and never exceed captured_size; what lies behind captured_size does not exist.
+ * frame's first byte and never exceed captured_size; what lies behind captured_size does not exist. The fields under
+ * "for hooks" repeat others as plain Lua numbers, and are set only where a hook will see the packet.
  */
 struct nf_packet {
-  struct nf_tuple tuple;
+  union {
+    struct nf_tuple tuple;
+    struct { /* the same by name */
+      uint8_t src_address[16];
+      uint8_t dst_address[16];
+      uint16_t src_port;
+      uint16_t dst_port;
+      uint16_t vlan_id;
+      uint8_t protocol;
+      uint8_t tunnel_id;
+    };
+  };
   const uint8_t *frame;
   struct nf_flow *flow;      /* its flow, once found */
-  uint64_t number;           /* position in the source, from 1, counting every packet read */
+  uint64_t position;         /* in the source, from 1, counting every packet read */
   uint64_t time_ns;          /* as captured, ns since 1970 */
   uint64_t tick;             /* the run's clock: never goes backwards */
   uint64_t delta;            /* ticks since the flow's previous packet, 0 for its first */
@@ -96,6 +108,9 @@ struct nf_packet {
   uint8_t direction;         /* 0 source to destination, 1 back */
   uint8_t src_mac_address[6];
   uint8_t dst_mac_address[6];
+  /* for hooks */
+  double number, time, delta_time;                 /* position, tick, delta */
+  uint8_t fin, syn, rst, psh, ack, urg, ece, cwr; /* 0 or 1, in the order of the flags' bits */
 };
 
 /* Counters of one scope of a flow. */
@@ -110,7 +125,7 @@ struct nf_scope {
 /*
  * A flow, and once it has ended its record: flat memory, copied as it is. It lies at the head of a slot; behind it, at
  * the offsets of struct nf_layout, come the sections that the run asked for. A slot never moves. It belongs to the
- * meter and is valid until the end of the flow has been handled (the next poll).
+ * meter and is valid until the end of the flow has been handled (the next call of nf_meter_next).
  */
 struct nf_flow {
   struct nf_tuple tuple; /* orientation of the first packet */
@@ -191,17 +206,19 @@ struct nf_layout {
 };
 
 enum nf_event_kind {
-  NF_EVENT_INIT = 1,   /* a flow began with this packet */
-  NF_EVENT_UPDATE = 2, /* a flow got this packet */
-  NF_EVENT_EXPIRE = 4, /* a flow ended */
+  NF_EVENT_INIT = 1,     /* a flow began with this packet */
+  NF_EVENT_UPDATE = 2,   /* a flow got this packet */
+  NF_EVENT_EXPIRE = 4,   /* a flow ended */
   NF_EVENT_PROGRESS = 8, /* about a second has passed */
-  NF_EVENT_STATUS = 16   /* SIGUSR1 came; always told */
+  NF_EVENT_STATUS = 16   /* SIGUSR1 came */
 };
 
+/* Packets are decoded a few ahead into an array of so many, which nf_meter_packets gives. */
+enum { NF_PACKETS_AHEAD = 32 };
+
 struct nf_event {
-  uint32_t kind;
-  struct nf_flow *flow;
-  struct nf_packet *packet; /* NULL but for INIT and UPDATE */
+  struct nf_flow *flow; /* NULL for PROGRESS and STATUS */
+  uint32_t packet;      /* index of the packet of INIT and UPDATE */
 };
 
 /* A run's parameters. Strings and arrays are only read during nf_meter_new. */
@@ -215,7 +232,7 @@ struct nf_options {
   uint32_t n_dissections; /* packets of a flow given to nDPI, 0..255; 0: no L7 */
   uint32_t splt_analysis; /* packets in the SPLT section, 0..65535; 0: none */
   uint32_t udps_size;     /* bytes of the plugins' section */
-  uint32_t events;        /* enum nf_event_kind bits that are wanted; EXPIRE and STATUS always come */
+  uint32_t events;        /* enum nf_event_kind bits of INIT, UPDATE and PROGRESS that are wanted; others always come */
   uint8_t time_unit;      /* enum nf_time_unit */
   uint8_t accounting_mode; /* enum nf_accounting */
   bool decode_tunnels;
@@ -246,18 +263,20 @@ void nf_meter_free(struct nf_meter *meter);
 struct nf_layout nf_layout_of(const struct nf_options *options);
 
 /*
- * Goes on until there is something to tell. Returns how many events there are at nf_meter_events (possibly 0: call
- * again); NF_END when the source is used up and every flow has ended; or an error, with nf_meter_error saying which.
- * What the events point to is valid until the next call. With INIT or UPDATE wanted, one call brings one packet.
+ * Goes on until there is something to tell, and returns its kind, the rest being at nf_meter_event; 0: call again;
+ * NF_END when the source is used up and every flow has ended; or an error, with nf_meter_error saying which. What the
+ * event points to is valid until the next call. With that call an INIT or UPDATE counts as handled: its flow ends if its
+ * expiration_id is -1 by then.
  */
-int nf_meter_poll(struct nf_meter *meter);
-/* Where every poll puts its events; the address stays. */
-const struct nf_event *nf_meter_events(const struct nf_meter *meter);
+int nf_meter_next(struct nf_meter *meter);
+/* The event told last, and the packets that events name by index; the addresses stay for the meter's life. */
+const struct nf_event *nf_meter_event(const struct nf_meter *meter);
+const struct nf_packet *nf_meter_packets(const struct nf_meter *meter);
 
-/* Ends the input early: the next polls bring the open flows' ends, then NF_END. */
+/* Ends the input early: the next calls bring the open flows' ends, then NF_END. */
 void nf_meter_stop(struct nf_meter *meter);
 
-const struct nf_counters *nf_meter_counters(const struct nf_meter *meter);
+const struct nf_counters *nf_meter_counters(struct nf_meter *meter);
 const char *nf_meter_error(const struct nf_meter *meter);
 
 /* Next warning not yet fetched (a damaged file, say), or NULL. Valid until the next call. */

@@ -157,12 +157,13 @@ static void finish_file(struct nf_source *source, int status) {
   source->file = NULL;
 }
 
-/* Opens the next file that can be opened. NF_OK, NF_END, NF_ERR_NOMEM, or 1 when a signal came. */
+/* Opens the next file that can be opened. NF_OK (with no file when a signal came while waiting for a pipe's writer),
+   NF_END or NF_ERR_NOMEM. */
 static int open_next(struct nf_source *source) {
   while (source->next < source->count) {
     const struct input *input = &source->inputs[source->next];
     source->file = nf_capfile_open(input->path);
-    if (!source->file && errno == EINTR) return 1;
+    if (!source->file && errno == EINTR) return NF_OK;
     if (!source->file && errno == ENOMEM) return NF_ERR_NOMEM;
     source->next++;
     if (source->file) return NF_OK;
@@ -196,8 +197,8 @@ static int compile_filter(struct nf_source *source, uint32_t link_type, char *er
   program->link_type = link_type;
   pcap_t *pcap = pcap_open_dead(dlt_of(link_type), 262144);
   if (!pcap) return NF_ERR_NOMEM;
-  /* The netmask matters to "ip broadcast" only, and is the one NFStream gives. */
-  int result = pcap_compile(pcap, &program->code, source->filter, 1, htonl(0xffffff00));
+  /* The netmask, in the machine's byte order, matters to "ip broadcast" only; NFStream gives the same. */
+  int result = pcap_compile(pcap, &program->code, source->filter, 1, 0xffffff00);
   if (result != 0) {
     const char *name = pcap_datalink_val_to_name(dlt_of(link_type));
     nf_fail(error, "bpf_filter '%s': %s, expected a libpcap filter for link type %u (%s)", source->filter,
@@ -222,15 +223,16 @@ static int choose_program(struct nf_source *source, uint32_t link_type) {
 
 /* A mistake in the filter shows before the run: it is compiled for the first capture's link type at once. */
 static int check_filter(struct nf_source *source, char *error) {
-  uint32_t link_type = DLT_EN10MB; /* where there is none to go by */
   int status;
   while ((status = open_next(source)) == NF_OK) {
-    status = nf_capfile_link_type(source->file, &link_type);
-    if (status >= 0) break;
-    if (status == NF_CAPFILE_NOMEM) return NF_ERR_NOMEM;
-    finish_file(source, status);
+    uint32_t link_type;
+    int known = source->file ? nf_capfile_link_type(source->file, &link_type) : 0;
+    if (known == 1) return compile_filter(source, link_type, error);
+    if (known == 0) return NF_OK; /* then the first frame will show it */
+    if (known == NF_CAPFILE_NOMEM) return NF_ERR_NOMEM;
+    finish_file(source, known);
   }
-  return status == NF_ERR_NOMEM ? status : compile_filter(source, link_type, error);
+  return status == NF_END ? compile_filter(source, DLT_EN10MB, error) : status; /* Ethernet: no file to go by */
 }
 
 struct nf_source *nf_source_open(const char *const *paths, uint32_t count, const char *filter, char *error) {
@@ -269,7 +271,7 @@ void nf_source_close(struct nf_source *source) {
   for (uint32_t i = 0; i < source->program_count; i++) pcap_freecode(&source->programs[i].code);
   free(source->programs);
   free(source->filter);
-  while (nf_source_warning(source)) continue;
+  while (source->fetched || source->warnings) nf_source_warning(source);
   free(source);
 }
 
@@ -283,7 +285,7 @@ static int filter_frames(struct nf_source *source, struct nf_frame *frames, int 
   int accepted = 0;
   for (int i = 0; i < count; i++) {
     const struct nf_frame *frame = &frames[i];
-    if (source->programs[source->program].link_type != frame->link_type) {
+    if (source->program == source->program_count || source->programs[source->program].link_type != frame->link_type) {
       source->status = choose_program(source, frame->link_type);
       if (source->status != NF_OK) break; /* told when asked next, after the frames before it */
     }
@@ -304,9 +306,9 @@ static int accept_frames(struct nf_source *source, struct nf_frame *frames, int 
 int nf_source_read(struct nf_source *source, struct nf_frame *frames, int max) {
   while (source->status == NF_OK) {
     if (!source->file) {
-      int opened = open_next(source);
-      if (opened == 1) return 0;
-      if (opened != NF_OK) return source->status = opened;
+      source->status = open_next(source);
+      if (source->status != NF_OK) break;
+      if (!source->file) return 0;
     }
     int count = nf_capfile_read(source->file, frames, max, source->counters.packets + 1);
     source->counters.input_read = source->finished_read + nf_capfile_input_read(source->file);

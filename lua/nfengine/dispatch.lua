@@ -1,9 +1,14 @@
---- Generates a run's inner loop: poll, call the hooks that exist, give out the flows that end.
+--- Generates a run's inner loop: ask for the next event, call the hooks that exist, give out the flows that end.
 --
--- The hooks are unrolled into the text of one function, made anew for every run. A loop over a list of functions would
--- make LuaJIT specialise its trace on whichever function came first and fall off it for all others; straight code
--- with each hook in a variable of its own is one trace. There is no pcall inside: where an error came from stands in
--- `where`, and one pcall outside reports it.
+-- It is no loop but a ring of functions, each ending in a call of the next. LuaJIT compiles one trace for each path
+-- taken through a loop together with all it calls: with eight hooks in one body, paths multiply into thousands, and a loop
+-- over a list of hooks falls off its trace at every other hook. In a ring every function that starts a step becomes a
+-- trace of its own, and a path that leaves one ends where the next step begins: paths add up. That asks for two things:
+-- a step takes no arguments, since values passed from trace to trace would have to become objects on the way, and
+-- packets are the same few objects throughout.
+--
+-- The text is made anew for every run. There is no pcall inside: where an error came from stands in `where`, and one
+-- pcall outside reports it.
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
@@ -11,73 +16,72 @@ local plugin = require "nfengine.plugin"
 
 local dispatch = {}
 
---- What the loop was doing, for error messages: the event at hand and the plugin called last (0: the filter, -1: the sink).
+--- What was being done, for error messages: the kind of event, and the plugin called last (0: the filter, -1: the sink).
 dispatch.where = ffi.typeof("struct { int32_t event; int32_t plugin; }")
 
-local TEMPLATE = [[
-local C, meter, events, where, filter, report, limit, plugins, hooks, sink, write = ...
+local RING = [[
+local C, meter, event, packets, where, filter, report, limit, plugins, hooks, sink, write = ...
 $LOCALS
-local at, count, given = 0, 0, 0
-return function()
-  local i, n = at, count
-  if given == limit then return nil, C.NF_END, given end
-  while true do
-    while i < n do
-      local event = events[i]
-      where.event = i
-      i = i + 1
-      local kind = event.kind
-      if kind == $UPDATE then
-        local flow, packet = event.flow, event.packet
-        $ON_UPDATE
-      elseif kind == $EXPIRE then
-        local flow = event.flow
-        $ON_EXPIRE
-        where.plugin = 0
-        if $FILTER then
-          flow.core.record_id = given
-          given = given + 1
-          $GIVE
-        end
-      elseif kind == $INIT then
-        local flow, packet = event.flow, event.packet
-        $ON_INIT
-      else
-        report(kind, given)
-      end
-    end
-    i, n = 0, C.nf_meter_poll(meter)
-    if n < 0 then
-      at, count = 0, 0
-      return nil, n, given
-    end
+local next_event
+local given = 0
+
+$STEPS
+local function ended()
+  local flow = event.flow
+  where.event = $EXPIRE
+  $HOOKS
+  where.plugin = 0
+  if $FILTER then
+    flow.core.record_id = given
+    given = given + 1
+    $GIVE
   end
+  return next_event()
+end
+
+local function other(kind)
+  if kind < 0 then return nil, kind, given end
+  if kind > 0 then report(kind, given) end
+  return next_event()
+end
+
+function next_event()
+  local kind = C.nf_meter_next(meter)
+  if kind == $UPDATE then return update_1() end
+  if kind == $EXPIRE then return ended() end
+  if kind == $INIT then return init_1() end
+  return other(kind)
+end
+
+return function()
+  if given == limit then return nil, C.NF_END, given end
+  return next_event()
 end
 ]]
 
--- What happens to a flow that ended: the loop returns it, to be called again for the next ...
-local GIVE_TO_CALLER = [[
-at, count = i, n
-          return flow
-]]
+-- What happens to a flow that ended: the ring is left with it, to be entered again for the next ...
+local GIVE_TO_CALLER = "do return flow end"
 
--- ... or a sink takes it, and the loop goes on to the end of the run. A sink answers false to stop the run, nil and a
+-- ... or a sink takes it, and the ring is left at the end of the run. A sink answers false to stop the run, nil and a
 -- text when it fails.
 local GIVE_TO_SINK = [[
 where.plugin = -1
-          local answer, failure = write(sink, flow)
-          if answer == false or failure then return nil, C.NF_END, given, failure end
-          if given == limit then return nil, C.NF_END, given end
+    local answer, failure = write(sink, flow)
+    if answer == false or failure then return nil, C.NF_END, given, failure end
+    if given == limit then return nil, C.NF_END, given end
 ]]
 
-local function hook_calls(instances, hook, arguments)
-  local calls = {}
-  for i, instance in ipairs(instances) do
-    if plugin.class_of(instance)[hook] then
-      calls[#calls + 1] = ("where.plugin = %d %s_%d(plugin_%d, %s)"):format(i, hook, i, i, arguments)
-    end
-  end
-  return table.concat(calls, "\n        ")
+local STEP = [[
+function $STEP()
+  where.event, where.plugin = $EVENT, $NUMBER
+  hook_$NUMBER_$HOOK(plugin_$NUMBER, packets[event.packet], event.flow)
+  return $NEXT()
+end
+
+]]
+
+local function fill(template, parts)
+  return (template:gsub("%$(%u+)", function(name) return tostring(parts[name]) end))
 end
 
 local function hook_locals(instances)
@@ -86,11 +90,38 @@ local function hook_locals(instances)
     lines[#lines + 1] = ("local plugin_%d = plugins[%d]"):format(i, i)
     for _, hook in ipairs { "on_init", "on_update", "on_expire" } do
       if plugin.class_of(instance)[hook] then
-        lines[#lines + 1] = ("local %s_%d = hooks[%d].%s"):format(hook, i, i, hook)
+        lines[#lines + 1] = ("local hook_%d_%s = hooks[%d].%s"):format(i, hook, i, hook)
       end
     end
   end
   return table.concat(lines, "\n")
+end
+
+--- The ring's steps for one kind of packet event, named PREFIX_1, PREFIX_2 …
+local function packet_steps(instances, prefix, hook, event)
+  local numbers = {}
+  for i, instance in ipairs(instances) do
+    if plugin.class_of(instance)[hook] then numbers[#numbers + 1] = i end
+  end
+  local names, steps = { ("local %s_1\n"):format(prefix) }, {}
+  for n, number in ipairs(numbers) do
+    names[n] = ("local %s_%d\n"):format(prefix, n)
+    steps[n] = fill(STEP, {
+      STEP = prefix .. "_" .. n, EVENT = event, NUMBER = number, HOOK = hook,
+      NEXT = numbers[n + 1] and prefix .. "_" .. (n + 1) or "next_event",
+    })
+  end
+  return table.concat(names) .. table.concat(steps)
+end
+
+local function expire_calls(instances)
+  local calls = {}
+  for i, instance in ipairs(instances) do
+    if plugin.class_of(instance).on_expire then
+      calls[#calls + 1] = ("where.plugin = %d hook_%d_on_expire(plugin_%d, flow)"):format(i, i, i)
+    end
+  end
+  return table.concat(calls, "\n  ")
 end
 
 --- Which events these plugins want, as nf_options.events takes them.
@@ -104,6 +135,13 @@ function dispatch.events(instances)
   return wanted
 end
 
+--- The packets that events name by index, as objects made once.
+local function packet_objects(meter)
+  local objects, first = {}, C.nf_meter_packets(meter)
+  for i = 0, C.NF_PACKETS_AHEAD - 1 do objects[i] = first + i end
+  return objects
+end
+
 --- The inner loop.
 -- @param run `meter`, `event_type` (ctype), `instances`, `filter` (function or nil), `report` (called with the kind of any
 --   other event and the flows given so far), `limit` (flows at most, 0 for none), `where` (dispatch.where)
@@ -113,20 +151,19 @@ end
 function dispatch.make(run, sink)
   local classes = {}
   for i, instance in ipairs(run.instances) do classes[i] = plugin.class_of(instance) end
-  local parts = {
+  local source = fill(RING, {
     LOCALS = hook_locals(run.instances),
-    ON_INIT = hook_calls(run.instances, "on_init", "packet, flow"),
-    ON_UPDATE = hook_calls(run.instances, "on_update", "packet, flow"),
-    ON_EXPIRE = hook_calls(run.instances, "on_expire", "flow"),
+    STEPS = packet_steps(run.instances, "init", "on_init", C.NF_EVENT_INIT)
+      .. packet_steps(run.instances, "update", "on_update", C.NF_EVENT_UPDATE),
+    HOOKS = expire_calls(run.instances),
     FILTER = run.filter and "filter(flow)" or "true",
     GIVE = sink and GIVE_TO_SINK or GIVE_TO_CALLER,
     INIT = C.NF_EVENT_INIT, UPDATE = C.NF_EVENT_UPDATE, EXPIRE = C.NF_EVENT_EXPIRE,
-  }
-  local source = TEMPLATE:gsub("%$([A-Z_]+)", function(name) return tostring(parts[name]) end)
-  local events = ffi.cast(ffi.typeof("const $ *", run.event_type), C.nf_meter_events(run.meter))
+  })
+  local event = ffi.cast(ffi.typeof("const $ *", run.event_type), C.nf_meter_event(run.meter))
   local limit = run.limit > 0 and run.limit or math.huge
-  return assert(loadstring(source, "=nfengine.dispatcher"))(C, run.meter, events, run.where, run.filter, run.report,
-    limit, run.instances, classes, sink, sink and sink.write)
+  return assert(loadstring(source, "=nfengine.dispatcher"))(C, run.meter, event, packet_objects(run.meter), run.where,
+    run.filter, run.report, limit, run.instances, classes, sink, sink and sink.write)
 end
 
 return dispatch

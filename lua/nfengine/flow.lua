@@ -178,6 +178,14 @@ local function make_methods(run, ctype, selected, getters)
   return methods
 end
 
+local number_text = ffi.new("char[32]")
+
+--- A value as Python would print it: doubles shortest, and with ".0" where they are whole.
+local function shown(column, value)
+  if column.type ~= "double" or column.is_array then return tostring(value) end
+  return ffi.string(number_text, C.nf_format_double(number_text, value))
+end
+
 --- The Lua side of a run's flows.
 -- @param run `layout` (struct nf_layout), `unit`, `columns` (all that the run has), `selected` (those of its records, in
 --   order), `udps` (ctype of the plugins' section, or nil)
@@ -210,12 +218,12 @@ function flow.types(run)
     __tostring = function(self)
       local lines = {}
       for i, column in ipairs(run.selected) do
-        lines[i] = column.name .. "=" .. tostring(getters[column.name](self))
+        lines[i] = column.name .. "=" .. shown(column, getters[column.name](self))
       end
       return "NFlow(" .. table.concat(lines, ",\n      ") .. ")"
     end,
   })
-  return ctype, ffi.typeof("struct { uint32_t kind; $ *flow; struct nf_packet *packet; }", ctype)
+  return ctype, ffi.typeof("struct { $ *flow; uint32_t packet; }", ctype)
 end
 
 return flow

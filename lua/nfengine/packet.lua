@@ -8,11 +8,8 @@
 -- src and dst are the flow's, swapped where direction is 1, as in NFStream; ports are the packet's own.
 
 local ffi = require "ffi"
-local bit = require "bit"
 local C = require "nfengine.lib"
 local text = require "nfengine.text"
-
-local band, rshift = bit.band, bit.rshift
 
 -- ---- views of captured bytes ----
 
@@ -65,7 +62,7 @@ local function clipped(packet, offset, size)
   return new_view(packet.frame + offset, size < there and size or there)
 end
 
--- ---- fields that are computed ----
+-- ---- fields that are computed; the others are the struct's own ----
 
 local ip_text, mac_text = ffi.new("char[46]"), ffi.new("char[18]")
 
@@ -74,28 +71,12 @@ local function format_mac(address)
 end
 
 local getters = {
-  number = function(p) return tonumber(p.frame_number) end,
-  time = function(p) return tonumber(p.tick) end,
-  delta_time = function(p) return tonumber(p.delta) end,
   src_ip = function(p) return ffi.string(ip_text, C.nf_format_ip(ip_text, p.tuple.src_address, p.ip_version)) end,
   dst_ip = function(p) return ffi.string(ip_text, C.nf_format_ip(ip_text, p.tuple.dst_address, p.ip_version)) end,
   src_mac = function(p) return format_mac(p.direction == 0 and p.flow.src_mac_address or p.flow.dst_mac_address) end,
   dst_mac = function(p) return format_mac(p.direction == 0 and p.flow.dst_mac_address or p.flow.src_mac_address) end,
   src_oui = function(p) return format_mac(p.direction == 0 and p.flow.src_mac_address or p.flow.dst_mac_address):sub(1, 8) end,
   dst_oui = function(p) return format_mac(p.direction == 0 and p.flow.dst_mac_address or p.flow.src_mac_address):sub(1, 8) end,
-  src_port = function(p) return p.tuple.src_port end,
-  dst_port = function(p) return p.tuple.dst_port end,
-  protocol = function(p) return p.tuple.protocol end,
-  vlan_id = function(p) return p.tuple.vlan_id end,
-  tunnel_id = function(p) return p.tuple.tunnel_id end,
-  fin = function(p) return band(p.tcp_flags, 1) end,
-  syn = function(p) return band(rshift(p.tcp_flags, 1), 1) end,
-  rst = function(p) return band(rshift(p.tcp_flags, 2), 1) end,
-  psh = function(p) return band(rshift(p.tcp_flags, 3), 1) end,
-  ack = function(p) return band(rshift(p.tcp_flags, 4), 1) end,
-  urg = function(p) return band(rshift(p.tcp_flags, 5), 1) end,
-  ece = function(p) return band(rshift(p.tcp_flags, 6), 1) end,
-  cwr = function(p) return band(rshift(p.tcp_flags, 7), 1) end,
   --- Views: captured bytes in place, valid while the hook runs.
   frame_bytes = function(p) return new_view(p.frame, p.captured_size) end,
   ip_bytes = function(p) return clipped(p, p.ip_offset, p.ip_size) end,
@@ -117,6 +98,10 @@ end
 
 local function unknown(key)
   local names = text.sorted_keys(getters)
+  for field in ("number time delta_time direction raw_size ip_size transport_size payload_size captured_size src_port "
+    .. "dst_port protocol ip_version vlan_id tunnel_id fin syn rst psh ack urg ece cwr"):gmatch "%S+" do
+    names[#names + 1] = field
+  end
   error(("packet has no '%s'%s"):format(tostring(key), text.suggest(key, names)), 3)
 end
 

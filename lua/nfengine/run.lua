@@ -154,20 +154,20 @@ function run:call_hooks(hook)
   end
 end
 
-local hook_names = { [tonumber(C.NF_EVENT_INIT)] = "on_init", [tonumber(C.NF_EVENT_UPDATE)] = "on_update",
-  [tonumber(C.NF_EVENT_EXPIRE)] = "on_expire" }
-
 local function describe(flow)
   return ("%s:%d -> %s:%d protocol %d"):format(flow.src_ip, flow.src_port, flow.dst_ip, flow.dst_port, flow.protocol)
 end
 
+local hook_names = {
+  [tonumber(C.NF_EVENT_INIT)] = "on_init", [tonumber(C.NF_EVENT_UPDATE)] = "on_update",
+  [tonumber(C.NF_EVENT_EXPIRE)] = "on_expire",
+}
+
 --- One line on an error that came out of the inner loop: plugin, hook, flow and what it said.
 function run:describe_error(message)
-  local events = ffi.cast(ffi.typeof("const $ *", self.event_type), C.nf_meter_events(self.meter))
-  local event = events[self.where.event]
-  local hook = hook_names[tonumber(event.kind)]
+  local hook, instance = hook_names[self.where.event], self.instances[self.where.plugin]
   if not hook or self.where.plugin < 0 then return tostring(message) end
-  local instance = self.instances[self.where.plugin]
+  local event = ffi.cast(ffi.typeof("const $ *", self.event_type), C.nf_meter_event(self.meter))
   local who = instance and ("plugin %s: %s"):format(plugin.class_of(instance).name, hook) or "filter"
   return ("%s: flow %s: %s"):format(who, describe(event.flow), tostring(message))
 end

@@ -139,7 +139,8 @@ describe("doubles", function()
     local input = assert(io.open(path, "w"))
     input:write(table.concat(values, "\n"))
     input:close()
-    local program = "import struct,sys\nfor line in sys.stdin: print(struct.unpack('>d', bytes.fromhex(line.strip()))[0])"
+    local program = "import struct,sys\n" ..
+                    "for line in sys.stdin: print(struct.unpack('>d', bytes.fromhex(line.strip()))[0])"
     local python = assert(io.popen(('python3 -c "%s" < %s'):format(program, path)))
     local i = 0
     for line in python:lines() do

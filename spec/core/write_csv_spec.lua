@@ -43,7 +43,8 @@ describe("a CSV output", function()
   end)
 
   it("quotes a name only where it must", function()
-    local record = rows.new():add("a,b", "int8", 1):add('say "x"', "int8", 2):add("two\nlines", "int8", 3):add("d e", "int8", 4)
+    local record = rows.new():add("a,b", "int8", 1):add('say "x"', "int8", 2):add("two\nlines", "int8", 3)
+      :add("d e", "int8", 4)
     assert.equal('"a,b","say ""x""","two\nlines",d e\n1,2,3,4\n', record:csv())
   end)
 
@@ -146,7 +147,8 @@ describe("CSV addresses and names", function()
   local loopback6 = ("\0"):rep(15) .. "\1"
 
   it("take the IP version from the record", function()
-    local record = rows.new():add("a", "ip", "\10\0\0\1" .. ("\0"):rep(12)):add("b", "ip", "\255\255\255\255" .. ("\0"):rep(12))
+    local zeros = ("\0"):rep(12)
+    local record = rows.new():add("a", "ip", "\10\0\0\1" .. zeros):add("b", "ip", "\255\255\255\255" .. zeros)
     assert.equal('"10.0.0.1","255.255.255.255"', record:csv_row())
     record = rows.new():add("a", "ip", loopback6)
     record.ip_version = 6

@@ -1,4 +1,4 @@
--- Makes capture files for specs: the bytes of pcap and pcapng files, in every dialect, and temporary files to hold them.
+-- Makes capture files for specs: the bytes of pcap and pcapng in every dialect, and temporary files to hold them.
 --
 --   local path = capture.file(capture.pcap({ { bytes = frame, sec = 1, frac = 5 } }, { link_type = 101 }))
 --   local bytes = capture.pcapng {
@@ -16,8 +16,6 @@ local bit = require "bit"
 local ffi = require "ffi"
 
 local capture = {}
-
--- Integers -----------------------------------------------------------------------------------------------------------
 
 local function integer(ctype)
   local box = ffi.typeof(ctype .. "[1]")
@@ -41,8 +39,6 @@ local function seconds_of(packet, per_second)
   end
   return packet.sec or 0, packet.frac or 0
 end
-
--- pcap ---------------------------------------------------------------------------------------------------------------
 
 local MAGIC = { us = 0xa1b2c3d4, ns = 0xa1b23c4d, modified = 0xa1b2cd34 }
 
@@ -76,21 +72,17 @@ function capture.pcap(packets, options)
   return table.concat(parts)
 end
 
--- pcapng -------------------------------------------------------------------------------------------------------------
-
 local function padded(bytes) return bytes .. ("\0"):rep(-#bytes % 4) end
 
-local function block(type, body)
-  return function(big)
-    local text = padded(type == 0x0a0d0d0a and body(big) or body(big))
-    local length = u32(#text + 12, big)
-    return u32(type, big) .. length .. text .. length
-  end
-end
-
---- Any block: its type and its body's bytes, or a function that makes them of the byte order.
+--- Any block: its type, and its body's bytes or a function that makes them for a byte order.
 function capture.block(type, body)
-  return { build = block(type, _G.type(body) == "function" and body or function() return body end) }
+  return {
+    build = function(big)
+      local text = padded(_G.type(body) == "function" and body(big) or body)
+      local length = u32(#text + 12, big)
+      return u32(type, big) .. length .. text .. length
+    end,
+  }
 end
 
 --- Bytes as they are, in place of a block.
@@ -135,11 +127,12 @@ local function ticks_of(packet)
   return ffi.cast("uint64_t", sec) * per_second + frac
 end
 
-local function timed_packet(type, interface)
+-- The two blocks differ in how they write the interface's number.
+local function timed_packet(type, interface_number)
   return function(packet)
     return capture.block(type, function(big)
       local ticks = ticks_of(packet)
-      return interface(packet.interface or 0, big) .. u32(bit.rshift(ticks, 32), big)
+      return interface_number(packet.interface or 0, big) .. u32(bit.rshift(ticks, 32), big)
         .. u32(bit.band(ticks, 0xffffffffULL), big) .. u32(packet.captured or #packet.bytes, big)
         .. u32(packet.size or #packet.bytes, big) .. padded(packet.bytes)
     end)
@@ -149,7 +142,7 @@ end
 --- Packets of pcapng: as above, with interface = 0 (its number) and ticks, or per_second = the interface's units a
 -- second (default 10^6) by which sec and frac, or time_ns, are counted.
 capture.enhanced_packet = timed_packet(6, u32)
-capture.obsolete_packet = timed_packet(2, function(interface, big) return u16(interface, big) .. u16(0xffff, big) end)
+capture.obsolete_packet = timed_packet(2, function(number, big) return u16(number, big) .. u16(0xffff, big) end)
 
 function capture.simple_packet(packet)
   return capture.block(3, function(big) return u32(packet.size or #packet.bytes, big) .. padded(packet.bytes) end)
@@ -164,8 +157,6 @@ function capture.pcapng(blocks)
   end
   return table.concat(parts)
 end
-
--- Files --------------------------------------------------------------------------------------------------------------
 
 local made = {}
 

@@ -7,6 +7,11 @@
 local ffi = require "ffi"
 local C = require "nfengine.lib"
 
+ffi.cdef [[
+void *malloc(size_t size);
+void free(void *memory);
+]]
+
 local rows = {}
 rows.__index = rows
 
@@ -23,7 +28,8 @@ local kinds = {
 }
 
 function rows.new()
-  return setmetatable({ columns = {}, chunks = {}, size = ffi.sizeof "struct nf_flow", ip_version = 4 }, rows)
+  local flow_size = ffi.sizeof "struct nf_flow"
+  return setmetatable({ columns = {}, chunks = {}, size = flow_size, ip_version = 4, names = {} }, rows)
 end
 
 function rows:append(bytes)
@@ -64,27 +70,26 @@ function rows:anonymized()
   return self
 end
 
---- The columns as C sees them; the second result keeps their names alive.
+--- The columns as C sees them. Their names live as long as the builder.
 function rows:c_columns()
-  local names = {}
   local columns = ffi.new("struct nf_column[?]", #self.columns)
   for i, column in ipairs(self.columns) do
-    names[i] = ffi.new("char[?]", #column.name + 1, column.name)
-    columns[i - 1].name = names[i]
+    self.names[i] = self.names[i] or ffi.new("char[?]", #column.name + 1, column.name)
+    columns[i - 1].name = self.names[i]
     columns[i - 1].offset, columns[i - 1].length, columns[i - 1].type = column.offset, column.length, column.type
     columns[i - 1].is_array, columns[i - 1].is_anonymized = column.is_array, column.is_anonymized or false
   end
-  return columns, names
+  return columns
 end
 
 --- The record. Its memory ends with its last value, so that a sanitizer sees reads beyond it.
 function rows:record()
-  local memory = ffi.gc(ffi.C.malloc(self.size), ffi.C.free)
-  local record = ffi.cast("struct nf_flow *", memory)
+  local record = ffi.gc(ffi.cast("struct nf_flow *", ffi.C.malloc(self.size)), ffi.C.free)
   ffi.fill(record, ffi.sizeof "struct nf_flow")
   record.ip_version = self.ip_version
-  ffi.copy(ffi.cast("char *", memory) + ffi.sizeof "struct nf_flow", table.concat(self.chunks))
-  return record, memory
+  local values = table.concat(self.chunks)
+  ffi.copy(record + 1, values, #values)
+  return record
 end
 
 local function read_file(path)
@@ -97,8 +102,7 @@ end
 --- What a writer of this format makes of `count` (1) such records; `key` is for anonymised columns.
 function rows:written(format, count, key)
   local path = os.tmpname()
-  local columns, names = self:c_columns()
-  local record, memory = self:record()
+  local columns, record = self:c_columns(), self:record()
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
   local writer = C.nf_writer_open(path, format, columns, #self.columns, key, message)
   if writer == nil then error(ffi.string(message)) end
@@ -106,19 +110,14 @@ function rows:written(format, count, key)
   assert(C.nf_writer_close(writer, message) == C.NF_OK, ffi.string(message))
   local text = read_file(path)
   os.remove(path)
-  return text, names, memory
+  return text
 end
 
-function rows:csv(count, key) return (self:written(C.NF_FORMAT_CSV, count, key)) end
-function rows:json(count, key) return (self:written(C.NF_FORMAT_JSONL, count, key)) end
+function rows:csv(count, key) return self:written(C.NF_FORMAT_CSV, count, key) end
+function rows:json(count, key) return self:written(C.NF_FORMAT_JSONL, count, key) end
 
 --- The first row of the CSV alone, without its line end.
 function rows:csv_row(key) return (self:csv(1, key):match "^[^\n]*\n(.*)\n$") end
-
-ffi.cdef [[
-void *malloc(size_t size);
-void free(void *memory);
-]]
 
 rows.read_file = read_file
 

@@ -1,0 +1,313 @@
+-- Output files: core/writer.c.
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+local rows = require "spec.support.rows"
+
+ffi.cdef [[
+int open(const char *path, int flags, ...);
+int close(int descriptor);
+int dup(int descriptor);
+int dup2(int descriptor, int other);
+int pipe(int *descriptors);
+int fcntl(int descriptor, int command, ...);
+int fileno(void *file);
+long read(int descriptor, void *buffer, size_t size);
+long write(int descriptor, const void *buffer, size_t size);
+int fflush(void *file);
+void *signal(int number, void *handler);
+int getrlimit(int resource, void *limits);
+int setrlimit(int resource, const void *limits);
+int geteuid(void);
+]]
+
+local O_WRONLY, O_APPEND, F_GETFD, F_GETFL, F_SETFL, O_NONBLOCK = 1, 0x400, 1, 3, 4, 0x800
+local SIGPIPE, SIGXFSZ, RLIMIT_FSIZE = 13, 25, 1
+local IGNORED = ffi.cast("void *", 1)
+
+local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
+
+-- Columns and a record to write: an id and a text that makes the row a bit longer and holds a line end.
+local sample = rows.new():add("id", "uint32", 123456):add("text", "text", 'first "line"\nsecond')
+local columns, record = sample:c_columns(), sample:record()
+local csv_header, csv_row = "id,text\n", '123456,"first ""line""\nsecond"\n'
+local json_row = '{"id":123456,"text":"first \\"line\\"\\nsecond"}\n'
+
+local function open(path, format)
+  local writer = C.nf_writer_open(path, format or C.NF_FORMAT_CSV, columns, #sample.columns, nil, message)
+  return writer ~= nil and writer or nil, ffi.string(message)
+end
+
+local function attach(descriptor, format)
+  return assert(C.nf_writer_attach(descriptor, format or C.NF_FORMAT_CSV, columns, #sample.columns, nil, message))
+end
+
+local function write(writer, count)
+  for _ = 1, count do
+    local status = C.nf_writer_write(writer, record)
+    if status ~= C.NF_OK then return status end
+  end
+  return C.NF_OK
+end
+
+local function close(writer)
+  ffi.fill(message, C.NF_ERROR_SIZE)
+  return C.nf_writer_close(writer, message), ffi.string(message)
+end
+
+describe("a writer", function()
+  local path
+  before_each(function() path = os.tmpname() end)
+  after_each(function() os.remove(path) end)
+
+  it("writes rows to a file, replacing what was there", function()
+    local file = assert(io.open(path, "w"))
+    file:write(("x"):rep(1000))
+    file:close()
+    local writer = assert(open(path))
+    assert.equal(C.NF_OK, write(writer, 2))
+    assert.same({ C.NF_OK, "" }, { close(writer) })
+    assert.equal(csv_header .. csv_row .. csv_row, rows.read_file(path))
+  end)
+
+  it("writes many rows", function()
+    local writer = assert(open(path))
+    assert.equal(C.NF_OK, write(writer, 100000))
+    assert.equal(C.NF_OK, (close(writer)))
+    assert.is_true(rows.read_file(path) == csv_header .. csv_row:rep(100000))
+  end)
+
+  it("writes a header even without rows", function()
+    assert.equal(C.NF_OK, (close(assert(open(path)))))
+    assert.equal(csv_header, rows.read_file(path))
+  end)
+
+  it("hands rows over when flushed", function()
+    local writer = assert(open(path, C.NF_FORMAT_JSONL))
+    write(writer, 1)
+    assert.equal(C.NF_OK, C.nf_writer_flush(writer))
+    assert.equal(json_row, rows.read_file(path))
+    assert.equal(C.NF_OK, C.nf_writer_flush(writer))
+    write(writer, 1)
+    close(writer)
+    assert.equal(json_row:rep(2), rows.read_file(path))
+  end)
+
+  it("leaves an attached descriptor open", function()
+    local descriptor = ffi.C.open(path, ffi.cast("int", O_WRONLY))
+    assert.equal(C.NF_OK, (close(attach(descriptor))))
+    assert.equal(1, tonumber(ffi.C.write(descriptor, "x", 1)))
+    ffi.C.close(descriptor)
+    assert.equal(csv_header .. "x", rows.read_file(path))
+  end)
+
+  it("takes - for standard output and leaves that open", function()
+    io.stdout:flush()
+    local saved = ffi.C.dup(1)
+    local descriptor = ffi.C.open(path, ffi.cast("int", O_WRONLY))
+    ffi.C.dup2(descriptor, 1)
+    local writer = open("-", C.NF_FORMAT_JSONL)
+    local written, status = write(writer, 1), close(writer)
+    local is_open = ffi.C.fcntl(1, F_GETFD) >= 0
+    ffi.C.dup2(saved, 1)
+    ffi.C.close(saved)
+    ffi.C.close(descriptor)
+    assert.same({ C.NF_OK, C.NF_OK, true }, { written, status, is_open })
+    assert.equal(json_row, rows.read_file(path))
+  end)
+
+  it("waits for a pipe that does not block", function()
+    local reader = assert(io.popen("sleep 0.1; cat > " .. path, "w"))
+    local descriptor = ffi.C.fileno(reader)
+    local flags = ffi.C.fcntl(descriptor, F_GETFL)
+    ffi.C.fcntl(descriptor, F_SETFL, ffi.cast("int", flags + O_NONBLOCK))
+    local writer = attach(descriptor)
+    assert.equal(C.NF_OK, write(writer, 50000))
+    assert.same({ C.NF_OK, "" }, { close(writer) })
+    reader:close()
+    assert.is_true(rows.read_file(path) == csv_header .. csv_row:rep(50000))
+  end)
+end)
+
+describe("a writer that cannot write", function()
+  local path
+  before_each(function() path = os.tmpname() end)
+  after_each(function() os.remove(path) end)
+
+  it("says so when it is opened, naming the file and the reason", function()
+    assert.same({ nil, 'cannot write "/": Is a directory' }, { open "/" })
+    assert.same({ nil, 'cannot write "/nonexistent/x.csv": No such file or directory' }, { open "/nonexistent/x.csv" })
+    assert.same({ nil, 'cannot write "": No such file or directory' }, { open "" })
+    if ffi.C.geteuid() ~= 0 then
+      assert.same({ nil, 'cannot write "/x.csv": Permission denied' }, { open "/x.csv" })
+    end
+  end)
+
+  it("keeps the reason in one line of limited length", function()
+    local _, reason = open("/" .. ("x"):rep(3000))
+    assert.is_true(#reason < C.NF_ERROR_SIZE)
+    assert.matches('^cannot write "/x+": File name too long$', reason)
+  end)
+
+  it("tells of a full disk at the latest when closed", function()
+    local writer = assert(open "/dev/full")
+    assert.equal(C.NF_OK, write(writer, 1))
+    assert.same({ C.NF_ERR_OUTPUT, 'cannot write "/dev/full": No space left on device' }, { close(writer) })
+  end)
+
+  it("stops with the first failure and stays failed", function()
+    local writer = assert(open "/dev/full")
+    assert.equal(C.NF_ERR_OUTPUT, write(writer, 100000))
+    assert.equal(C.NF_ERR_OUTPUT, C.nf_writer_write(writer, record))
+    assert.equal(C.NF_ERR_OUTPUT, C.nf_writer_flush(writer))
+    assert.is_false(C.nf_writer_is_broken_pipe(writer))
+    assert.equal(C.NF_ERR_OUTPUT, C.nf_writer_close(writer, nil))
+  end)
+
+  it("names standard output and other descriptors", function()
+    local full = ffi.C.open("/dev/full", ffi.cast("int", O_WRONLY))
+    local _, reason = close(attach(full))
+    assert.equal(("cannot write descriptor %d: No space left on device"):format(full), reason)
+    io.stdout:flush()
+    local saved = ffi.C.dup(1)
+    ffi.C.dup2(full, 1)
+    _, reason = close(open "-")
+    ffi.C.dup2(saved, 1)
+    ffi.C.close(saved)
+    ffi.C.close(full)
+    assert.equal("cannot write standard output: No space left on device", reason)
+  end)
+
+  it("knows when a pipe's reader went away", function()
+    local ends = ffi.new "int[2]"
+    ffi.C.pipe(ends)
+    ffi.C.close(ends[0])
+    local before = ffi.C.signal(SIGPIPE, IGNORED)
+    local writer = attach(ends[1])
+    assert.is_false(C.nf_writer_is_broken_pipe(writer))
+    local status = C.nf_writer_flush(writer)
+    local is_broken = C.nf_writer_is_broken_pipe(writer)
+    local closed, reason = close(writer)
+    ffi.C.signal(SIGPIPE, before)
+    ffi.C.close(ends[1])
+    assert.same({ C.NF_ERR_OUTPUT, true, C.NF_ERR_OUTPUT }, { status, is_broken, closed })
+    assert.matches("^cannot write descriptor %d+: Broken pipe$", reason)
+  end)
+
+  it("closes nothing for no writer", function()
+    assert.equal(C.NF_OK, C.nf_writer_close(nil, nil))
+  end)
+end)
+
+describe("a file that can grow no further", function()
+  local path
+  before_each(function() path = os.tmpname() end)
+  after_each(function() os.remove(path) end)
+
+  -- Runs f while no file may grow beyond `size` bytes.
+  local function with_file_limit(size, f)
+    local old, limited = ffi.new "uint64_t[2]", ffi.new "uint64_t[2]"
+    ffi.C.getrlimit(RLIMIT_FSIZE, old)
+    limited[0], limited[1] = size, old[1]
+    local before = ffi.C.signal(SIGXFSZ, IGNORED)
+    ffi.C.setrlimit(RLIMIT_FSIZE, limited)
+    local ok, result = pcall(f)
+    ffi.C.setrlimit(RLIMIT_FSIZE, old)
+    ffi.C.signal(SIGXFSZ, before)
+    assert(ok, result)
+    return result
+  end
+
+  local function check_ends_with_whole_row(format, header, row, size)
+    local reason = with_file_limit(size, function()
+      local writer = open(path, format)
+      write(writer, 10000)
+      return select(2, close(writer))
+    end)
+    assert.equal(('cannot write "%s": File too large'):format(path), reason)
+    local whole = size < #header and 0 or math.floor((size - #header) / #row)
+    assert.is_true(rows.read_file(path) == (size < #header and "" or header .. row:rep(whole)), "size " .. size)
+  end
+
+  it("ends with a whole row, CSV", function()
+    for size = 100000, 100000 + #csv_row do check_ends_with_whole_row(C.NF_FORMAT_CSV, csv_header, csv_row, size) end
+    for size = 1, 50 do check_ends_with_whole_row(C.NF_FORMAT_CSV, csv_header, csv_row, size) end
+  end)
+
+  it("ends with a whole row, JSON", function()
+    for size = 100000, 100000 + #json_row do check_ends_with_whole_row(C.NF_FORMAT_JSONL, "", json_row, size) end
+  end)
+
+  it("keeps what was in it before an attached writer", function()
+    local file = assert(io.open(path, "w"))
+    file:write("earlier\n")
+    file:close()
+    with_file_limit(#"earlier\n" + #csv_header + 5, function()
+      local descriptor = ffi.C.open(path, ffi.cast("int", O_WRONLY + O_APPEND))
+      local writer = attach(descriptor)
+      write(writer, 1)
+      close(writer)
+      ffi.C.close(descriptor)
+    end)
+    assert.equal("earlier\n" .. csv_header, rows.read_file(path))
+  end)
+end)
+
+describe("opening a writer", function()
+  local function refusal(list, count, format, key)
+    local writer = C.nf_writer_attach(1, format or C.NF_FORMAT_CSV, list, count, key, message)
+    assert(writer == nil)
+    return ffi.string(message)
+  end
+
+  it("refuses columns that cannot be written", function()
+    local broken = ffi.new("struct nf_column[1]", { { "x", 0, 1, 99, false, false } })
+    assert.equal('column "x": unknown type 99, expected one of enum nf_type', refusal(broken, 1))
+    broken[0].type = 0
+    assert.equal('column "x": unknown type 0, expected one of enum nf_type', refusal(broken, 1))
+    broken[0].type, broken[0].is_array = C.NF_TYPE_TEXT, true
+    assert.equal('column "x": an array of type 12, expected numbers', refusal(broken, 1))
+    broken[0].is_array, broken[0].is_anonymized = false, true
+    assert.equal('column "x": anonymised without a key, expected one of 64 bytes', refusal(broken, 1))
+    broken[0].is_anonymized, broken[0].length = false, 2 ^ 32 - 1
+    assert.equal('column "x": rows would need more than 1073741824 bytes', refusal(broken, 1))
+    assert.equal("an output without columns, expected at least one", refusal(broken, 0))
+    assert.equal("unknown output format 9, expected one of enum nf_format", refusal(columns, 2, 9))
+  end)
+
+  it("leaves the file alone when it refuses", function()
+    local path = os.tmpname()
+    local file = assert(io.open(path, "w"))
+    file:write "kept"
+    file:close()
+    assert.is_nil((open(path, 9)))
+    assert.equal("kept", rows.read_file(path))
+    os.remove(path)
+  end)
+
+  it("does not need the columns afterwards, only their names", function()
+    local path = os.tmpname()
+    local list = sample:c_columns()
+    local writer = C.nf_writer_open(path, C.NF_FORMAT_JSONL, list, #sample.columns, nil, message)
+    ffi.fill(list, ffi.sizeof(list))
+    assert.equal(C.NF_OK, write(writer, 1))
+    assert.equal(C.NF_OK, (close(writer)))
+    assert.equal(json_row, rows.read_file(path))
+    os.remove(path)
+  end)
+end)
+
+describe("a random key", function()
+  it("is another one each time, of 64 bytes", function()
+    local seen = {}
+    for _ = 1, 10 do
+      local key = ffi.new("uint8_t[66]")
+      C.nf_random_key(key)
+      local text = ffi.string(key, 66)
+      assert.is_nil(seen[text])
+      assert.equal("\0\0", text:sub(65))
+      assert.not_equal(("\0"):rep(16), text:sub(49, 64))
+      seen[text] = true
+    end
+  end)
+end)
