@@ -10,8 +10,8 @@ V       ?= 0
 
 PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev luajit lua-cjson lua-busted \
            libzstd-dev zlib1g-dev libsodium-dev libdragonbox-dev
-LINT_PACKAGES = lua-check cppcheck clang-format-14
-ASAN_PACKAGES = clang libclang-rt-14-dev
+# What `make lint`, `make asan` and `make fuzz` need on top.
+DEV_PACKAGES = lua-check cppcheck clang-format-14 clang libclang-rt-14-dev
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -38,8 +38,40 @@ OBJ  = $(CORE:core/%.c=$(BUILD)/%.o) $(BUILD)/shortest.o
 Q = $(if $(filter 0,$(V)),@)
 say = @printf '  %-6s %s\n' $(1) $(2)
 
-.PHONY: all
+.PHONY: all help deps dev-deps run test check lint asan fuzz leak golden docs bench install uninstall clean
 all: nfengine libnfengine.so
+
+help:
+	@echo 'make            build ./nfengine and ./libnfengine.so'
+	@echo 'make run        install what is missing, build, and show the flows of a sample'
+	@echo 'make test       the same set-up, then every spec'
+	@echo 'make check      every spec, nothing installed'
+	@echo 'make lint       formatting, static analysis, include order, the contract header'
+	@echo 'make asan       every spec against a build with address and undefined behaviour sanitizers'
+	@echo 'make leak       the C core alone under the leak sanitizer, over the samples'
+	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (60) each'
+	@echo 'make golden     write the expected outputs of scripts anew'
+	@echo 'make docs       write the generated parts of README.md anew'
+	@echo 'make bench      what each part costs, and other tools where they are installed'
+	@echo 'make install    PREFIX=/usr/local DESTDIR='
+
+# ---- set-up ----
+
+deps:
+	@sh .ci/packages $(PACKAGES)
+
+dev-deps:
+	@sh .ci/packages $(PACKAGES) $(DEV_PACKAGES)
+
+# Variables ask pkg-config, so the build is a make of its own, after the packages are there.
+run: deps
+	@$(MAKE) --no-print-directory all
+	./nfengine summary samples/web.pcap
+
+test: deps
+	@$(MAKE) --no-print-directory check
+
+# ---- build ----
 
 nfengine: $(OBJ) $(BUILD)/main.o lua/nfengine/cdef.lua
 	$(call say,LINK,$@)
@@ -67,3 +99,26 @@ lua/nfengine/cdef.lua: core/nf_abi.h Makefile
 	$(call say,GEN,$@)
 	$(Q){ echo '-- Generated from core/nf_abi.h by make; edit that.'; echo 'require("ffi").cdef [==['; \
 	  grep -v '^#pragma once' $<; echo ']==]'; } > $@.tmp && mv $@.tmp $@
+
+# ---- tests ----
+
+# Specs run one file a process, in parallel, as TAP.
+SPECS = $(shell find spec -name '*_spec.lua' | sort)
+PROVE = prove -j2 --exec 'busted --lua=$(shell command -v $(LUAJIT)) -o TAP'
+
+check: all
+	$(PROVE) $(SPECS)
+
+golden: all
+	$(LUAJIT) spec/support/golden.lua
+
+docs: all
+	$(LUAJIT) spec/support/docs.lua README.md
+
+# A busted that is itself built with the sanitizers and links the core: no preloading.
+ASAN_BUILD = build-asan
+ASAN_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+
+asan:
+	@$(MAKE) --no-print-directory BUILD=$(ASAN_BUILD) OPT='-O1 -g' SANITIZE='$(ASAN_FLAGS)' $(ASAN_BUILD)/nfengine $(ASAN_BUILD)/busted
+	NFENGINE=$(ASAN_BUILD)/nfengine ASAN_OPTIONS=detect_leaks=0 prove -j2 --exec '$(ASAN_BUILD)/busted -o TAP' $(SPECS)

@@ -15,7 +15,7 @@
 
 #define NF_LIKELY(x) __builtin_expect(!!(x), 1)
 #define NF_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define NF_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define NF_PRINTF(at, first) __attribute__((format(printf, at, first)))
 
 /* An invariant of our own: broken only by a bug in this program, so stop at once, in every build. */
 #define nf_require(x) ((x) ? (void)0 : nf_broken(#x, __FILE__, __LINE__))

@@ -280,7 +280,7 @@ static enum nf_ignored read_radiotap(struct nf_walk *walk) {
   return nf_wlan_read(walk, flags & PADDED ? NF_WLAN_PADDED : NF_WLAN_PLAIN);
 }
 
-/* Headers of a fixed shape in front of a wireless frame. */
+/* Prism monitors put a header of fixed size in front of a wireless frame. */
 static enum nf_ignored read_prism(struct nf_walk *walk) {
   enum { PRISM_HEADER = 144 };
   if (!has(walk, PRISM_HEADER)) return NF_IGNORED_TRUNCATED;

@@ -19,7 +19,7 @@ struct input {
   bool is_named; /* by the user, not found in a folder */
 };
 
-/* A filter is compiled anew for every link type: where the IP header is differs. */
+/* A filter is compiled anew for every link type: where the IP header is differs. Without code it accepts nothing. */
 struct program {
   uint32_t link_type;
   struct bpf_program code;
@@ -188,13 +188,13 @@ static int dlt_of(uint32_t link_type) {
   }
 }
 
-/* Compiles the filter for a link type and makes it the current program. NF_ERR_SOURCE with a reason, else NF_OK. */
+/* Compiles the filter for a link type. NF_ERR_SOURCE with a reason in `error`, else NF_OK. */
 static int compile_filter(struct nf_source *source, uint32_t link_type, char *error) {
   struct program *larger = realloc(source->programs, (source->program_count + 1) * sizeof *larger);
   if (!larger) return NF_ERR_NOMEM;
   source->programs = larger;
   struct program *program = &larger[source->program_count];
-  program->link_type = link_type;
+  *program = (struct program){.link_type = link_type};
   pcap_t *pcap = pcap_open_dead(dlt_of(link_type), 262144);
   if (!pcap) return NF_ERR_NOMEM;
   /* The netmask, in the machine's byte order, matters to "ip broadcast" only; NFStream gives the same. */
@@ -204,13 +204,14 @@ static int compile_filter(struct nf_source *source, uint32_t link_type, char *er
     nf_fail(error, "bpf_filter '%s': %s, expected a libpcap filter for link type %u (%s)", source->filter,
             pcap_geterr(pcap), link_type, name ? name : "unknown");
   } else {
-    source->program = source->program_count++;
+    source->program_count++;
   }
   pcap_close(pcap);
   return result == 0 ? NF_OK : NF_ERR_SOURCE;
 }
 
-/* Makes the program for a link type the current one. */
+/* Makes the program for a link type the current one. Where the filter makes no sense for the link type, no frame of it
+   can be meant: they are all refused, with a warning. */
 static int choose_program(struct nf_source *source, uint32_t link_type) {
   for (uint32_t i = 0; i < source->program_count; i++) {
     if (source->programs[i].link_type == link_type) {
@@ -218,21 +219,33 @@ static int choose_program(struct nf_source *source, uint32_t link_type) {
       return NF_OK;
     }
   }
-  return compile_filter(source, link_type, source->error);
+  char reason[NF_ERROR_SIZE];
+  int status = compile_filter(source, link_type, reason);
+  if (status == NF_ERR_NOMEM) return status;
+  if (status == NF_ERR_SOURCE) {
+    warn(source, &source->inputs[source->next - 1], reason);
+    source->program_count++;
+  }
+  source->program = source->program_count - 1;
+  return NF_OK;
 }
 
-/* A mistake in the filter shows before the run: it is compiled for the first capture's link type at once. */
+/* A mistake in the filter shows before the run: it has to compile for the first capture's link type or for Ethernet. */
 static int check_filter(struct nf_source *source, char *error) {
   int status;
+  uint32_t link_type = DLT_EN10MB;
   while ((status = open_next(source)) == NF_OK) {
-    uint32_t link_type;
     int known = source->file ? nf_capfile_link_type(source->file, &link_type) : 0;
-    if (known == 1) return compile_filter(source, link_type, error);
-    if (known == 0) return NF_OK; /* then the first frame will show it */
+    if (known == 1) break;
+    if (known == 0) return NF_OK; /* a pipe with nothing in it yet */
     if (known == NF_CAPFILE_NOMEM) return NF_ERR_NOMEM;
     finish_file(source, known);
   }
-  return status == NF_END ? compile_filter(source, DLT_EN10MB, error) : status; /* Ethernet: no file to go by */
+  if (status == NF_ERR_NOMEM) return status;
+  status = compile_filter(source, link_type, error);
+  char ignored[NF_ERROR_SIZE];
+  if (status == NF_ERR_SOURCE && link_type != DLT_EN10MB) status = compile_filter(source, DLT_EN10MB, ignored);
+  return status;
 }
 
 struct nf_source *nf_source_open(const char *const *paths, uint32_t count, const char *filter, char *error) {
@@ -285,13 +298,14 @@ static int filter_frames(struct nf_source *source, struct nf_frame *frames, int 
   int accepted = 0;
   for (int i = 0; i < count; i++) {
     const struct nf_frame *frame = &frames[i];
-    if (source->program == source->program_count || source->programs[source->program].link_type != frame->link_type) {
+    if (source->program >= source->program_count || source->programs[source->program].link_type != frame->link_type) {
       source->status = choose_program(source, frame->link_type);
       if (source->status != NF_OK) break; /* told when asked next, after the frames before it */
     }
     count_frame(source, frame);
     const struct bpf_insn *code = source->programs[source->program].code.bf_insns;
-    if (bpf_filter(code, frame->data, frame->size, frame->captured)) frames[accepted++] = *frame;
+    /* bpf_filter takes a missing program to accept everything. */
+    if (code && bpf_filter(code, frame->data, frame->size, frame->captured)) frames[accepted++] = *frame;
     else source->counters.filtered++;
   }
   return accepted;
@@ -329,4 +343,8 @@ const char *nf_source_error(const struct nf_source *source) {
 
 const struct nf_source_counters *nf_source_counters(const struct nf_source *source) {
   return &source->counters;
+}
+
+const char *nf_pcap_version(void) {
+  return pcap_lib_version();
 }

@@ -1,8 +1,8 @@
 /*
- * fuzz_decode.c: libFuzzer target for the decoder. The first six bytes choose link type, tunnels, wire size and a second,
- * shorter capture; the rest is the frame, copied into a heap block of exactly its size, so that a sanitizer sees any
- * byte read behind it. Checks what decode.h promises of every packet, and that a shorter capture of the same frame
- * gives the same answer or "truncated".
+ * fuzz_decode.c: libFuzzer target for the decoder. The first six bytes choose link type, tunnels, wire size and a
+ * second, shorter capture; the rest is the frame, copied into a heap block of exactly its size, so that a sanitizer
+ * sees any byte read behind it. Checks what decode.h promises of every packet, and that a shorter capture of the same
+ * frame gives the same answer or "truncated".
  *
  *   clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined spec/fuzz/fuzz_decode.c core/decode*.c
  */

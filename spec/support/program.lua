@@ -1,0 +1,71 @@
+-- Runs the program as a user would, and gives back what it printed.
+--
+--   local result = program.run("flows", "--columns=id", "samples/dns.pcap")
+--   result.status, result.out, result.err
+--
+-- The program is ./nfengine, or the one that $NFENGINE names (a sanitizer build, say).
+
+local program = {}
+
+program.path = os.getenv "NFENGINE" or "./nfengine"
+
+local function quote(word) return "'" .. tostring(word):gsub("'", "'\\''") .. "'" end
+
+program.quote = quote
+
+--- Contents of a file, or nil.
+function program.read(path)
+  local file = io.open(path, "rb")
+  if not file then return nil end
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+--- Writes a file and returns its path; without a path, to a new temporary one with that ending.
+function program.write(text, path_or_ending)
+  local path = path_or_ending
+  if not path or path:match "^%." then path = program.temporary(path) end
+  local file = assert(io.open(path, "wb"))
+  file:write(text)
+  file:close()
+  return path
+end
+
+local temporaries = {}
+
+--- A new name in the temporary folder; remove_temporaries deletes what was written there.
+function program.temporary(ending)
+  local path = os.tmpname()
+  os.remove(path)
+  path = path .. (ending or "")
+  temporaries[#temporaries + 1] = path
+  return path
+end
+
+function program.remove_temporaries()
+  for _, path in ipairs(temporaries) do os.remove(path) end
+  temporaries = {}
+end
+
+--- Runs a shell command line; returns { status, out, err }.
+function program.shell(command)
+  local out, err = os.tmpname(), os.tmpname()
+  local raw = os.execute(("{ %s\n} >%s 2>%s"):format(command, out, err))
+  -- LuaJIT gives system()'s number: the status in the high byte, or the signal that ended the shell.
+  local status = type(raw) ~= "number" and (raw and 0 or 1) or raw >= 256 and math.floor(raw / 256) or 128 + raw
+  if raw == 0 then status = 0 end
+  local result = { status = status, out = program.read(out), err = program.read(err) }
+  os.remove(out)
+  os.remove(err)
+  return result
+end
+
+--- Runs the program with these words.
+function program.run(...)
+  local words = { quote(program.path) }
+  for i = 1, select("#", ...) do words[#words + 1] = quote((select(i, ...))) end
+  return program.shell(table.concat(words, " "))
+end
+
+return program
