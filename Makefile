@@ -7,13 +7,16 @@ CXX     ?= c++
 LUAJIT  ?= luajit
 BUILD   ?= build
 V       ?= 0
+# A variable given to make wins over the ones here: CFLAGS, LDFLAGS, OPT, SANITIZE, WERROR=1, V=1.
 
 PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev luajit lua-cjson lua-busted \
            libzstd-dev zlib1g-dev libsodium-dev libdragonbox-dev
 # What `make lint`, `make asan` and `make fuzz` need on top.
 DEV_PACKAGES = lua-check cppcheck clang-format-14 clang libclang-rt-14-dev
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+RELEASE = 0.1.0
+COMMIT := $(shell git describe --always --dirty 2>/dev/null)
+VERSION = $(RELEASE)$(if $(COMMIT), ($(COMMIT)))
 
 # Looked up when first used, after `make deps` has installed pkg-config.
 LIBS_PKG = libpcap libndpi luajit libzstd zlib libsodium
@@ -73,7 +76,8 @@ test: deps
 
 # ---- build ----
 
-nfengine: $(OBJ) $(BUILD)/main.o lua/nfengine/cdef.lua
+PROGRAM = nfengine
+$(PROGRAM): $(OBJ) $(BUILD)/main.o lua/nfengine/cdef.lua
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(COMMON) $(LDFLAGS) -Wl,-E -o $@ $(OBJ) $(BUILD)/main.o $(PKG_LIBS) -lm
 
@@ -118,7 +122,62 @@ docs: all
 # A busted that is itself built with the sanitizers and links the core: no preloading.
 ASAN_BUILD = build-asan
 ASAN_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+ASAN_MAKE  = $(MAKE) --no-print-directory BUILD=$(ASAN_BUILD) PROGRAM=$(ASAN_BUILD)/nfengine OPT='-O1 -g' SANITIZE='$(ASAN_FLAGS)'
 
-asan:
-	@$(MAKE) --no-print-directory BUILD=$(ASAN_BUILD) OPT='-O1 -g' SANITIZE='$(ASAN_FLAGS)' $(ASAN_BUILD)/nfengine $(ASAN_BUILD)/busted
-	NFENGINE=$(ASAN_BUILD)/nfengine ASAN_OPTIONS=detect_leaks=0 prove -j2 --exec '$(ASAN_BUILD)/busted -o TAP' $(SPECS)
+asan: all
+	@$(ASAN_MAKE) $(ASAN_BUILD)/nfengine $(ASAN_BUILD)/busted
+	NFENGINE=$(ASAN_BUILD)/nfengine ASAN_OPTIONS=detect_leaks=0 \
+	  prove -j2 --exec '$(ASAN_BUILD)/busted --ignore-lua -o TAP' $(SPECS)
+
+$(BUILD)/busted: spec/support/busted.c $(OBJ) | $(BUILD)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_) $(LDFLAGS) -Wl,-E -o $@ $< $(OBJ) $(PKG_LIBS) -lm
+
+# ---- fuzzing ----
+
+FUZZ_SECONDS ?= 60
+FUZZ_BUILD    = build-fuzz
+FUZZERS       = $(patsubst spec/fuzz/%.c,$(FUZZ_BUILD)/%,$(wildcard spec/fuzz/fuzz_*.c))
+FUZZ_MAKE     = $(MAKE) --no-print-directory BUILD=$(FUZZ_BUILD) CC=clang CXX=clang++ OPT='-O1 -g' \
+                SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined'
+
+fuzz:
+	@$(FUZZ_MAKE) $(FUZZERS)
+	@for fuzzer in $(FUZZERS); do \
+	  seeds=$$(echo $$fuzzer | sed 's|.*/|spec/fuzz/seeds/|'); mkdir -p $$fuzzer.corpus; \
+	  echo "$$fuzzer: $(FUZZ_SECONDS) s"; \
+	  $$fuzzer -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_BUILD)/ -print_final_stats=1 -verbosity=0 \
+	    $$fuzzer.corpus $$( [ -d $$seeds ] && echo $$seeds ) || exit 1; done
+
+$(FUZZ_BUILD)/fuzz_%: spec/fuzz/fuzz_%.c $(OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_) -iquote core -fsanitize=fuzzer -o $@ $< $(OBJ) $(PKG_LIBS) -lm
+
+# ---- looking over the source ----
+
+C_SOURCES = $(wildcard core/*.c core/*.h core/*.cc spec/fuzz/*.c spec/support/*.c)
+
+lint: all
+	clang-format-14 --dry-run --Werror $(C_SOURCES)
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	  --suppress=missingIncludeSystem -D__x86_64__ $(filter %.c,$(C_SOURCES))
+	luacheck --quiet lua scripts plugins bench spec
+	$(LUAJIT) spec/support/lint.lua
+
+# ---- installing ----
+
+SHARE = $(DESTDIR)$(PREFIX)/share/nfengine
+
+install: all
+	install -D -m 755 nfengine $(DESTDIR)$(PREFIX)/bin/nfengine
+	install -D -m 644 libnfengine.so $(DESTDIR)$(PREFIX)/lib/libnfengine.so
+	install -D -m 644 docs/nfengine.1 $(DESTDIR)$(PREFIX)/share/man/man1/nfengine.1
+	for folder in lua/nfengine scripts plugins; do \
+	  install -d $(SHARE)/$$folder && install -m 644 $$folder/*.lua $(SHARE)/$$folder || exit 1; done
+
+uninstall:
+	rm -rf $(DESTDIR)$(PREFIX)/bin/nfengine $(DESTDIR)$(PREFIX)/lib/libnfengine.so \
+	  $(DESTDIR)$(PREFIX)/share/man/man1/nfengine.1 $(SHARE)
+
+clean:
+	rm -rf build build-asan build-fuzz nfengine libnfengine.so lua/nfengine/cdef.lua

@@ -524,7 +524,7 @@ describe("a source", function()
       assert.is_nil(message:find "\n")
     end)
 
-    it("not when the expression does not fit the first file's link type, which shows at once", function()
+    it("when the expression fits the first file's link type or Ethernet, which shows at once", function()
       local pcap = capture.file(capture.pcap({}, { link_type = 105 }))
       local pcapng = capture.file(capture.pcapng { capture.section(), capture.interface { link_type = 105 } })
       local cooked = capture.file(capture.pcap {})
@@ -541,7 +541,7 @@ describe("a source", function()
       assert.is_true(read(path, "port 80").damaged)
     end)
 
-    it("up to a link type for which the expression cannot be compiled", function()
+    it("by nothing of a link type for which the expression cannot be compiled, and says so", function()
       local bytes = capture.pcapng {
         capture.section(), capture.interface { link_type = 1 }, capture.interface { link_type = 195 },
         capture.enhanced_packet { bytes = ethernet(80) },
@@ -549,9 +549,11 @@ describe("a source", function()
         capture.enhanced_packet { bytes = ethernet(80) },
       }
       local result = read_bytes(bytes, "port 80")
-      assert.same({ 80 }, ports(result))
-      assert.equal(C.NF_ERR_SOURCE, result.status)
-      assert.truthy(result.error:find("^bpf_filter 'port 80': .+, expected a libpcap filter for link type 195"))
+      assert.same({ 80, 80 }, ports(result))
+      assert.equal(C.NF_END, result.status)
+      assert.is_false(result.damaged)
+      assert.equal(1, #result.warnings)
+      assert.truthy(result.warnings[1]:find("bpf_filter 'port 80': .+, expected a libpcap filter for link type 195"))
     end)
   end)
 
