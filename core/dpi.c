@@ -361,7 +361,8 @@ static bool is_safe(struct nf_dpi *dpi, struct nf_dissection *dissection, uint8_
   }
   if (ip_version != dissection->ip_version || protocol != dissection->protocol) return false;
   if (!has_payload(protocol, (struct nf_bytes){start, length})) {
-    return dissection->flow.detected_protocol_stack[0] == NDPI_PROTOCOL_UNKNOWN;
+    const struct ndpi_flow_struct *flow = &dissection->flow;
+    return flow->detected_protocol_stack[0] == NDPI_PROTOCOL_UNKNOWN && !flow->extra_packets_func;
   }
   if (protocol == IPPROTO_UDP && !NDPI_FROM(4)) {
     hide_dtls_certificates(dpi->packet + (start - dpi->packet) + 8, length - 8u);

@@ -49,9 +49,12 @@ void nf_text_tls_version(char *to, uint16_t version) {
       return;
     }
   }
-  /* Drafts of TLS 1.3 went by 0x7f00 + draft number (RFC 8446's drafts, section 4.2.1.1). */
-  if (version >> 8 == 0x7f && (version & 0xff) < 100) {
-    (void)snprintf(to, SIZE, "TLSv1.3-draft%u", version & 0xffu);
+  /* Drafts of TLS 1.3 went by 0x7f00 + draft number (their section 4.2.1.1), Facebook's Fizz by 0xfb00 + draft. */
+  unsigned draft = version & 0xffu;
+  if (version >> 8 == 0x7f && draft < 100) {
+    (void)snprintf(to, SIZE, "TLSv1.3-draft%u", draft);
+  } else if (version >> 8 == 0xfb && draft < 100) {
+    (void)snprintf(to, SIZE, "TLSv1.3-fizz%u", draft);
   } else {
     (void)snprintf(to, SIZE, "0x%04x", (unsigned)version);
   }

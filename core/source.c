@@ -175,17 +175,17 @@ static int open_next(struct nf_source *source) {
   return NF_END;
 }
 
-/* Link types are numbered for files; a few of libpcap's own numbers on this system differ. */
-static int dlt_of(uint32_t link_type) {
-  switch (link_type) {
-    case 14:  return DLT_RAW; /* OpenBSD's own number in files of its own */
-    case 100: return DLT_ATM_RFC1483;
-    case 101: return DLT_RAW;
-    case 102: return DLT_SLIP_BSDOS;
-    case 103: return DLT_PPP_BSDOS;
-    case 106: return DLT_ATM_CLIP;
-    default:  return (int)link_type;
-  }
+/* A handle to compile a filter for a link type. It is one of an (empty) capture file, not pcap_open_dead's: for files,
+   libpcap knows all the numbers that systems have given IPv6 on their loopback interfaces. */
+static pcap_t *open_empty_capture(uint32_t link_type) {
+  enum { OPENBSD_RAW = 14, RAW = 101, SNAPLEN = 262144 };
+  struct pcap_file_header header = {.magic = 0xa1b2c3d4, .version_major = 2, .version_minor = 4, .snaplen = SNAPLEN};
+  header.linktype = link_type == OPENBSD_RAW ? RAW : link_type;
+  char ignored[PCAP_ERRBUF_SIZE];
+  FILE *file = fmemopen(&header, sizeof header, "rb");
+  pcap_t *pcap = file ? pcap_fopen_offline(file, ignored) : NULL;
+  if (!pcap && file) fclose(file);
+  return pcap;
 }
 
 /* Compiles the filter for a link type. NF_ERR_SOURCE with a reason in `error`, else NF_OK. */
@@ -195,12 +195,12 @@ static int compile_filter(struct nf_source *source, uint32_t link_type, char *er
   source->programs = larger;
   struct program *program = &larger[source->program_count];
   *program = (struct program){.link_type = link_type};
-  pcap_t *pcap = pcap_open_dead(dlt_of(link_type), 262144);
+  pcap_t *pcap = open_empty_capture(link_type);
   if (!pcap) return NF_ERR_NOMEM;
   /* The netmask, in the machine's byte order, matters to "ip broadcast" only; NFStream gives the same. */
   int result = pcap_compile(pcap, &program->code, source->filter, 1, 0xffffff00);
   if (result != 0) {
-    const char *name = pcap_datalink_val_to_name(dlt_of(link_type));
+    const char *name = pcap_datalink_val_to_name(pcap_datalink(pcap));
     nf_fail(error, "bpf_filter '%s': %s, expected a libpcap filter for link type %u (%s)", source->filter,
             pcap_geterr(pcap), link_type, name ? name : "unknown");
   } else {

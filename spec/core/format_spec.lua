@@ -266,10 +266,11 @@ end)
 describe("characters", function()
   local at = ffi.new "const char *[1]"
 
-  local function cleaned(text)
+  -- The first `size` bytes of a text, by default all of it.
+  local function cleaned(text, size)
     local out = ffi.new("char[?]", #text * 3 + 1)
     local bytes = ffi.new("char[?]", #text + 1, text)
-    local put_at, last = out, bytes + #text
+    local put_at, last = out, bytes + (size or #text)
     at[0] = bytes
     while at[0] < last do put_at = C.nf_put_utf8(put_at, at, last) end
     assert(at[0] == last)
@@ -302,6 +303,12 @@ describe("characters", function()
     assert.equal(bad, cleaned "\240\159\152")
     assert.equal(bad, cleaned "\226\130")
     assert.equal(bad .. "x", cleaned "\195x")
+  end)
+
+  it("end where the text ends, whatever follows in memory", function()
+    assert.equal(bad, cleaned("€", 1))
+    assert.equal(bad, cleaned("€", 2))
+    assert.equal("a" .. bad, cleaned("a😀", 4))
   end)
 
   it("are told from garbage as Python tells them", function()

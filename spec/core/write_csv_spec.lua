@@ -217,6 +217,14 @@ describe("anonymised CSV columns", function()
     check("x" .. bad, rows.new():add("a", "text", "x\255"))
   end)
 
+  it("fit in the row, however many", function()
+    local record = rows.new()
+    for i = 1, 500 do record:add("c" .. i, "uint8", i % 256):anonymized() end
+    local cells = parse_csv(record:csv(10, key))[11]
+    assert.equal(500, #cells)
+    for i = 1, 500 do assert.equal(128, #cells[i]) end
+  end)
+
   it("hash differently with another key, and leave other columns alone", function()
     local other = ffi.new("uint8_t[64]", 9)
     local record = rows.new():add("a", "int32", -5):anonymized():add("b", "int32", -5)

@@ -108,7 +108,6 @@ static uint8_t *next_packet(struct nf_packet *packet, struct flow *flow, struct 
   uint32_t size = LINK + header + transport + payload;
   *packet = (struct nf_packet){
     .tuple = {.src_port = flow->ports[0], .dst_port = flow->ports[1], .protocol = flow->protocol},
-    .number = flow->count,
     .tick = 1600000000000 + flow->count * 10,
     .captured_size = size + (kind & KIND_TRAILER ? 16 : 0) - (kind & KIND_CUT ? 1 : 0),
     .raw_size = size,

@@ -1,0 +1,37 @@
+--- How many packets of one size does each flow have? An example of a plugin: a feature of one's own, counted packet by
+-- packet.
+--
+-- @usage nfengine custom_size samples/ssh.pcap
+-- @output
+-- ...
+-- @usage nfengine custom_size samples/ssh.pcap -- --size=1514
+-- @output
+-- ...
+
+local nf = require "nfengine"
+
+local options = nf.options {
+  size = { 66, "packet size to count, bytes on the wire" },
+}
+
+local CustomSize = nf.plugin {
+  name    = "custom_size",
+  options = { size = { 555, "packet size to count, bytes on the wire" } },
+  columns = { { "packet_with_custom_size", "uint32", "packets of exactly that size" } },
+  on_init   = function(self, packet, flow)
+    flow.udps.packet_with_custom_size = packet.raw_size == self.size and 1 or 0
+  end,
+  on_update = function(self, packet, flow)
+    if packet.raw_size == self.size then
+      flow.udps.packet_with_custom_size = flow.udps.packet_with_custom_size + 1
+    end
+  end,
+}
+
+local streamer = nf.streamer {
+  udps = { CustomSize { size = options.size } },
+}
+
+for flow in streamer:flows() do
+  print(flow.src_ip, flow.application_name, flow.udps.packet_with_custom_size)
+end

@@ -1,0 +1,34 @@
+--- Can these flows be shown to others? Exports them as CSV with the addresses replaced by keyed hashes (BLAKE2b): equal
+-- addresses stay equal, and without the key nobody can tell which they were.
+--
+-- Every export has a key of its own, at random, unless --key-file gives one: then several exports agree. The file is the
+-- one that -o names, else the capture's name with .csv behind it. With --flows-per-file it becomes several, numbered
+-- before the ending.
+--
+-- @usage nfengine export -o web.csv samples/web.pcap -- --flows-per-file=10 && wc -l web.*.csv
+-- @output
+-- ...
+-- @usage head -c 64 /dev/urandom > key && nfengine export -o web.csv samples/web.pcap -- --key-file=key
+
+local nf = require "nfengine"
+
+local options = nf.options {
+  anonymize = { { "src_ip", "src_mac", "dst_ip", "dst_mac" }, "columns to write as hashes" },
+  flows_per_file = { 0, "start another file after so many flows; 0: one file for all" },
+  rotate_files = { 0, "keep that many files, the newest; 0: all" },
+  key_file = { "", "file with the key, 64 bytes" },
+}
+
+local key
+if options.key_file ~= "" then
+  local file = assert(io.open(options.key_file, "rb"))
+  key = file:read "*a"
+  file:close()
+end
+
+nf.streamer({}):to_csv(nil, {
+  columns_to_anonymize = options.anonymize,
+  anonymization_key = key,
+  flows_per_file = options.flows_per_file,
+  rotate_files = options.rotate_files,
+})
