@@ -106,12 +106,12 @@ lua/nfengine/cdef.lua: core/nf_abi.h Makefile
 
 # ---- tests ----
 
-# Specs run one file a process, in parallel, as TAP.
+# Specs run one file a process, two at a time, as TAP.
 SPECS = $(shell find spec -name '*_spec.lua' | sort)
-PROVE = prove -j2 --exec 'busted --lua=$(shell command -v $(LUAJIT)) -o TAP'
+PROVE_FLAGS ?=
 
 check: all
-	$(PROVE) $(SPECS)
+	prove -j2 $(PROVE_FLAGS) --exec 'busted --lua=$(shell command -v $(LUAJIT)) -o TAP' $(SPECS)
 
 golden: all
 	$(LUAJIT) spec/support/golden.lua
@@ -122,12 +122,24 @@ docs: all
 # A busted that is itself built with the sanitizers and links the core: no preloading.
 ASAN_BUILD = build-asan
 ASAN_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-ASAN_MAKE  = $(MAKE) --no-print-directory BUILD=$(ASAN_BUILD) PROGRAM=$(ASAN_BUILD)/nfengine OPT='-O1 -g' SANITIZE='$(ASAN_FLAGS)'
+ASAN_MAKE  = $(MAKE) --no-print-directory BUILD=$(ASAN_BUILD) PROGRAM=$(ASAN_BUILD)/nfengine OPT='-O1 -g' \
+             SANITIZE='$(ASAN_FLAGS)'
 
+# The comparison with NFStream's records would take an hour at this speed and show nothing new.
 asan: all
 	@$(ASAN_MAKE) $(ASAN_BUILD)/nfengine $(ASAN_BUILD)/busted
 	NFENGINE=$(ASAN_BUILD)/nfengine ASAN_OPTIONS=detect_leaks=0 \
-	  prove -j2 --exec '$(ASAN_BUILD)/busted --ignore-lua -o TAP' $(SPECS)
+	  prove -j2 $(PROVE_FLAGS) --exec '$(ASAN_BUILD)/busted --ignore-lua -o TAP' \
+	  $(filter-out spec/conformance_spec.lua,$(SPECS))
+
+# LuaJIT's own heap hides what it points to from the leak checker, so a C program alone drives the core.
+leak:
+	@$(ASAN_MAKE) $(ASAN_BUILD)/leak
+	ASAN_OPTIONS=detect_leaks=1 $(ASAN_BUILD)/leak samples/*.pcap* samples
+
+$(BUILD)/leak: spec/support/leak.c $(OBJ) | $(BUILD)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_) -iquote core $(LDFLAGS) -o $@ $< $(OBJ) $(PKG_LIBS) -lm
 
 $(BUILD)/busted: spec/support/busted.c $(OBJ) | $(BUILD)
 	$(call say,LINK,$@)

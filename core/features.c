@@ -1,6 +1,7 @@
 /*
- * features.c: count, minimum, maximum, mean and deviation in one pass (Welford 1962). The order of the operations is part
- * of the contract: results are compared bit for bit with NFStream's, so no algebra here, and no fused multiply-add.
+ * features.c: count, minimum, maximum, mean and deviation in one pass (Welford 1962). The order of the operations is
+ * part of the contract: results are compared bit for bit with NFStream's, so no algebra here, and no fused
+ * multiply-add.
  */
 #include "features.h"
 

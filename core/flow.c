@@ -1,5 +1,6 @@
 /*
- * flow.c: what a packet does to its flow's counters and sections. It knows neither the table nor where packets come from.
+ * flow.c: what a packet does to its flow's counters and sections. It knows neither the table nor where packets come
+ * from.
  */
 #include "flow.h"
 

@@ -1,6 +1,6 @@
 /*
- * script.c: starts Lua, tells it where the library and the scripts lie, and hands it the command line. Everything a user
- * can see of the command line is in lua/nfengine/cli.lua.
+ * script.c: starts Lua, tells it where the library and the scripts lie, and hands it the command line. Everything a
+ * user can see of the command line is in lua/nfengine/cli.lua.
  */
 #include "script.h"
 
@@ -12,9 +12,9 @@
 #include <lualib.h>
 #include <unistd.h>
 
-/* Folder of this program's lua/, scripts/ and plugins/: beside it in a checkout, under share/ once installed. */
+/* Folder of this program's lua/, scripts/ and plugins/: beside it or above it in a checkout, under share/ once installed. */
 static bool find_root(char *root, size_t size) {
-  static const char *const places[] = {"", "/../share/nfengine"};
+  static const char *const places[] = {"", "/../share/nfengine", "/.."};
   char self[PATH_MAX], probe[PATH_MAX + 64];
   ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
   if (n <= 0) return false;

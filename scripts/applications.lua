@@ -5,6 +5,22 @@
 --
 -- @usage nfengine applications samples/web.pcap
 -- @output
+-- APPLICATION      CATEGORY       FOUND BY  SERVER NAME            FROM > TO
+-- DHCP             Network        content   phone                  0.0.0.0:68 > 255.255.255.255:67
+-- ICMP             Network        content                          192.0.2.10 > 192.0.2.1
+-- ICMPV6           Network        content                          2001:db8::10 > ff02::1:ff00:1
+-- ICMPV6           Network        content                          2001:db8::1 > 2001:db8::10
+-- ICMPV6           Network        content                          2001:db8::10 > 2001:db8:80::80
+-- DNS              Network        content   time.example.com       192.0.2.10:58005 > 192.0.2.1:53
+-- NTP              System         content                          192.0.2.10:57008 > 192.0.2.1:123
+-- NTP              System         content                          192.0.2.10:37747 > 192.0.2.1:123
+-- DNS              Network        content   www.example.com        192.0.2.10:58864 > 192.0.2.1:53
+-- HTTP             Web            content   www.example.com        192.0.2.10:43278 > 198.51.100.80:80
+-- DNS              Network        content   files.example.org      192.0.2.58:52034 > 192.0.2.1:53
+-- HTTP             Web            content   files.example.org      192.0.2.58:49394 > 198.51.100.80:80
+-- DNS              Network        content   files.example.org      192.0.2.10:42721 > 192.0.2.1:53
+-- HTTP             Web            content   files.example.org      [2001:db8::10]:45800 > [2001:db8:80::80]:80
+-- DNS              Network        content   www.example.com        192.0.2.10:54853 > 192.0.2.1:53
 -- ...
 
 local nf = require "nfengine"

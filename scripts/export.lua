@@ -1,13 +1,17 @@
 --- Can these flows be shown to others? Exports them as CSV with the addresses replaced by keyed hashes (BLAKE2b): equal
 -- addresses stay equal, and without the key nobody can tell which they were.
 --
--- Every export has a key of its own, at random, unless --key-file gives one: then several exports agree. The file is the
--- one that -o names, else the capture's name with .csv behind it. With --flows-per-file it becomes several, numbered
--- before the ending.
+-- Every export has a random key of its own, unless --key-file gives one: then several exports agree. The file is what
+-- -o names, else the capture's name with .csv behind it. --flows-per-file makes it several, numbered before their
+-- ending.
 --
 -- @usage nfengine export -o web.csv samples/web.pcap -- --flows-per-file=10 && wc -l web.*.csv
 -- @output
--- ...
+--    11 web.0.csv
+--    11 web.1.csv
+--    11 web.2.csv
+--     3 web.3.csv
+--    36 total
 -- @usage head -c 64 /dev/urandom > key && nfengine export -o web.csv samples/web.pcap -- --key-file=key
 
 local nf = require "nfengine"

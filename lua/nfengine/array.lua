@@ -17,7 +17,7 @@ local function make(ctype, length)
 
   local function check(index)
     -- A number that is no index has to fail here: LuaJIT checks no array bounds.
-    if not (index >= 1 and index <= length) then
+    if not (index >= 1 and index <= length and index == math.floor(index)) then
       error(("array index %s: expected 1 to %d"):format(tostring(index), length), 3)
     end
   end
@@ -41,6 +41,7 @@ local function make(ctype, length)
     __newindex = function(self, index, value)
       if type(index) ~= "number" then error("array index: expected a number", 2) end
       check(index)
+      if type(value) ~= "number" then error(("array element: expected a number, got %s"):format(type(value)), 2) end
       self.at[index - 1] = value
     end,
     __tostring = function(self) return "[" .. table.concat(methods.table(self), ", ") .. "]" end,

@@ -1,11 +1,11 @@
 --- Generates a run's inner loop: ask for the next event, call the hooks that exist, give out the flows that end.
 --
 -- It is no loop but a ring of functions, each ending in a call of the next. LuaJIT compiles one trace for each path
--- taken through a loop together with all it calls: with eight hooks in one body, paths multiply into thousands, and a loop
--- over a list of hooks falls off its trace at every other hook. In a ring every function that starts a step becomes a
--- trace of its own, and a path that leaves one ends where the next step begins: paths add up. That asks for two things:
--- a step takes no arguments, since values passed from trace to trace would have to become objects on the way, and
--- packets are the same few objects throughout.
+-- taken through a loop together with all it calls: with eight hooks in one body, paths multiply into thousands, and a
+-- loop over a list of hooks falls off its trace at every other hook. In a ring every function that starts a step
+-- becomes a trace of its own, and a path that leaves one ends where the next step begins: paths add up. That asks for
+-- two things: a step takes no arguments, since values passed from trace to trace would have to become objects on the
+-- way, and packets are the same few objects throughout.
 --
 -- The text is made anew for every run. There is no pcall inside: where an error came from stands in `where`, and one
 -- pcall outside reports it.
@@ -16,7 +16,8 @@ local plugin = require "nfengine.plugin"
 
 local dispatch = {}
 
---- What was being done, for error messages: the kind of event, and the plugin called last (0: the filter, -1: the sink).
+--- What was being done, for error messages: the kind of event, and the plugin called last (0: the filter, -1: the
+-- sink).
 dispatch.where = ffi.typeof("struct { int32_t event; int32_t plugin; }")
 
 local RING = [[
@@ -143,7 +144,8 @@ local function packet_objects(meter)
 end
 
 --- The inner loop.
--- @param run `meter`, `event_type` (ctype), `instances`, `filter` (function or nil), `report` (called with the kind of any
+-- @param run `meter`, `event_type` (ctype), `instances`, `filter` (function or nil), `report` (called with the kind of
+-- any
 --   other event and the flows given so far), `limit` (flows at most, 0 for none), `where` (dispatch.where)
 -- @param sink a table with a method `write`, or nil
 -- @return a function. Without a sink each call returns the next flow that ended and passed the filter, at the end nil;

@@ -1,7 +1,7 @@
 --- What Lua sees of a flow: one struct a run, laid out from the columns that the run has, with an accessor per column.
 --
--- Every column is a plain number or string: `flow.src_ip`, `flow.bidirectional_bytes + 1`. Numbers can be set, texts too;
--- `on_expire` is the place for it. `flow.udps` holds the plugins' own columns.
+-- Every column is a plain number or string: `flow.src_ip`, `flow.bidirectional_bytes + 1`. Numbers can be set, texts
+-- too; `on_expire` is the place for it. `flow.udps` holds the plugins' own columns.
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
@@ -187,7 +187,8 @@ local function shown(column, value)
 end
 
 --- The Lua side of a run's flows.
--- @param run `layout` (struct nf_layout), `unit`, `columns` (all that the run has), `selected` (those of its records, in
+-- @param run `layout` (struct nf_layout), `unit`, `columns` (all that the run has), `selected` (those of its records,
+-- in
 --   order), `udps` (ctype of the plugins' section, or nil)
 -- @return ctype of a flow, ctype of struct nf_event with that flow type
 function flow.types(run)

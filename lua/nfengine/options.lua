@@ -73,8 +73,8 @@ end
 
 local kinds = { number = "number", boolean = "boolean", string = "string", table = "list" }
 
---- A declaration list from the short form that scripts and plugins use: `name = { default, doc }`, the kind following from
--- the default. Errors name `owner`.
+--- A declaration list from the short form that scripts and plugins use: `name = { default, doc }`, the kind following
+-- from the default. Errors name `owner`.
 function options.from_short(short, owner)
   local declaration = {}
   for _, name in ipairs(text.sorted_keys(short)) do

@@ -90,7 +90,8 @@ function file:open_chunk()
     self.writer = C.nf_writer_open(path, formats[self.format], self.columns, self.count, self.key, self.message)
   else
     path:flush()
-    self.writer = C.nf_writer_attach(C.nf_descriptor_of(path), formats[self.format], self.columns, self.count, self.key, self.message)
+    self.writer = C.nf_writer_attach(C.nf_descriptor_of(path), formats[self.format], self.columns, self.count, self.key,
+      self.message)
   end
   if self.writer == nil then return nil, ffi.string(self.message) end
   return true
@@ -130,7 +131,7 @@ local null = { write = function() return true end }
 local function check_count(options, name)
   local value = options[name] or 0
   if type(value) ~= "number" or value < 0 or value ~= math.floor(value) then
-    error(("%s = %s: expected an integer of at least 0"):format(name, text.quote(value)), 4)
+    error(("%s = %s: expected an integer of at least 0"):format(name, text.quote(value)), 5)
   end
   return value
 end
@@ -171,6 +172,9 @@ function output.file(streamer, path, format, given)
   path = path == nil and "-" or path
   format = overrides.format or format or format_of(path)
   if format == "null" then return null end
+  if options.flows_per_file > 0 and (path == "-" or type(path) ~= "string") then
+    error("flows_per_file: expected a file to write to, got standard output", 3)
+  end
   local self = setmetatable({ path = path, format = format, options = options, chunk = 0 }, file)
   if options.flows_per_file > 0 then self.write = file.write_chunked end
   return self

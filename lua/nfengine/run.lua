@@ -38,7 +38,8 @@ local function l7_extra_set(names)
   return set
 end
 
---- The columns of records: all that the run has in their order, or those that `names` lists, "*" standing for the usual.
+--- The columns of records: all that the run has in their order, or those that `names` lists, "*" standing for the
+-- usual.
 local function select(available, names)
   local usual, known, by_name = {}, {}, {}
   for _, column in ipairs(available) do

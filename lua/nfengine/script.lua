@@ -22,8 +22,23 @@ function script.doc_block(path)
   return table.concat(lines, "\n")
 end
 
+--- A doc block as people read it: each example's command behind a "$", its output below, and no tags.
+local function without_tags(block)
+  local lines, indent, is_output = {}, "", false
+  for line in (block .. "\n"):gmatch "(.-)\n" do
+    local command = line:match "^@usage (.*)$"
+    if command then
+      if is_output then lines[#lines + 1] = "" end
+      indent, line, is_output = "  ", "$ " .. command, false
+    end
+    if line == "@output" then is_output = true
+    else lines[#lines + 1] = line == "" and "" or indent .. line end
+  end
+  return table.concat(lines, "\n")
+end
+
 local function print_help(declaration)
-  io.write(script.doc_block(script.path), "\n")
+  io.write(without_tags(script.doc_block(script.path)), "\n")
   if #declaration > 0 then
     io.write("\nOptions of this script, behind \"--\":\n", options.help(declaration), "\n")
   end
@@ -36,7 +51,9 @@ function script.options(short)
   local declaration = options.from_short(short, "nf.options")
   if script.is_help_wanted then print_help(declaration) end
   local given, others = options.parse(script.words, declaration)
-  if others[1] then error({ usage = ("unexpected word \"%s\" behind --: expected script options"):format(others[1]) }, 0) end
+  if others[1] then
+    error({ usage = ("unexpected word \"%s\" behind --: expected script options"):format(others[1]) }, 0)
+  end
   script.words = {}
   return options.resolve(declaration, given, "nf.options")
 end

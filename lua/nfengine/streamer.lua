@@ -36,15 +36,16 @@ function methods:flows()
   end
 end
 
---- Feeds every record to a sink: a table with `write(self, flow)`, and if it likes `open(self, columns)` before the first
--- and `close(self)` after the last; `columns` lists name, type, unit and doc of each. A flow is valid during write.
--- A sink method that returns nil and a text, or raises, ends the run with that error.
+--- Feeds every record to a sink: a table with `write(self, flow)`, and if it likes `open(self, columns)` before the
+-- first and `close(self)` after the last; `columns` lists name, type, unit and doc of each. A flow is valid during
+-- write. A sink method that returns nil and a text, or raises, ends the run with that error.
 -- @return number of records
 function methods:to(sink)
   return output.drain(start(self), sink)
 end
 
---- Writes CSV (RFC 4180). `path` defaults to the first source with ".csv" behind it; "-" and io.stdout are standard output.
+--- Writes CSV (RFC 4180). `path` defaults to the first source with ".csv" behind it; "-" and io.stdout are standard
+-- output.
 -- @param options columns_to_anonymize: names whose values are written as keyed BLAKE2b hashes;
 --   anonymization_key: 64 bytes, so that several runs agree (default: fresh random);
 --   flows_per_file, rotate_files: write chunks "NAME.0.csv", "NAME.1.csv" … of so many flows, keeping so many files

@@ -16,7 +16,7 @@ local function same_double(want, got, what)
 end
 
 -- A scope's packets are { size, tick, flags }; ticks are numbers or 64-bit integers.
-local function tick(packet) return packet[2] * 1ULL end
+local function tick(packet) return ffi.cast("uint64_t", ffi.cast("int64_t", packet[2])) end
 
 -- What C makes of them.
 local function accumulate(packets)
@@ -146,7 +146,8 @@ describe("statistics", function()
     end)
 
     it("where times are nanoseconds, and too far apart for a double's digits", function()
-      check { { 1, 0 }, { 1, 3 }, { 1, 9007199254740993ULL }, { 1, 9007199254740999ULL }, { 1, 18446744073709551615ULL } }
+      local beyond = 2ULL ^ 53
+      check { { 1, 0 }, { 1, 3 }, { 1, beyond + 1 }, { 1, beyond + 7 }, { 1, -1 }, { 1, -1 } } -- -1 is the last tick
     end)
 
     it("where one far value is among many near ones", function()

@@ -475,7 +475,7 @@ describe("the flow table", function()
       ["that count up in steps"] = function(i) return { a = byte_pair(i) .. "\0\0" } end,
     }
 
-    -- Spread at random over 65536 buckets, 16384 tuples leave no more than ten in any, but once in a hundred million runs,
+    -- Spread at random over 65536 buckets, 16384 tuples leave no more than ten in any, but once in a million runs,
     -- and share no 32 bits; tuples whose fields undo each other would crowd into one bucket or a few.
     for name, member in pairs(families) do
       it("tuples " .. name .. " apart", function()

@@ -1,0 +1,59 @@
+-- Arrays in a flow: lua/nfengine/array.lua.
+
+local array = require "nfengine.array"
+local engine = require "spec.support.engine"
+
+describe("an array", function()
+  local bytes
+  before_each(function() bytes = array.type("uint8_t", 3)() end)
+
+  it("has a length and is counted from 1", function()
+    bytes[1], bytes[3] = 7, 9
+    assert.equal(3, #bytes)
+    assert.same({ 7, 0, 9 }, { bytes[1], bytes[2], bytes[3] })
+  end)
+
+  it("holds plain numbers, of 64 bits too", function()
+    local wide = array.type("int64_t", 2)()
+    wide[1] = -5
+    wide[2] = 2 ^ 53
+    assert.equal("number", type(wide[1]))
+    assert.same({ -5, 2 ^ 53 }, wide:table())
+  end)
+
+  it("is printed as NFStream prints lists", function()
+    bytes[1], bytes[2] = 0, 255
+    assert.equal("[0, 255, 0]", tostring(bytes))
+    assert.equal("[-1]", tostring(array.type("int8_t", 1)({ { -1 } })))
+  end)
+
+  it("gives a Lua table that is a copy", function()
+    local copy = bytes:table()
+    bytes[1] = 5
+    assert.same({ 0, 0, 0 }, copy)
+  end)
+
+  for _, index in ipairs { 0, 4, -1, 1.5, 2 ^ 31, 2 ^ 53, -2 ^ 53, math.huge, 0 / 0 } do
+    it("has nothing at " .. tostring(index), function()
+      local expected = "expected 1 to 3"
+      assert.matches(expected, engine.refusal(function() return bytes[index] end), 1, true)
+      assert.matches(expected, engine.refusal(function() bytes[index] = 1 end), 1, true)
+      assert.same({ 0, 0, 0 }, bytes:table())
+    end)
+  end
+
+  it("says which line asked for what is not there", function()
+    local line = debug.getinfo(1, "l").currentline + 1
+    local message = engine.refusal(function() return bytes[4] end)
+    assert.matches("array_spec.lua:" .. line .. ": array index 4: expected 1 to 3", message, 1, true)
+    assert.matches("array_spec.lua:%d+: an array has no 'size'", engine.refusal(function() return bytes.size end))
+    assert.matches("array_spec.lua:%d+: array index", engine.refusal(function() bytes.size = 1 end))
+    assert.matches("array_spec.lua:%d+: ", engine.refusal(function() bytes[1] = "many" end))
+    assert.matches("array_spec.lua:%d+: ", engine.refusal(function() bytes[1] = nil end))
+  end)
+
+  it("is one type for one kind and length", function()
+    assert.equal(array.type("uint8_t", 3), array.type("uint8_t", 3))
+    assert.not_equal(array.type("uint8_t", 3), array.type("uint8_t", 4))
+  end)
+end)

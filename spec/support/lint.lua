@@ -1,0 +1,82 @@
+-- make lint's own checks, of what no general tool knows: which file of core/ may include which, what scripts may
+-- require, that one file alone knows each third-party library, line lengths.
+
+-- What is included stands to the left: a file may include only headers of earlier groups, and its own.
+local ORDER = {
+  { "nf_abi" }, { "base" }, { "bytes", "frame", "shortest" },
+  { "format", "table", "features", "decode_parts", "decode", "stream" },
+  { "flow", "capfile", "cell", "dpi_text" }, { "source", "dpi", "writer" }, { "meter" }, { "script" }, { "main" },
+}
+
+-- Third-party headers and the one file that may include each.
+local ALONE = {
+  ["ndpi_api.h"] = "dpi.c", ["pcap/pcap.h"] = "source.c", ["lua.h"] = "script.c", ["lauxlib.h"] = "script.c",
+  ["lualib.h"] = "script.c", ["sodium.h"] = "cell.c", ["zlib.h"] = "stream.c", ["zstd.h"] = "stream.c",
+  ["dragonbox/dragonbox.h"] = "shortest.cc",
+}
+
+local problems = {}
+
+local function problem(...) problems[#problems + 1] = string.format(...) end
+
+local function files(pattern)
+  local list = {}
+  local listing = assert(io.popen("ls -d " .. pattern .. " 2>/dev/null"))
+  for path in listing:lines() do list[#list + 1] = path end
+  listing:close()
+  return list
+end
+
+local rank = {}
+for i, group in ipairs(ORDER) do
+  for _, name in ipairs(group) do rank[name] = i end
+end
+
+-- A part split over several files ("decode_ip.c" of "decode") ranks with the header it implements.
+local function rank_of(name)
+  return rank[name] or rank[name:match "^(%a+)_" or ""] or #ORDER
+end
+
+local function check_includes(path)
+  local file = path:match "[^/]+$"
+  local own = file:match "^(.-)%.%a+$"
+  for line in io.lines(path) do
+    local header = line:match '^#include "([%w_]+)%.h"'
+    if header and not ALONE[header .. ".h"] and header ~= own and header ~= "decode_parts" then
+      if not rank[header] then problem("%s: include of %s.h: give it a place in the order", path, header) end
+      if rank[header] and rank_of(own) < rank[header] then
+        problem("%s: includes %s.h, which stands to its right", path, header)
+      end
+    end
+    local library = line:match "^#include [<\"](.-)[>\"]"
+    local owner = ALONE[library]
+    if owner and owner ~= file then problem("%s: includes %s, which only %s may", path, library, owner) end
+  end
+end
+
+local function check_lines(path)
+  local number = 0
+  for line in io.lines(path) do
+    number = number + 1
+    if #line:gsub("[\128-\191]", "") > 120 then problem("%s:%d: longer than 120 columns", path, number) end
+    if line:match "%s$" then problem("%s:%d: blanks at its end", path, number) end
+    if line:match "\t" and not path:match "Makefile$" then problem("%s:%d: a tab", path, number) end
+  end
+end
+
+local function check_requires(path)
+  for line in io.lines(path) do
+    local name = line:match "require%s*%(?%s*[\"'](nfengine%.lib)[\"']" or line:match "ffi%.cdef"
+      or line:match "ffi%.load"
+    if name then problem("%s: %s: scripts and plugins use the public modules only", path, name) end
+  end
+end
+
+for _, path in ipairs(files "core/*.[ch] core/*.cc") do check_includes(path) end
+for _, path in ipairs(files "core/*.[ch] core/*.cc lua/nfengine/*.lua scripts/*.lua plugins/*.lua bench/*.lua Makefile") do
+  if not path:match "cdef%.lua$" then check_lines(path) end
+end
+for _, path in ipairs(files "scripts/*.lua plugins/*.lua") do check_requires(path) end
+
+for _, line in ipairs(problems) do io.stderr:write("lint: ", line, "\n") end
+os.exit(#problems == 0 and 0 or 1)
