@@ -29,7 +29,7 @@ DRAGONBOX  = $(firstword $(wildcard /usr/include/dragonbox-*))
 
 WARN     = -Wall -Wextra -Wpedantic -Wshadow
 WARN_C   = $(WARN) -Wstrict-prototypes -Wmissing-prototypes
-OPT     ?= -O2 -g
+OPT     ?= -O2 -g -flto=auto
 # Statistics must come out bit for bit as NFStream's, so no fused multiply-add.
 COMMON   = $(OPT) -fPIC -ffp-contract=off -fno-semantic-interposition -pthread $(SANITIZE) $(if $(WERROR),-Werror)
 CFLAGS_  = -std=c11 -D_GNU_SOURCE $(COMMON) $(WARN_C) $(patsubst -I%,-isystem %,$(PKG_CFLAGS)) $(CFLAGS)

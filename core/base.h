@@ -13,8 +13,8 @@
 
 #include "nf_abi.h"
 
-#define NF_LIKELY(x) __builtin_expect(!!(x), 1)
-#define NF_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define NF_LIKELY(x)         __builtin_expect(!!(x), 1)
+#define NF_UNLIKELY(x)       __builtin_expect(!!(x), 0)
 #define NF_PRINTF(at, first) __attribute__((format(printf, at, first)))
 
 /* An invariant of our own: broken only by a bug in this program, so stop at once, in every build. */

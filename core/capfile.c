@@ -435,21 +435,21 @@ static int ended(struct nf_capfile *file) {
   struct nf_bytes rest = nf_stream_bytes(file->stream);
   if (file->format == UNIDENTIFIED && rest.size < 4) return foreign(file, rest);
   if (rest.size == 0) return file->status = NF_CAPFILE_END;
-  const char *what = file->format == PCAPNG              ? "a block"
-                     : file->format == UNIDENTIFIED      ? "the file header"
+  const char *what = file->format == PCAPNG            ? "a block"
+                     : file->format == UNIDENTIFIED    ? "the file header"
                      : rest.size < file->record_header ? "a record header"
-                                                         : "a record";
+                                                       : "a record";
   wrong(file, "the file ends within %s (%u of %u bytes)", what, rest.size, file->wanted);
   return damaged(file, file->what);
 }
 
 static int fetch(struct nf_capfile *file) {
   switch (nf_stream_need(file->stream, file->wanted)) {
-    case NF_STREAM_READY: return 1;
-    case NF_STREAM_AGAIN: return 0;
-    case NF_STREAM_END: return ended(file);
-    case NF_STREAM_BROKEN: return damaged(file, nf_stream_problem(file->stream));
-    default: return file->status = NF_CAPFILE_NOMEM;
+  case NF_STREAM_READY: return 1;
+  case NF_STREAM_AGAIN: return 0;
+  case NF_STREAM_END: return ended(file);
+  case NF_STREAM_BROKEN: return damaged(file, nf_stream_problem(file->stream));
+  default: return file->status = NF_CAPFILE_NOMEM;
   }
 }
 
@@ -484,10 +484,6 @@ int nf_capfile_link_type(struct nf_capfile *file, uint32_t *link_type) {
   }
 }
 
-uint64_t nf_capfile_input_read(const struct nf_capfile *file) {
-  return nf_stream_input_read(file->stream);
-}
+uint64_t nf_capfile_input_read(const struct nf_capfile *file) { return nf_stream_input_read(file->stream); }
 
-const char *nf_capfile_problem(const struct nf_capfile *file) {
-  return file->problem;
-}
+const char *nf_capfile_problem(const struct nf_capfile *file) { return file->problem; }

@@ -10,18 +10,18 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "nf_put_text takes the 
 
 uint32_t nf_number_size(int type) {
   switch (type) {
-    case NF_TYPE_BOOL:
-    case NF_TYPE_INT8:
-    case NF_TYPE_UINT8: return 1;
-    case NF_TYPE_INT16:
-    case NF_TYPE_UINT16: return 2;
-    case NF_TYPE_INT32:
-    case NF_TYPE_UINT32:
-    case NF_TYPE_FLOAT: return 4;
-    case NF_TYPE_INT64:
-    case NF_TYPE_UINT64:
-    case NF_TYPE_DOUBLE: return 8;
-    default: return 0;
+  case NF_TYPE_BOOL:
+  case NF_TYPE_INT8:
+  case NF_TYPE_UINT8: return 1;
+  case NF_TYPE_INT16:
+  case NF_TYPE_UINT16: return 2;
+  case NF_TYPE_INT32:
+  case NF_TYPE_UINT32:
+  case NF_TYPE_FLOAT: return 4;
+  case NF_TYPE_INT64:
+  case NF_TYPE_UINT64:
+  case NF_TYPE_DOUBLE: return 8;
+  default: return 0;
   }
 }
 
@@ -49,31 +49,31 @@ static char *put_signed(char *out, int64_t value) {
 
 char *nf_put_number(char *out, int type, const char *value) {
   switch (type) {
-    case NF_TYPE_BOOL: {
-      bool is_true = *value != 0;
-      memcpy(out, is_true ? "True" : "False", 5);
-      return out + (is_true ? 4 : 5);
-    }
-    case NF_TYPE_INT8: return put_signed(out, VALUE(int8_t));
-    case NF_TYPE_INT16: return put_signed(out, VALUE(int16_t));
-    case NF_TYPE_INT32: return put_signed(out, VALUE(int32_t));
-    case NF_TYPE_INT64: return put_signed(out, VALUE(int64_t));
-    case NF_TYPE_UINT8: return put_unsigned(out, VALUE(uint8_t));
-    case NF_TYPE_UINT16: return put_unsigned(out, VALUE(uint16_t));
-    case NF_TYPE_UINT32: return put_unsigned(out, VALUE(uint32_t));
-    case NF_TYPE_UINT64: return put_unsigned(out, VALUE(uint64_t));
-    case NF_TYPE_FLOAT: return nf_put_float(out, VALUE(float));
-    default: return nf_put_double(out, VALUE(double));
+  case NF_TYPE_BOOL: {
+    bool is_true = *value != 0;
+    memcpy(out, is_true ? "True" : "False", 5);
+    return out + (is_true ? 4 : 5);
+  }
+  case NF_TYPE_INT8: return put_signed(out, VALUE(int8_t));
+  case NF_TYPE_INT16: return put_signed(out, VALUE(int16_t));
+  case NF_TYPE_INT32: return put_signed(out, VALUE(int32_t));
+  case NF_TYPE_INT64: return put_signed(out, VALUE(int64_t));
+  case NF_TYPE_UINT8: return put_unsigned(out, VALUE(uint8_t));
+  case NF_TYPE_UINT16: return put_unsigned(out, VALUE(uint16_t));
+  case NF_TYPE_UINT32: return put_unsigned(out, VALUE(uint32_t));
+  case NF_TYPE_UINT64: return put_unsigned(out, VALUE(uint64_t));
+  case NF_TYPE_FLOAT: return nf_put_float(out, VALUE(float));
+  default: return nf_put_double(out, VALUE(double));
   }
 }
 
 char *nf_put_word(char *out, const struct nf_column *column, const struct nf_flow *record) {
   const char *value = nf_cell_value(column, record);
   switch (column->type) {
-    case NF_TYPE_IP: return nf_put_ip(out, (const uint8_t *)value, record->ip_version);
-    case NF_TYPE_MAC: return nf_put_hex_bytes(out, (const uint8_t *)value, 6, ':');
-    case NF_TYPE_OUI: return nf_put_hex_bytes(out, (const uint8_t *)value, 3, ':');
-    default: return stpcpy(out, nf_end_name(*(const uint8_t *)value));
+  case NF_TYPE_IP: return nf_put_ip(out, (const uint8_t *)value, record->ip_version);
+  case NF_TYPE_MAC: return nf_put_hex_bytes(out, (const uint8_t *)value, 6, ':');
+  case NF_TYPE_OUI: return nf_put_hex_bytes(out, (const uint8_t *)value, 3, ':');
+  default: return stpcpy(out, nf_end_name(*(const uint8_t *)value));
   }
 }
 
@@ -98,9 +98,7 @@ char *nf_put_hash(char *out, const struct nf_column *column, const struct nf_flo
   return nf_put_hex_bytes(out, digest, sizeof digest, 0);
 }
 
-void nf_start_hashing(void) {
-  nf_require(sodium_init() >= 0);
-}
+void nf_start_hashing(void) { nf_require(sodium_init() >= 0); }
 
 void nf_random_key(uint8_t *key) {
   nf_start_hashing();

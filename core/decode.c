@@ -8,7 +8,7 @@
 enum {
   TCP_HEADER = 20,
   ICMP_HEADER = 8,
-  PORTS = 4,         /* bytes of TCP and UDP headers that ports take */
+  PORTS = 4,          /* bytes of TCP and UDP headers that ports take */
   TCP_OFFSET_AT = 12, /* data offset in a TCP header */
   TCP_FLAGS_AT = 13
 };
@@ -78,6 +78,12 @@ static void write_tuple(struct nf_tuple *tuple, const struct nf_walk *walk, cons
   tuple->tunnel_id = walk->tunnel_id;
 }
 
+/* Spreads eight bits over eight bytes, lowest first. */
+static uint64_t bits_to_bytes(uint8_t bits) {
+  const uint64_t each = bits * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
+  return (each + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7 & UINT64_C(0x0101010101010101);
+}
+
 static void write_packet(struct nf_packet *packet, const struct nf_frame *frame, const struct nf_walk *walk,
                          const struct transport *transport) {
   const uint32_t captured = frame->captured;
@@ -95,16 +101,18 @@ static void write_packet(struct nf_packet *packet, const struct nf_frame *frame,
   packet->payload_offset = min_u32(walk->at + transport->header, captured);
   packet->ip_version = walk->ip_version;
   packet->tcp_flags = transport->tcp_flags;
+  const uint64_t flags = bits_to_bytes(transport->tcp_flags);
+  memcpy(&packet->fin, &flags, sizeof flags);
   memcpy(packet->src_mac_address, walk->src_mac, 6);
   memcpy(packet->dst_mac_address, walk->dst_mac, 6);
 }
 
 enum nf_ignored nf_decode(struct nf_packet *packet, const struct nf_frame *frame, bool tunnels) {
   struct nf_walk walk = {
-    .frame = {frame->data, frame->captured},
-    .wire = frame->size > frame->captured ? frame->size : frame->captured,
-    .src_mac = no_mac,
-    .dst_mac = no_mac,
+      .frame = {frame->data, frame->captured},
+      .wire = frame->size > frame->captured ? frame->size : frame->captured,
+      .src_mac = no_mac,
+      .dst_mac = no_mac,
   };
   enum nf_ignored reason = nf_link_read(&walk, frame->link_type);
   if (NF_UNLIKELY(reason != NF_IGNORED_NONE)) return reason;

@@ -32,7 +32,7 @@ enum link_type {
 enum ether_type {
   ETHER_LENGTH_MAX = 1500, /* up to here the field is an 802.3 length */
   ETHER_IPV4 = 0x0800,
-  ETHER_VLAN = 0x8100,    /* 802.1Q */
+  ETHER_VLAN = 0x8100, /* 802.1Q */
   ETHER_IPV6 = 0x86DD,
   ETHER_MPLS = 0x8847,
   ETHER_MPLS_MULTICAST = 0x8848,
@@ -240,7 +240,7 @@ static void take_wlan_macs(struct nf_walk *walk, bool to_ds, bool from_ds) {
 enum nf_ignored nf_wlan_read(struct nf_walk *walk, enum nf_wlan_form form) {
   enum { TO_DS = 0x01, FROM_DS = 0x02, PROTECTED = 0x40, HAS_HT_CONTROL = 0x80 }; /* second byte of frame control */
   enum { VERSION_AND_TYPE = 0x0F, DATA = 0x08, WITHOUT_BODY = 0x40, QOS = 0x80 }; /* first byte */
-  enum { FRAGMENT_NUMBER = 0x0F };                                              /* first byte of sequence control */
+  enum { FRAGMENT_NUMBER = 0x0F };                                                /* first byte of sequence control */
   if (!has(walk, 2)) return NF_IGNORED_TRUNCATED;
   /* Swapping goes for all of the header's 16-bit fields. */
   const uint32_t swap = form == NF_WLAN_CAPWAP && (u8(walk, 0) & VERSION_AND_TYPE) != DATA;

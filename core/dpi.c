@@ -20,9 +20,7 @@
 
 #define NDPI_FROM(minor) (NDPI_MINOR >= (minor))
 
-#if NDPI_MAJOR != 4 || NDPI_MINOR < 2 || NDPI_MINOR > 10
-#error "nDPI 4.2 to 4.10 is needed"
-#endif
+static_assert(NDPI_MAJOR == 4 && NDPI_MINOR >= 2 && NDPI_MINOR <= 10, "nDPI 4.2 to 4.10 is needed");
 
 static struct ndpi_detection_module_struct *module_start(void) {
 #if NDPI_FROM(10)
@@ -108,7 +106,7 @@ struct nf_dpi {
   uint32_t limit;
   bool extra;
   bool publish;
-  uint32_t used; /* bytes of `packet` that are not zero */
+  uint32_t used;                        /* bytes of `packet` that are not zero */
   uint8_t packet[PACKET_MAX + PADDING]; /* the packet as nDPI sees it, with nothing but zeros behind it */
 };
 
@@ -179,9 +177,9 @@ const char *nf_dpi_version(void) {
 
 bool nf_l7_has(const char *column) {
   static const char *const columns[] = {
-    "tls_version",   "tls_alpn",         "ja3_client", "ja3_server", "hassh_client",
-    "hassh_server",  "dhcp_fingerprint", "http_url",   "risk_names", "risk_mask",
-    "risk_score",    "dns_query_type",   "dns_response_code",
+      "tls_version",  "tls_alpn",         "ja3_client",        "ja3_server", "hassh_client",
+      "hassh_server", "dhcp_fingerprint", "http_url",          "risk_names", "risk_mask",
+      "risk_score",   "dns_query_type",   "dns_response_code",
   };
   for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
     if (strcmp(columns[i], column) == 0) return true;
@@ -213,7 +211,7 @@ static void dissection_free(struct nf_dpi *dpi, struct nf_dissection *dissection
 
 /* ---- results ---- */
 
-#define COPY_ARRAY(to, from) (void)nf_text_copy((to), sizeof(to), (from), sizeof(from))
+#define COPY_ARRAY(to, from)  (void)nf_text_copy((to), sizeof(to), (from), sizeof(from))
 #define COPY_STRING(to, from) (void)nf_text_copy((to), sizeof(to), (from), SIZE_MAX)
 
 static bool stack_has(const struct ndpi_flow_struct *flow, uint16_t protocol) {
@@ -346,15 +344,16 @@ static bool has_payload(uint8_t protocol, struct nf_bytes transport) {
 }
 
 /*
- * Whether nDPI may see the packet in the scratch copy. It keeps what it learns in unions by transport protocol and IP
- * version; the key of a flow has no IP version, and nDPI walks IPv6 extension headers its own way, so one flow could
- * make it take the one for the other. Once it knows a protocol, its dissectors take a payload for granted.
+ * Makes the packet in the scratch copy safe for nDPI; false when nDPI must not see it. nDPI keeps what it learns in
+ * unions by transport protocol and IP version; the key of a flow has no IP version, and nDPI walks IPv6 extension
+ * headers its own way, so one flow could make it take the one for the other. Once it knows a protocol, its dissectors
+ * take a payload for granted.
  */
-static bool is_safe(struct nf_dpi *dpi, struct nf_dissection *dissection, uint8_t ip_version, uint16_t size) {
+static bool make_safe(struct nf_dpi *dpi, struct nf_dissection *dissection, uint8_t ip_version, uint16_t size) {
   const uint8_t *start;
   uint16_t length;
   uint8_t protocol;
-  if (ndpi_detection_get_l4(dpi->packet, size, &start, &length, &protocol, 0) != 0) return true; /* it goes no further */
+  if (ndpi_detection_get_l4(dpi->packet, size, &start, &length, &protocol, 0) != 0) return true; /* nor can it */
   if (!dissection->ip_version) {
     dissection->ip_version = ip_version;
     dissection->protocol = protocol;
@@ -373,7 +372,7 @@ static bool is_safe(struct nf_dpi *dpi, struct nf_dissection *dissection, uint8_
 static void dissect(struct nf_dpi *dpi, struct nf_dissection *dissection, const struct nf_packet *packet,
                     uint64_t time_ms) {
   uint16_t size = copy_packet(dpi, packet);
-  if (!is_safe(dpi, dissection, packet->ip_version, size)) return;
+  if (!make_safe(dpi, dissection, packet->ip_version, size)) return;
   struct ndpi_flow_struct *flow = &dissection->flow;
   dissection->verdict = process_packet(dpi->module, flow, dpi->packet, size, time_ms);
   if (holds_dns(flow) && !flow->protos.dns.is_query) dissection->is_answered = true;

@@ -14,19 +14,16 @@ static inline void welford(double *mean, double *spread, double x, double n) {
 }
 
 /* Saturates: a wrapped count would look like a quiet flow. */
-static inline void count_flags(uint32_t *flags, uint8_t tcp_flags) {
-  for (int bit = 0; bit < 8; bit++) {
-    uint32_t seen = (tcp_flags >> bit) & 1;
-    flags[bit] += seen & (flags[bit] != UINT32_MAX);
-  }
+static inline void count_flags(uint32_t *restrict counts, const uint8_t *restrict flags) {
+  for (int i = 0; i < 8; i++) counts[i] += flags[i] & (counts[i] != UINT32_MAX);
 }
 
-void nf_statistics_start(struct nf_statistics *s, uint32_t size, uint8_t tcp_flags) {
+void nf_statistics_start(struct nf_statistics *s, uint32_t size, const uint8_t *flags) {
   *s = (struct nf_statistics){.ps = {.min = size, .max = size, .mean = size}};
-  if (tcp_flags) count_flags(s->flags, tcp_flags);
+  count_flags(s->flags, flags);
 }
 
-void nf_statistics_add(struct nf_statistics *s, uint64_t packets, uint32_t size, uint64_t gap, uint8_t tcp_flags) {
+void nf_statistics_add(struct nf_statistics *s, uint64_t packets, uint32_t size, uint64_t gap, const uint8_t *flags) {
   if (size < s->ps.min) s->ps.min = size;
   if (size > s->ps.max) s->ps.max = size;
   welford(&s->ps.mean, &s->ps.spread, (double)size, (double)packets);
@@ -37,7 +34,7 @@ void nf_statistics_add(struct nf_statistics *s, uint64_t packets, uint32_t size,
     if (gap > s->piat.max) s->piat.max = gap;
     welford(&s->piat.mean, &s->piat.spread, (double)gap, (double)(packets - 1));
   }
-  if (tcp_flags) count_flags(s->flags, tcp_flags);
+  count_flags(s->flags, flags);
 }
 
 void nf_statistics_finish(struct nf_statistics *s, uint64_t packets) {

@@ -62,7 +62,7 @@ void nf_flow_start(struct nf_flow *flow, const struct nf_layout *layout, struct 
 
   struct nf_statistics *statistics = nf_section(flow, layout->statistics);
   if (statistics) {
-    nf_statistics_start(&statistics[NF_BIDIRECTIONAL], packet->accounted_size, packet->tcp_flags);
+    nf_statistics_start(&statistics[NF_BIDIRECTIONAL], packet->accounted_size, &packet->fin);
     statistics[NF_SRC2DST] = statistics[NF_BIDIRECTIONAL];
     memset(&statistics[NF_DST2SRC], 0, sizeof *statistics);
   }
@@ -71,14 +71,15 @@ void nf_flow_start(struct nf_flow *flow, const struct nf_layout *layout, struct 
 }
 
 /* One scope's share of a later packet, which may be the first in its direction. Returns the gap before it. */
-static inline uint64_t add_to(struct nf_scope *scope, struct nf_statistics *statistics, const struct nf_packet *packet) {
+static inline uint64_t add_to(struct nf_scope *scope, struct nf_statistics *statistics,
+                              const struct nf_packet *packet) {
   if (scope->packets == 0) {
     scope_start(scope, packet);
-    if (statistics) nf_statistics_start(statistics, packet->accounted_size, packet->tcp_flags);
+    if (statistics) nf_statistics_start(statistics, packet->accounted_size, &packet->fin);
     return 0;
   }
   uint64_t gap = scope_add(scope, packet);
-  if (statistics) nf_statistics_add(statistics, scope->packets, packet->accounted_size, gap, packet->tcp_flags);
+  if (statistics) nf_statistics_add(statistics, scope->packets, packet->accounted_size, gap, &packet->fin);
   return gap;
 }
 

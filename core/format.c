@@ -10,16 +10,34 @@
 #include "shortest.h"
 
 static const char digit_pairs[200] =
-  "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657"
-  "585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+    "000102030405060708091011121314151617181920212223242526272829303132333435363738394041424344454647484950515253545556"
+    "57"
+    "585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
 
 static const char hex_digits[16] = "0123456789abcdef";
 
 static int count_digits(uint64_t value) {
   static const uint64_t powers[20] = {
-    0, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000, 100000000000,
-    1000000000000, 10000000000000, 100000000000000, 1000000000000000, 10000000000000000, 100000000000000000,
-    1000000000000000000, 10000000000000000000u,
+      0,
+      10,
+      100,
+      1000,
+      10000,
+      100000,
+      1000000,
+      10000000,
+      100000000,
+      1000000000,
+      10000000000,
+      100000000000,
+      1000000000000,
+      10000000000000,
+      100000000000000,
+      1000000000000000,
+      10000000000000000,
+      100000000000000000,
+      1000000000000000000,
+      10000000000000000000u,
   };
   int bits = 64 - __builtin_clzll(value | 1);
   int guess = bits * 1233 >> 12; /* log10(2) is about 1233/4096 */
@@ -100,9 +118,7 @@ static char *put_whole(char *out, double value) {
   return out + 2;
 }
 
-static bool is_whole(double value) {
-  return value < 0x1p53 && (double)(int64_t)value == value;
-}
+static bool is_whole(double value) { return value < 0x1p53 && (double)(int64_t)value == value; }
 
 char *nf_put_double(char *out, double value) {
   if (isnan(value)) return put_string(out, "nan");
@@ -229,10 +245,6 @@ int nf_format_ip(char *out, const uint8_t *address, int ip_version) {
   return finish(out, nf_put_ip(out, address, ip_version));
 }
 
-int nf_format_mac(char *out, const uint8_t *address) {
-  return finish(out, nf_put_hex_bytes(out, address, 6, ':'));
-}
+int nf_format_mac(char *out, const uint8_t *address) { return finish(out, nf_put_hex_bytes(out, address, 6, ':')); }
 
-int nf_format_double(char *out, double value) {
-  return finish(out, nf_put_double(out, value));
-}
+int nf_format_double(char *out, double value) { return finish(out, nf_put_double(out, value)); }

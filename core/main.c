@@ -15,8 +15,8 @@ static void handle(int number, int flags) {
 }
 
 int main(int argc, char **argv) {
-  /* The first SIGINT or SIGTERM ends the run in order, a second one takes its default course. No SA_RESTART: a read that
-     waits for standard input has to return. */
+  /* The first SIGINT or SIGTERM ends the run in order, a second one takes its default course. No SA_RESTART: a read
+     that waits for standard input has to return. */
   handle(SIGINT, (int)SA_RESETHAND);
   handle(SIGTERM, (int)SA_RESETHAND);
   handle(SIGUSR1, 0);

@@ -23,8 +23,8 @@
 
 enum {
   AHEAD = NF_PACKETS_AHEAD,
-  NEAR = 8,           /* of those, how far ahead slots are fetched */
-  QUEUE = 4,          /* events that one step can bring */
+  NEAR = 8,  /* of those, how far ahead slots are fetched */
+  QUEUE = 4, /* events that one step can bring */
   SCAN_INTERVAL_MS = 10,
   LOOKS_PER_CLOCK = 64, /* source reads between two looks at the wall clock */
 };
@@ -48,7 +48,7 @@ struct nf_meter {
 
   int next, ahead; /* position in and length of what was decoded ahead */
   int looks;
-  time_t told; /* second of the last PROGRESS event */
+  time_t told;           /* second of the last PROGRESS event */
   int told_kind;         /* what nf_meter_next returned last */
   struct nf_event event; /* the rest of it */
   int queue_next, queue_count;
@@ -98,8 +98,7 @@ static uint64_t times(uint64_t a, uint64_t b) {
 }
 
 static void set_clock(struct nf_meter *m) {
-  static const uint64_t ticks_per_ms[] = {
-    [NF_MILLISECONDS] = 1, [NF_MICROSECONDS] = 1000, [NF_NANOSECONDS] = 1000000};
+  static const uint64_t ticks_per_ms[] = {[NF_MILLISECONDS] = 1, [NF_MICROSECONDS] = 1000, [NF_NANOSECONDS] = 1000000};
   m->ticks_per_ms = ticks_per_ms[m->options.time_unit];
   m->ns_per_tick = 1000000 / m->ticks_per_ms;
   m->idle_timeout = times(m->options.idle_timeout_s, 1000 * m->ticks_per_ms);
@@ -108,7 +107,8 @@ static void set_clock(struct nf_meter *m) {
 }
 
 static int check_options(const struct nf_options *o, char *error) {
-  if (o->time_unit > NF_NANOSECONDS) return nf_fail(error, "time_unit %u: expected 0, 1 or 2", o->time_unit), NF_ERR_USAGE;
+  if (o->time_unit > NF_NANOSECONDS)
+    return nf_fail(error, "time_unit %u: expected 0, 1 or 2", o->time_unit), NF_ERR_USAGE;
   if (o->accounting_mode > NF_SIZE_PAYLOAD)
     return nf_fail(error, "accounting_mode %u: expected 0, 1, 2 or 3", o->accounting_mode), NF_ERR_USAGE;
   if (o->n_dissections > 255)
@@ -190,15 +190,7 @@ static void end_flow(struct nf_meter *m, struct nf_flow *flow, enum nf_end reaso
   tell(m, NF_EVENT_EXPIRE, flow);
 }
 
-/* Spreads eight bits over eight bytes, lowest first. */
-static uint64_t bits_to_bytes(uint8_t bits) {
-  uint64_t each = bits * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
-  return (each + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7 & UINT64_C(0x0101010101010101);
-}
-
 static void tell_packet(struct nf_meter *m, enum nf_event_kind kind, struct nf_flow *flow, struct nf_packet *p) {
-  uint64_t flags = bits_to_bytes(p->tcp_flags);
-  memcpy(&p->fin, &flags, sizeof flags);
   p->number = (double)p->position;
   p->time = (double)p->tick;
   p->delta_time = (double)p->delta;
@@ -226,18 +218,18 @@ static int tell_next(struct nf_meter *m) {
 
 static uint32_t accounted_size(const struct nf_meter *m, const struct nf_packet *p) {
   switch (m->options.accounting_mode) {
-    case NF_SIZE_IP: return p->ip_size;
-    case NF_SIZE_TRANSPORT: return p->transport_size;
-    case NF_SIZE_PAYLOAD: return p->payload_size;
-    default: return p->raw_size;
+  case NF_SIZE_IP: return p->ip_size;
+  case NF_SIZE_TRANSPORT: return p->transport_size;
+  case NF_SIZE_PAYLOAD: return p->payload_size;
+  default: return p->raw_size;
   }
 }
 
 static uint64_t to_ticks(const struct nf_meter *m, uint64_t ns) {
   switch (m->options.time_unit) { /* constants divide faster than a variable */
-    case NF_MILLISECONDS: return ns / 1000000;
-    case NF_MICROSECONDS: return ns / 1000;
-    default: return ns;
+  case NF_MILLISECONDS: return ns / 1000000;
+  case NF_MICROSECONDS: return ns / 1000;
+  default: return ns;
   }
 }
 

@@ -54,7 +54,16 @@ enum nf_ignored {
   NF_IGNORED_COUNT
 };
 
-enum nf_tcp_flag { NF_FIN = 1, NF_SYN = 2, NF_RST = 4, NF_PSH = 8, NF_ACK = 16, NF_URG = 32, NF_ECE = 64, NF_CWR = 128 };
+enum nf_tcp_flag {
+  NF_FIN = 1,
+  NF_SYN = 2,
+  NF_RST = 4,
+  NF_PSH = 8,
+  NF_ACK = 16,
+  NF_URG = 32,
+  NF_ECE = 64,
+  NF_CWR = 128
+};
 
 /* Indices of a flow's scopes: both directions together, and each alone. */
 enum nf_scope_index { NF_BIDIRECTIONAL, NF_SRC2DST, NF_DST2SRC, NF_SCOPES };
@@ -73,7 +82,7 @@ struct nf_tuple {
 /*
  * One decoded packet. Valid while its hook runs: its bytes lie in the capture's own block. Offsets count from the
  * frame's first byte and never exceed captured_size; what lies behind captured_size does not exist. The fields under
- * "for hooks" repeat others as plain Lua numbers, and are set only where a hook will see the packet.
+ * "for hooks" repeat others as Lua numbers, and are set only where a hook will see the packet.
  */
 struct nf_packet {
   union {
@@ -89,28 +98,28 @@ struct nf_packet {
     };
   };
   const uint8_t *frame;
-  struct nf_flow *flow;      /* its flow, once found */
-  uint64_t position;         /* in the source, from 1, counting every packet read */
-  uint64_t time_ns;          /* as captured, ns since 1970 */
-  uint64_t tick;             /* the run's clock: never goes backwards */
-  uint64_t delta;            /* ticks since the flow's previous packet, 0 for its first */
-  uint32_t captured_size;    /* bytes of the frame that are there */
-  uint32_t raw_size;         /* bytes of the frame on the wire */
-  uint32_t ip_size;          /* innermost IP packet with its header */
-  uint32_t transport_size;   /* its payload: transport header and data */
-  uint32_t payload_size;     /* data behind the transport header */
-  uint32_t accounted_size;   /* the one of the four that accounting_mode chose */
-  uint32_t ip_offset;        /* innermost IP header */
-  uint32_t transport_offset; /* transport header */
-  uint32_t payload_offset;   /* data */
-  uint8_t ip_version;        /* 4 or 6 */
-  uint8_t tcp_flags;         /* enum nf_tcp_flag, 0 for all but TCP */
-  uint8_t direction;         /* 0 source to destination, 1 back */
+  struct nf_flow *flow;                           /* its flow, once found */
+  uint64_t position;                              /* in the source, from 1, counting every packet read */
+  uint64_t time_ns;                               /* as captured, ns since 1970 */
+  uint64_t tick;                                  /* the run's clock: never goes backwards */
+  uint64_t delta;                                 /* ticks since the flow's previous packet, 0 for its first */
+  uint32_t captured_size;                         /* bytes of the frame that are there */
+  uint32_t raw_size;                              /* bytes of the frame on the wire */
+  uint32_t ip_size;                               /* innermost IP packet with its header */
+  uint32_t transport_size;                        /* its payload: transport header and data */
+  uint32_t payload_size;                          /* data behind the transport header */
+  uint32_t accounted_size;                        /* the one of the four that accounting_mode chose */
+  uint32_t ip_offset;                             /* innermost IP header */
+  uint32_t transport_offset;                      /* transport header */
+  uint32_t payload_offset;                        /* data */
+  uint8_t ip_version;                             /* 4 or 6 */
+  uint8_t tcp_flags;                              /* enum nf_tcp_flag, 0 for all but TCP */
+  uint8_t fin, syn, rst, psh, ack, urg, ece, cwr; /* the same one by one, 0 or 1, lowest bit first */
+  uint8_t direction;                              /* 0 source to destination, 1 back */
   uint8_t src_mac_address[6];
   uint8_t dst_mac_address[6];
   /* for hooks */
-  double number, time, delta_time;                 /* position, tick, delta */
-  uint8_t fin, syn, rst, psh, ack, urg, ece, cwr; /* 0 or 1, in the order of the flags' bits */
+  double number, time, delta_time; /* position, tick, delta */
 };
 
 /* Counters of one scope of a flow. */
@@ -138,7 +147,7 @@ struct nf_flow {
   uint8_t src_mac_address[6];
   uint8_t dst_mac_address[6];
   uint8_t ip_version;
-  uint8_t end_reason; /* enum nf_end */
+  uint8_t end_reason;  /* enum nf_end */
   uint16_t splt_count; /* packets recorded in the SPLT section so far */
 };
 
@@ -199,10 +208,10 @@ struct nf_layout {
   uint32_t statistics; /* struct nf_statistics[3] */
   uint32_t splt;       /* with n = splt_length: int64_t piat[n], int32_t ps[n], int8_t direction[n]; -1 = no packet */
   uint32_t splt_length;
-  uint32_t l7;         /* struct nf_l7 */
-  uint32_t l7_extra;   /* struct nf_l7_extra */
-  uint32_t udps;       /* the plugins' columns and state, zeroed when a flow starts */
-  uint32_t size;       /* of the whole slot */
+  uint32_t l7;       /* struct nf_l7 */
+  uint32_t l7_extra; /* struct nf_l7_extra */
+  uint32_t udps;     /* the plugins' columns and state, zeroed when a flow starts */
+  uint32_t size;     /* of the whole slot */
 };
 
 enum nf_event_kind {
@@ -225,14 +234,14 @@ struct nf_event {
 struct nf_options {
   const char *const *sources; /* capture files, folders, or "-" for standard input */
   uint32_t source_count;
-  const char *bpf_filter;  /* libpcap filter expression, or NULL */
+  const char *bpf_filter; /* libpcap filter expression, or NULL */
   uint64_t idle_timeout_s;
   uint64_t active_timeout_s;
-  uint64_t max_flows; /* live flows at most; 0 for no limit */
+  uint64_t max_flows;     /* live flows at most; 0 for no limit */
   uint32_t n_dissections; /* packets of a flow given to nDPI, 0..255; 0: no L7 */
   uint32_t splt_analysis; /* packets in the SPLT section, 0..65535; 0: none */
   uint32_t udps_size;     /* bytes of the plugins' section */
-  uint32_t events;        /* enum nf_event_kind bits of INIT, UPDATE and PROGRESS that are wanted; others always come */
+  uint32_t events;        /* bits of INIT, UPDATE and PROGRESS that are wanted; others always come */
   uint8_t time_unit;      /* enum nf_time_unit */
   uint8_t accounting_mode; /* enum nf_accounting */
   bool decode_tunnels;
@@ -242,12 +251,12 @@ struct nf_options {
 
 /* What a run has seen so far. */
 struct nf_counters {
-  uint64_t packets;          /* read from the source */
-  uint64_t bytes;            /* their sizes on the wire */
-  uint64_t ignored[7];       /* by enum nf_ignored; [0] stays 0 */
-  uint64_t ended[6];         /* flows by enum nf_end; [0] counts live ones */
-  uint64_t input_size;       /* bytes of all input files, 0 when not known */
-  uint64_t input_read;       /* bytes of them read */
+  uint64_t packets;    /* read from the source */
+  uint64_t bytes;      /* their sizes on the wire */
+  uint64_t ignored[7]; /* by enum nf_ignored; [0] stays 0 */
+  uint64_t ended[6];   /* flows by enum nf_end; [0] counts live ones */
+  uint64_t input_size; /* bytes of all input files, 0 when not known */
+  uint64_t input_read; /* bytes of them read */
 };
 
 struct nf_meter;
@@ -369,6 +378,6 @@ bool nf_l7_has(const char *column);
 struct nf_abi {
   uint32_t version;
   uint32_t packet_size, flow_size, statistics_size, l7_size, l7_extra_size, event_size, options_size, counters_size,
-    column_size;
+      column_size;
 };
 extern const struct nf_abi nf_abi;

@@ -12,7 +12,8 @@
 #include <lualib.h>
 #include <unistd.h>
 
-/* Folder of this program's lua/, scripts/ and plugins/: beside it or above it in a checkout, under share/ once installed. */
+/* Folder of this program's lua/, scripts/ and plugins/: beside or above it in a checkout, under share/ once
+   installed. */
 static bool find_root(char *root, size_t size) {
   static const char *const places[] = {"", "/../share/nfengine", "/.."};
   char self[PATH_MAX], probe[PATH_MAX + 64];

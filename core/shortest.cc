@@ -7,16 +7,11 @@
 
 #include <dragonbox/dragonbox.h>
 
-template <class Float>
-static nf_decimal shortest(Float value) {
+template <class Float> static nf_decimal shortest(Float value) {
   auto const decimal = jkj::dragonbox::to_decimal(value, jkj::dragonbox::policy::sign::ignore);
   return {decimal.significand, decimal.exponent};
 }
 
-nf_decimal nf_shortest_double(double value) {
-  return shortest(value);
-}
+nf_decimal nf_shortest_double(double value) { return shortest(value); }
 
-nf_decimal nf_shortest_float(float value) {
-  return shortest(value);
-}
+nf_decimal nf_shortest_float(float value) { return shortest(value); }

@@ -101,13 +101,9 @@ static bool add_entry(struct nf_source *source, const char *folder, const char *
   return is_done;
 }
 
-static int is_visible(const struct dirent *entry) {
-  return entry->d_name[0] != '.';
-}
+static int is_visible(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
-static int by_bytes(const struct dirent **a, const struct dirent **b) {
-  return strcmp((*a)->d_name, (*b)->d_name);
-}
+static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
 /* A folder's files in the order of their names' bytes, the same in every locale. */
 static bool add_folder(struct nf_source *source, const char *folder, char *error) {
@@ -333,18 +329,12 @@ int nf_source_read(struct nf_source *source, struct nf_frame *frames, int max) {
   return source->status;
 }
 
-bool nf_source_is_damaged(const struct nf_source *source) {
-  return source->is_damaged;
-}
+bool nf_source_is_damaged(const struct nf_source *source) { return source->is_damaged; }
 
 const char *nf_source_error(const struct nf_source *source) {
   return source->status == NF_ERR_NOMEM ? "out of memory" : source->error;
 }
 
-const struct nf_source_counters *nf_source_counters(const struct nf_source *source) {
-  return &source->counters;
-}
+const struct nf_source_counters *nf_source_counters(const struct nf_source *source) { return &source->counters; }
 
-const char *nf_pcap_version(void) {
-  return pcap_lib_version();
-}
+const char *nf_pcap_version(void) { return pcap_lib_version(); }

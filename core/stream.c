@@ -138,13 +138,13 @@ static enum nf_stream_status fill_gzip(struct nf_stream *stream, size_t limit) {
   stream->packed_start = stream->packed_end - gzip->avail_in;
   stream->end = limit - gzip->avail_out;
   switch (result) {
-    case Z_STREAM_END: stream->is_unfinished = false; return NF_STREAM_READY;
-    case Z_BUF_ERROR: return refill_packed(stream); /* there is room, so it wants input */
-    case Z_MEM_ERROR: return NF_STREAM_NOMEM;
-    case Z_OK: return NF_STREAM_READY;
-    default:
-      /* Asked again, zlib says the same, so what it gave before the fault is used first. */
-      return has_grown ? NF_STREAM_READY : broken(stream, "gzip", gzip->msg ? gzip->msg : "needs a dictionary");
+  case Z_STREAM_END: stream->is_unfinished = false; return NF_STREAM_READY;
+  case Z_BUF_ERROR: return refill_packed(stream); /* there is room, so it wants input */
+  case Z_MEM_ERROR: return NF_STREAM_NOMEM;
+  case Z_OK: return NF_STREAM_READY;
+  default:
+    /* Asked again, zlib says the same, so what it gave before the fault is used first. */
+    return has_grown ? NF_STREAM_READY : broken(stream, "gzip", gzip->msg ? gzip->msg : "needs a dictionary");
   }
 }
 
@@ -159,9 +159,8 @@ static enum nf_stream_status fill_zstd(struct nf_stream *stream, size_t limit) {
   ZSTD_outBuffer out = {stream->block + stream->end, limit - stream->end, 0};
   size_t wants = ZSTD_decompressStream(stream->zstd, &out, &in);
   if (ZSTD_isError(wants)) {
-    return ZSTD_getErrorCode(wants) == ZSTD_error_memory_allocation
-             ? NF_STREAM_NOMEM
-             : broken(stream, "zstd", ZSTD_getErrorName(wants));
+    return ZSTD_getErrorCode(wants) == ZSTD_error_memory_allocation ? NF_STREAM_NOMEM
+                                                                    : broken(stream, "zstd", ZSTD_getErrorName(wants));
   }
   if (in.pos == 0 && out.pos == 0) return refill_packed(stream);
   stream->packed_start += in.pos;
@@ -232,10 +231,10 @@ static enum nf_stream_status fill(struct nf_stream *stream, uint32_t count) {
   size_t limit = count > BLOCK_SIZE ? count : BLOCK_SIZE;
   if (limit > stream->capacity) limit = stream->capacity;
   switch (stream->packing) {
-    case PLAIN: return fill_plain(stream, limit);
-    case GZIP: return fill_gzip(stream, limit);
-    case ZSTD: return fill_zstd(stream, limit);
-    default: return identify(stream);
+  case PLAIN: return fill_plain(stream, limit);
+  case GZIP: return fill_gzip(stream, limit);
+  case ZSTD: return fill_zstd(stream, limit);
+  default: return identify(stream);
   }
 }
 
@@ -251,22 +250,12 @@ struct nf_bytes nf_stream_bytes(const struct nf_stream *stream) {
   return (struct nf_bytes){stream->block + stream->start, (uint32_t)(stream->end - stream->start)};
 }
 
-void nf_stream_advance(struct nf_stream *stream, uint32_t count) {
-  stream->start += count;
-}
+void nf_stream_advance(struct nf_stream *stream, uint32_t count) { stream->start += count; }
 
-uint64_t nf_stream_offset(const struct nf_stream *stream) {
-  return stream->offset + stream->start;
-}
+uint64_t nf_stream_offset(const struct nf_stream *stream) { return stream->offset + stream->start; }
 
-uint64_t nf_stream_input_read(const struct nf_stream *stream) {
-  return stream->input_read;
-}
+uint64_t nf_stream_input_read(const struct nf_stream *stream) { return stream->input_read; }
 
-bool nf_stream_is_packed(const struct nf_stream *stream) {
-  return stream->packing == GZIP || stream->packing == ZSTD;
-}
+bool nf_stream_is_packed(const struct nf_stream *stream) { return stream->packing == GZIP || stream->packing == ZSTD; }
 
-const char *nf_stream_problem(const struct nf_stream *stream) {
-  return stream->problem;
-}
+const char *nf_stream_problem(const struct nf_stream *stream) { return stream->problem; }

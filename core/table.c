@@ -19,10 +19,10 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
-#define NF_POISON(p, n) ASAN_POISON_MEMORY_REGION(p, n)
+#define NF_POISON(p, n)   ASAN_POISON_MEMORY_REGION(p, n)
 #define NF_UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
 #else
-#define NF_POISON(p, n) ((void)(p), (void)(n))
+#define NF_POISON(p, n)   ((void)(p), (void)(n))
 #define NF_UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
@@ -232,7 +232,9 @@ void nf_table_prefetch_slot(const struct nf_table *t, uint64_t hash) {
 
 static inline bool same_words(const void *a, const void *b, size_t size) { return memcmp(a, b, size) == 0; }
 
-static inline bool is_forward(const struct nf_tuple *a, const struct nf_tuple *b) { return same_words(a, b, sizeof *a); }
+static inline bool is_forward(const struct nf_tuple *a, const struct nf_tuple *b) {
+  return same_words(a, b, sizeof *a);
+}
 
 static inline bool is_backward(const struct nf_tuple *a, const struct nf_tuple *b) {
   return a->src_port == b->dst_port && a->dst_port == b->src_port && a->protocol == b->protocol &&

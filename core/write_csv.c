@@ -70,4 +70,4 @@ static size_t measure_rows(const char *bytes, size_t size) {
   return whole;
 }
 
-const struct nf_syntax nf_csv = { put_lead, put_header, put_row, measure_rows };
+const struct nf_syntax nf_csv = {put_lead, put_header, put_row, measure_rows};

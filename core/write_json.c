@@ -8,7 +8,7 @@
 
 /* RFC 8259, 7. */
 static char *escape(char *out, char character) {
-  static const char shorthands[32] = { ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r' };
+  static const char shorthands[32] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
   uint8_t byte = (uint8_t)character;
   if (byte < 0x20 && !shorthands[byte]) {
     memcpy(out, "\\u00", 4);
@@ -48,10 +48,10 @@ static char *put_number(char *out, int type, const char *value) {
   float single;
   double number;
   switch (type) {
-    case NF_TYPE_BOOL: return stpcpy(out, *value ? "true" : "false");
-    case NF_TYPE_FLOAT: memcpy(&single, value, sizeof single); return put_null_or(out, type, value, isfinite(single));
-    case NF_TYPE_DOUBLE: memcpy(&number, value, sizeof number); return put_null_or(out, type, value, isfinite(number));
-    default: return nf_put_number(out, type, value);
+  case NF_TYPE_BOOL: return stpcpy(out, *value ? "true" : "false");
+  case NF_TYPE_FLOAT: memcpy(&single, value, sizeof single); return put_null_or(out, type, value, isfinite(single));
+  case NF_TYPE_DOUBLE: memcpy(&number, value, sizeof number); return put_null_or(out, type, value, isfinite(number));
+  default: return nf_put_number(out, type, value);
   }
 }
 
@@ -88,4 +88,4 @@ static size_t measure_rows(const char *bytes, size_t size) {
   return last ? (size_t)(last - bytes) + 1 : 0;
 }
 
-const struct nf_syntax nf_jsonl = { put_lead, put_header, put_row, measure_rows };
+const struct nf_syntax nf_jsonl = {put_lead, put_header, put_row, measure_rows};

@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 enum {
-  CHUNK = 1 << 16,      /* bytes that are written together */
-  ROW_LIMIT = 1 << 30,  /* no row may need more */
-  NAME_SIZE = 400       /* of the output in error texts, which leaves room for the reason */
+  CHUNK = 1 << 16,     /* bytes that are written together */
+  ROW_LIMIT = 1 << 30, /* no row may need more */
+  NAME_SIZE = 400      /* of the output in error texts, which leaves room for the reason */
 };
 
 struct nf_writer {
@@ -70,7 +70,7 @@ static bool prepare(struct nf_writer *w, const struct nf_column *columns, const 
   char *lead = w->leads;
   for (uint32_t i = 0; i < w->row.count; i++) {
     uint32_t size = (uint32_t)(w->syntax->put_lead(lead, columns[i].name, i) - lead);
-    w->row.cells[i] = (struct nf_cell){ .column = columns[i], .lead = lead, .lead_size = size };
+    w->row.cells[i] = (struct nf_cell){.column = columns[i], .lead = lead, .lead_size = size};
     lead += lead_bound(&columns[i]);
   }
   return true;
@@ -153,7 +153,7 @@ struct nf_writer *nf_writer_open(const char *path, int format, const struct nf_c
 /* Whether a write that failed can go on: at once, or, where the descriptor does not block, once there is room. */
 static bool may_retry(const struct nf_writer *w) {
   if (errno == EAGAIN) {
-    struct pollfd wait = { .fd = w->descriptor, .events = POLLOUT };
+    struct pollfd wait = {.fd = w->descriptor, .events = POLLOUT};
     return poll(&wait, 1, -1) > 0 || errno == EINTR;
   }
   return errno == EINTR;
@@ -202,6 +202,4 @@ int nf_writer_close(struct nf_writer *w, char *error) {
   return status;
 }
 
-bool nf_writer_is_broken_pipe(const struct nf_writer *w) {
-  return w->failure == EPIPE;
-}
+bool nf_writer_is_broken_pipe(const struct nf_writer *w) { return w->failure == EPIPE; }

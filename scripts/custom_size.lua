@@ -3,24 +3,24 @@
 --
 -- @usage nfengine custom_size samples/ssh.pcap
 -- @output
--- 192.0.2.1	SSH	16
--- 192.0.2.1	SSH	20
--- 192.0.2.1	SSH	19
--- 192.0.2.1	SSH	11
--- 192.0.2.1	SSH	13
--- 192.0.2.1	SSH	9
--- 192.0.2.1	SSH	16
--- 2001:db8::1	SSH	0
+-- 192.0.2.1       SSH     16
+-- 192.0.2.1       SSH     20
+-- 192.0.2.1       SSH     19
+-- 192.0.2.1       SSH     11
+-- 192.0.2.1       SSH     13
+-- 192.0.2.1       SSH     9
+-- 192.0.2.1       SSH     16
+-- 2001:db8::1     SSH     0
 -- @usage nfengine custom_size samples/ssh.pcap -- --size=1514
 -- @output
--- 192.0.2.1	SSH	2
--- 192.0.2.1	SSH	18
--- 192.0.2.1	SSH	15
--- 192.0.2.1	SSH	0
--- 192.0.2.1	SSH	2
--- 192.0.2.1	SSH	0
--- 192.0.2.1	SSH	2
--- 2001:db8::1	SSH	2
+-- 192.0.2.1       SSH     2
+-- 192.0.2.1       SSH     18
+-- 192.0.2.1       SSH     15
+-- 192.0.2.1       SSH     0
+-- 192.0.2.1       SSH     2
+-- 192.0.2.1       SSH     0
+-- 192.0.2.1       SSH     2
+-- 2001:db8::1     SSH     2
 
 local nf = require "nfengine"
 

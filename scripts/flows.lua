@@ -1,5 +1,5 @@
---- What was said in this capture, flow by flow? Writes every flow as one record: CSV, or JSON lines with --format=jsonl
--- or to a file named .jsonl.
+--- Who talked to whom in this capture? Writes every flow as one record: CSV, or JSON lines with --format=jsonl or to a
+-- file named .jsonl.
 --
 -- Records have all columns of the run. --columns picks some, --statistical-analysis, --splt-analysis and --l7-columns
 -- add more.

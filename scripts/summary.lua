@@ -12,7 +12,7 @@
 --   ignored  6 not IP
 --
 -- APPLICATION                                 FLOWS     BYTES   SHARE
--- HTTP                                            6  132.3 kB   76.1%  ########
+-- HTTP                                            6  132.4 kB   76.1%  ########
 -- TLS                                             3   22.9 kB   13.2%  #
 -- SSH                                             1   12.0 kB    6.9%  #
 -- DNS                                            11    2.9 kB    1.7%
@@ -32,7 +32,7 @@
 -- 9 others                                       28   15.7 kB    9.0%  #
 --
 -- PORT                                        FLOWS     BYTES   SHARE
--- 80/tcp                                          6  132.3 kB   76.1%  ########
+-- 80/tcp                                          6  132.4 kB   76.1%  ########
 -- 443/tcp                                         3   22.9 kB   13.2%  #
 -- 22/tcp                                          1   12.0 kB    6.9%  #
 -- 53/udp                                         11    2.9 kB    1.7%
@@ -42,7 +42,7 @@
 local nf = require "nfengine"
 local report = require "nfengine.report"
 
-local options = nf.options { top = { 5, "lines in each table", min = 1 } }
+local options = nf.options { top = { 5, "lines in each table", min = 1, max = 1000 } }
 local streamer = nf.streamer {}
 local unit = streamer.time_unit -- names of times end in it
 local has_applications = streamer.n_dissections > 0
@@ -101,7 +101,8 @@ end
 
 local function duration(seconds)
   if seconds < 120 then return ("%.1f s"):format(seconds) end
-  return ("%d h %d min %d s"):format(seconds / 3600, seconds / 60 % 60, seconds % 60)
+  if seconds < 7200 then return ("%d min %d s"):format(seconds / 60, seconds % 60) end
+  return ("%d h %d min"):format(seconds / 3600, seconds / 60 % 60)
 end
 
 local function print_head()
@@ -114,10 +115,10 @@ local function print_head()
     print("  lasts    " .. duration((last_seen - first_seen) / per_second))
   end
   print(("  flows    %s of %s packets, %s"):format(thousands(account.flows), thousands(used), size(total_bytes)))
-  local reasons = {}
-  for reason, packets in pairs(account.ignored) do table.insert(reasons, thousands(packets) .. " " .. reason) end
-  table.sort(reasons)
-  if reasons[1] then print("  ignored  " .. table.concat(reasons, ", ")) end
+  local ignored = {}
+  for reason, packets in pairs(account.ignored) do table.insert(ignored, thousands(packets) .. " " .. reason) end
+  table.sort(ignored, function(a, b) return a:match "%a.*" < b:match "%a.*" end)
+  if ignored[1] then print("  ignored  " .. table.concat(ignored, ", ")) end
 end
 
 local LINE = "%-39s%10s%10s%8s  %s"
@@ -129,26 +130,38 @@ local function print_row(row)
   print((line:gsub(" +$", "")))
 end
 
-local function by_bytes(a, b)
+local function is_before(a, b)
   if a.bytes ~= b.bytes then return a.bytes > b.bytes end
   return a.name < b.name
 end
 
+-- The first n rows by size. There may be millions of addresses, so they are not all sorted.
+local function largest(rows, n)
+  local best = {}
+  for _, row in pairs(rows) do
+    local at = #best + 1
+    while at > 1 and is_before(row, best[at - 1]) do
+      best[at] = best[at - 1]
+      at = at - 1
+    end
+    best[at] = row
+    best[n + 1] = nil
+  end
+  return best
+end
+
 local function print_table(title, rows)
-  local sorted = {}
-  for _, row in pairs(rows) do table.insert(sorted, row) end
-  if #sorted == 0 then return end
-  table.sort(sorted, by_bytes)
+  local number, flows, bytes = 0, 0, 0
+  for _, row in pairs(rows) do number, flows, bytes = number + 1, flows + row.flows, bytes + row.bytes end
+  if number == 0 then return end
   print("\n" .. LINE:format(title, "FLOWS", "BYTES", "SHARE", ""):gsub(" +$", ""))
 
-  local lines = #sorted > options.top + 1 and options.top or #sorted
-  for i = 1, lines do print_row(sorted[i]) end
-  local others = { name = #sorted - lines .. " others", flows = 0, bytes = 0 }
-  for i = lines + 1, #sorted do
-    others.flows = others.flows + sorted[i].flows
-    others.bytes = others.bytes + sorted[i].bytes
+  local lines = number > options.top + 1 and options.top or number
+  for _, row in ipairs(largest(rows, lines)) do
+    print_row(row)
+    flows, bytes = flows - row.flows, bytes - row.bytes
   end
-  if others.flows > 0 then print_row(others) end
+  if number > lines then print_row { name = thousands(number - lines) .. " others", flows = flows, bytes = bytes } end
 end
 
 print_head()

@@ -3,6 +3,7 @@
 --   #flow.splt_ps        its length
 --   flow.splt_ps[1]      first element
 --   flow.splt_ps:table() a Lua table of it
+--   flow.splt_ps:copy()  an array of its own
 --   tostring(…)          "[54, 66, -1]"
 
 local ffi = require "ffi"
@@ -29,6 +30,9 @@ local function make(ctype, length)
     return copy
   end
 
+  --- An array of its own. The one in a flow lasts only as long as the flow.
+  function methods.copy(self) return new(self) end
+
   return ffi.metatype(new, {
     __len = function() return length end,
     __index = function(self, index)
@@ -41,7 +45,8 @@ local function make(ctype, length)
     __newindex = function(self, index, value)
       if type(index) ~= "number" then error("array index: expected a number", 2) end
       check(index)
-      if type(value) ~= "number" then error(("array element: expected a number, got %s"):format(type(value)), 2) end
+      local kind = type(value)
+      if kind ~= "number" and kind ~= "cdata" then error("array element: expected a number, got " .. kind, 2) end
       self.at[index - 1] = value
     end,
     __tostring = function(self) return "[" .. table.concat(methods.table(self), ", ") .. "]" end,

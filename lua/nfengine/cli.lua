@@ -166,6 +166,7 @@ local function main(words, root)
   local path = choose_script(others, root)
   apply(values, others)
   run_script(path, rest, values.help or false)
+  collectgarbage() -- closes the runs of loops that were left early
   unused_output_options()
   return status_of_runs()
 end

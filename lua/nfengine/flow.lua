@@ -23,9 +23,15 @@ function helpers.deviation(squares, divisor)
   return divisor > 0 and math.sqrt(squares / divisor) or 0
 end
 
+--- A number, or a 64-bit integer, for a column that is set.
+function helpers.check_number(name, value)
+  local kind = type(value)
+  if kind ~= "number" and kind ~= "cdata" then error(("flow.%s: expected a number, got %s"):format(name, kind), 4) end
+end
+
 --- Copies a Lua string into char[length], cut between UTF-8 characters, and ends it in NUL.
 function helpers.set_text(field, length, value)
-  if type(value) ~= "string" then error(("expected a string, got %s"):format(type(value)), 3) end
+  if type(value) ~= "string" then error(("expected a string, got %s"):format(type(value)), 4) end
   local n = #value
   if n > length - 1 then
     n = length - 1
@@ -63,7 +69,9 @@ end
 local function setter_source(column)
   local place = "f." .. column.place
   if column.type == "text" then return ("set_text(%s, %d, value)"):format(place, column.length) end
-  if columns.types[column.type].is_number and not column.is_array then return ("%s = value"):format(place) end
+  if columns.types[column.type].is_number and not column.is_array then
+    return ("check_number('%s', value) %s = value"):format(column.name, place)
+  end
   return ("error(\"flow.%s cannot be set\", 3)"):format(column.name)
 end
 
@@ -141,7 +149,10 @@ local function make_methods(run, ctype, selected, getters)
   --- Values of the record's columns, in the order of keys().
   function methods.values(self)
     local values = {}
-    for i, column in ipairs(selected) do values[i] = getters[column.name](self) end
+    for i, column in ipairs(selected) do
+      local value = getters[column.name](self)
+      values[i] = column.is_array and value:copy() or value -- an array itself lasts only as long as its flow
+    end
     return values
   end
 
@@ -180,9 +191,17 @@ end
 
 local number_text = ffi.new("char[32]")
 
---- A value as Python would print it: doubles shortest, and with ".0" where they are whole.
-local function shown(column, value)
-  if column.type ~= "double" or column.is_array then return tostring(value) end
+local wide_pointers = { int64 = ffi.typeof "const int64_t *", uint64 = ffi.typeof "const uint64_t *" }
+
+--- A column's value as Python would print it: doubles shortest, and with ".0" where they are whole, integers to the last
+-- digit.
+local function shown(self, column, value)
+  if column.is_array then return tostring(value) end
+  local pointer = wide_pointers[column.type]
+  if pointer then
+    return tostring(ffi.cast(pointer, ffi.cast("const char *", self) + column.offset)[0]):match "^-?%d+"
+  end
+  if column.type ~= "double" then return tostring(value) end
   return ffi.string(number_text, C.nf_format_double(number_text, value))
 end
 
@@ -219,7 +238,7 @@ function flow.types(run)
     __tostring = function(self)
       local lines = {}
       for i, column in ipairs(run.selected) do
-        lines[i] = column.name .. "=" .. shown(column, getters[column.name](self))
+        lines[i] = column.name .. "=" .. shown(self, column, getters[column.name](self))
       end
       return "NFlow(" .. table.concat(lines, ",\n      ") .. ")"
     end,

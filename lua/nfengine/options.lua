@@ -77,6 +77,9 @@ local kinds = { number = "number", boolean = "boolean", string = "string", table
 -- from the default. Errors name `owner`.
 function options.from_short(short, owner)
   local declaration = {}
+  if type(short) ~= "table" then
+    error(("%s: %s: expected { name = { default, \"what it does\" } }"):format(owner, text.quote(short)), 0)
+  end
   for _, name in ipairs(text.sorted_keys(short)) do
     local entry = short[name]
     if type(name) ~= "string" or type(entry) ~= "table" or entry[1] == nil then
@@ -120,7 +123,7 @@ end
 
 -- ---- the command line ----
 
---- A word of the command line as a value of the option's kind; nil when it cannot be one.
+--- A word of the command line as a value of the option's kind; nil, and maybe what was expected, when it cannot be one.
 local function from_word(option, word)
   if option.parse then return option.parse(word) end
   if option.kind == "integer" or option.kind == "number" then return tonumber(word) end
@@ -143,7 +146,7 @@ local function index(declaration)
   local by_name, by_short, names = {}, {}, {}
   for _, option in ipairs(declaration) do
     by_name[option.name] = option
-    names[#names + 1] = spelled(option.name)
+    names[#names + 1] = "--" .. spelled(option.name)
     if option.short then by_short[option.short] = option end
   end
   return by_name, by_short, names
@@ -159,8 +162,8 @@ function options.parse(words, declaration)
   local at = 1
 
   local function take(option, shown, word)
-    local value = from_word(option, word)
-    local checked, expected
+    local value, expected = from_word(option, word)
+    local checked
     if value ~= nil then checked, expected = options.check(option, value) end
     if checked == nil then
       local _, wanted = options.check(option, {})
@@ -193,7 +196,7 @@ function options.parse(words, declaration)
       if positive and positive.kind == "boolean" and not positive.is_flag and not value then
         values[positive.name] = false
       else
-        usage_error(("unknown option %s%s"):format(shown, text.suggest(spelled(name), names)))
+        usage_error(("unknown option %s%s"):format(shown, text.suggest(spelled(shown), names)))
       end
     end
   end
@@ -228,11 +231,12 @@ end
 
 -- ---- help ----
 
-local value_names = { integer = "N", number = "N", string = "TEXT", list = "A,B", choice = "NAME" }
+local value_names = { integer = "N", number = "N", string = "TEXT", list = "A,B" }
 
 local function left_column(option)
   local name = "--" .. spelled(option.name)
-  if option.kind ~= "boolean" then name = name .. "=" .. (option.value or value_names[option.kind]) end
+  local choices = option.choices and table.concat(option.choices, "|")
+  if option.kind ~= "boolean" then name = name .. "=" .. (option.value or choices or value_names[option.kind]) end
   return (option.short and "-" .. option.short .. ", " or "    ") .. name
 end
 

@@ -2,6 +2,7 @@
 -- same declarations, and win over what a script sets.
 
 local options = require "nfengine.options"
+local plugin = require "nfengine.plugin"
 local text = require "nfengine.text"
 
 local parameters = {}
@@ -35,6 +36,11 @@ local function check_function(value)
   return nil, "a function of a flow"
 end
 
+local function check_udps(value)
+  if pcall(plugin.instances, value) then return value end
+  return nil, "a plugin made by nf.plugin, or a list of these"
+end
+
 --- A list of names, or one name.
 local function check_names(value)
   if type(value) == "string" then value = { value } end
@@ -54,8 +60,8 @@ local function parse_names(word)
 end
 
 local function parse_filter(word)
-  local chunk = loadstring("local flow = ... return " .. word, "=--filter")
-  return chunk
+  local chunk, message = loadstring("local flow = ... return (" .. word .. "\n)", "=--filter")
+  return chunk, message and "a Lua expression over flow: " .. message:gsub("^%-%-filter:%d+: ", "")
 end
 
 --- In the order help prints them.
@@ -70,7 +76,7 @@ parameters.list = {
   integer("idle_timeout", 120, 0, MAX_SECONDS, "SECONDS", "a flow ends after this long without a packet"),
   integer("active_timeout", 1800, 0, MAX_SECONDS, "SECONDS", "a flow is cut after this long"),
   integer("accounting_mode", 0, 0, 3, nil, "what counts as a packet's size: 0 frame, 1 IP packet, 2 transport, 3 payload"),
-  { name = "udps", kind = "list", is_hidden = true, check = function(value) return value end,
+  { name = "udps", kind = "list", is_hidden = true, check = check_udps,
     doc = "a plugin, or a list of plugins" },
   integer("n_dissections", 20, 0, 255, nil, "packets of a flow given to nDPI; 0 switches L7 columns off"),
   boolean("statistical_analysis", false, "add 48 statistics of sizes, inter-arrival times and TCP flags"),

@@ -32,12 +32,13 @@ local fields = {
 
 -- ---- columns and state ----
 
--- Names the C declaration of the slots cannot hold.
-local c_keywords = {}
+-- Names that the C declaration of the slots cannot hold, or that no Lua text can say behind "flow.udps.".
+local reserved = {}
 for word in ([[auto break case char const continue default do double else enum extern float for goto if inline int long
   register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while bool
-  int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t]]):gmatch "%S+" do
-  c_keywords[word] = true
+  asm complex int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t
+  and elseif end false function in local nil not or repeat then true until]]):gmatch "%S+" do
+  reserved[word] = true
 end
 
 --- "uint32", "string", "string:100" or "uint16[20]" → type name, length, whether an array; nil and what was expected.
@@ -60,8 +61,8 @@ end
 
 local function parse_slot(entry, owner, what)
   local name, declared, doc = entry[1], entry[2], entry[3]
-  if type(name) ~= "string" or not name:match "^%a[%w_]*$" or c_keywords[name] then
-    error(("%s: %s %s: expected a name of letters, digits and underscores that is no C keyword")
+  if type(name) ~= "string" or not name:match "^%a[%w_]*$" or reserved[name] then
+    error(("%s: %s %s: expected a name of letters, digits and underscores that is no keyword of C or Lua")
       :format(owner, what, text.quote(name)), 0)
   end
   local type_name, length, is_array = parse_type(declared)
@@ -73,11 +74,12 @@ end
 
 local function parse_slots(list, owner, what)
   local slots = {}
-  for _, entry in ipairs(list or {}) do
-    if type(entry) ~= "table" then
-      error(("%s: %s: expected { name, type, doc }, got %s"):format(owner, what, text.quote(entry)), 0)
+  for key, entry in pairs(list or {}) do
+    if type(key) ~= "number" or type(entry) ~= "table" then
+      local got = type(key) == "number" and text.quote(entry) or tostring(key) .. " = " .. text.quote(entry)
+      error(("%s: %s: expected { name, type, doc }, got %s"):format(owner, what, got), 0)
     end
-    slots[#slots + 1] = parse_slot(entry, owner, what)
+    slots[key] = parse_slot(entry, owner, what)
   end
   return slots
 end
@@ -134,12 +136,19 @@ end
 function plugin.instances(udps)
   if udps == nil then return {} end
   if plugin.class_of(udps) or getmetatable(udps) == class then udps = { udps } end
-  local instances = {}
-  for i, entry in ipairs(udps) do
+  local instances, last = {}, 0
+  local function refuse(what, value)
+    error(("%s = %s: expected a plugin made by nf.plugin, or a list of these"):format(what, text.quote(value)), 0)
+  end
+  if type(udps) ~= "table" then refuse("udps", udps) end
+  for key, entry in pairs(udps) do
+    if type(key) ~= "number" then refuse("udps." .. tostring(key), entry) end
+    last = math.max(last, key)
+  end
+  for i = 1, last do
+    local entry = udps[i]
     if getmetatable(entry) == class then entry = entry {} end
-    if not plugin.class_of(entry) then
-      error(("udps[%d] = %s: expected a plugin made by nf.plugin"):format(i, text.quote(entry)), 0)
-    end
+    if not plugin.class_of(entry) then refuse(("udps[%d]"):format(i), entry) end
     instances[i] = entry
   end
   return instances
@@ -200,7 +209,13 @@ local function make_accessors(slots)
       setters[slot.name] = function(udps, value) set_text(udps[member], length, value) end
     elseif not slot.is_array and columns.types[slot.type].is_wide then
       getters[slot.name] = function(udps) return tonumber(udps[member]) end
-      setters[slot.name] = function(udps, value) udps[member] = value end
+      setters[slot.name] = function(udps, value)
+        local kind = type(value)
+        if kind ~= "number" and kind ~= "cdata" then -- cdata: 64-bit integers
+          error(("flow.udps.%s: expected a number, got %s"):format(slot.name, kind), 3)
+        end
+        udps[member] = value
+      end
     end
   end
   return getters, setters

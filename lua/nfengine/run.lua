@@ -100,11 +100,17 @@ local function open_meter(options)
   return ffi.gc(meter, C.nf_meter_free)
 end
 
+local open_runs = 0
+
+--- How many runs are open, loops that were left and not yet collected among them.
+function run.count_open() return open_runs end
+
 --- Opens a run. Raises one line when a parameter, a plugin or a source is wrong.
 function run.open(parameters)
   local instances = plugin.instances(parameters.udps)
   local udps, slots = plugin.layout(instances)
-  local l7_extra = parameters.n_dissections > 0 and l7_extra_set(parameters.l7_columns) or nil
+  local l7_extra = l7_extra_set(parameters.l7_columns)
+  if parameters.n_dissections == 0 then l7_extra = nil end
   local events = dispatch.events(instances)
   if report.wants_progress() then events = bit.bor(events, C.NF_EVENT_PROGRESS) end
   local options, anchor = c_options(parameters, events, udps and ffi.sizeof(udps) or 0, l7_extra ~= nil)
@@ -131,6 +137,7 @@ function run.open(parameters)
     layout = layout, unit = parameters.time_unit, columns = available, selected = selected, udps = udps,
   }
   self.meter = open_meter(options)
+  open_runs = open_runs + 1
   anchor = nil -- luacheck: ignore (alive until here)
   self:call_hooks "setup"
   self.where = dispatch.where()
@@ -207,6 +214,7 @@ function run:close()
   report.finished(self)
   local meter = self.meter
   self.meter, self.pump = nil, nil
+  open_runs = open_runs - 1
   C.nf_meter_free(ffi.gc(meter, nil))
   self:call_hooks "cleanup"
 end

@@ -21,19 +21,27 @@ local function start(self)
   return opened
 end
 
---- Iterates over the flows as they end. Each is a copy of its own and stays valid as long as it is kept. Leaving the
--- loop early stops the run.
-function methods:flows()
-  local current = start(self)
-  local ctype, size = current.flow_type, ffi.sizeof(current.flow_type)
-  return function()
+-- What a loop goes over is an object, not a function: compiled code keeps the functions it calls, and with one would keep
+-- a run whose loop was left early. The object goes with the loop, and its guard then closes the run.
+local iterator = {
+  __call = function(self)
+    local current = self.run
     if output.is_stdout_gone() then current:close() end
     local flow = current:next()
     if not flow then return nil end
-    local copy = ctype()
-    ffi.copy(copy, flow, size)
+    local copy = current.flow_type()
+    ffi.copy(copy, flow, ffi.sizeof(copy))
     return copy
-  end
+  end,
+}
+
+--- Iterates over the flows as they end. Each is a copy of its own and stays valid as long as it is kept. Leaving the
+-- loop early stops the run.
+function methods:flows()
+  if run.count_open() > 0 then collectgarbage() end -- those whose loops were left, which hold much that Lua cannot see
+  local current = start(self)
+  local guard = ffi.gc(ffi.new "char[1]", function() current:close() end)
+  return setmetatable({ run = current, guard = guard }, iterator)
 end
 
 --- Feeds every record to a sink: a table with `write(self, flow)`, and if it likes `open(self, columns)` before the
@@ -67,7 +75,7 @@ end
 --- A parameter's value, as the next run will use it.
 local function value_of(values, name)
   local ok, resolved = pcall(parameters.resolve, values, 2)
-  return ok and resolved[name] or nil
+  if ok then return resolved[name] end
 end
 
 local streamer = {}

@@ -30,8 +30,11 @@ end
 
 --- A value as error messages quote it.
 function text.quote(value)
-  if type(value) == "string" then return '"' .. value .. '"' end
-  return tostring(value)
+  local kind = type(value)
+  if kind == "string" then return '"' .. value .. '"' end
+  if kind == "number" or kind == "boolean" or kind == "nil" then return tostring(value) end
+  local meta = getmetatable(value)
+  return type(meta) == "table" and meta.__tostring and tostring(value) or "a " .. kind
 end
 
 --- Keys of a table, sorted.

@@ -105,7 +105,8 @@ end
 -- HTTP
 
 local function http_request(agent)
-  return "GET /start?page=1 HTTP/1.1\r\nHost: www.nfengine.example\r\nUser-Agent: " .. agent .. "\r\nAccept: */*\r\n\r\n"
+  return "GET /start?page=1 HTTP/1.1\r\nHost: www.nfengine.example\r\nUser-Agent: " .. agent
+    .. "\r\nAccept: */*\r\n\r\n"
 end
 local HTTP_RESPONSE = "HTTP/1.1 200 OK\r\nServer: test\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nok"
 
@@ -543,11 +544,12 @@ end)
 describe("the largest packet", function()
   it("fits", function()
     local u = udp(40000, 53)
-    local deep = dns(0x8180, { ANSWER }, "www.nfengine.example", 28) .. ("\1a"):rep((65535 - 28 - 200) / 2)
-    expect({ application_name = "DNS" }, (identify { u.server(deep) }))
+    local deep_name = ("\1a"):rep(32700)
+    expect({ application_name = "DNS", requested_server_name = "www.nfengine.example" },
+      (identify { u.server(dns(0x8180, { deep_name }, "www.nfengine.example", 28)) }))
     local t = tcp(80)
-    local big = http_request "spec/1.0" .. ("x"):rep(70000)
-    expect({ application_name = "HTTP" }, (identify { t.client(big, { total_length = 0 }) }))
+    expect({ application_name = "HTTP", user_agent = "spec/1.0" },
+      (identify { t.client(http_request "spec/1.0" .. ("x"):rep(70000), { total_length = 0 }) }))
   end)
 end)
 

@@ -64,10 +64,10 @@ describe("a meter", function()
           table.insert(alive, meter.counters_of(handle).ended.live or 0)
         end,
       }
-      assert.same({ "init 1000", "init 3000", "update 3000", "expire 3000 forced", "init 5000", "expire 1000 idle", "init 1000",
-        "expire 5000 input", "expire 1000 input" }, result.trace)
+      assert.same({ "init 1000", "init 3000", "update 3000", "expire 3000 forced", "init 5000", "expire 1000 idle",
+        "init 1000", "expire 5000 input", "expire 1000 input" }, result.trace)
       assert.same({ 1, 2, 2, 1, 2, 1, 2, 1, 0 }, alive)
-      assert.same({ idle = 1, forced = 1, ["end of input"] = 2 }, result.counters.ended)
+      assert.same({ idle = 1, forced = 1, input = 2 }, result.counters.ended)
     end)
 
     it("as many packets in flows and ignored ones as were read", function()
@@ -97,8 +97,17 @@ describe("a meter", function()
       local result = run { packets = packets, events = "init update", on = function(_, flow, _, handle)
         if flow.scope[0].packets == 10 then C.nf_meter_stop(handle) end
       end }
-      assert.same({ { 10, 0, "end of input", 10 } }, pick(result.flows, "packets", "expiration_id", "reason", "ended_at"))
+      assert.same({ { 10, 0, "input", 10 } }, pick(result.flows, "packets", "expiration_id", "reason", "ended_at"))
       assert.equal(C.NF_END, result.status)
+    end)
+
+    it("counting no packet as read that it did not come to", function()
+      pending "nf_meter_stop (core/meter.c, stop_reading) leaves packets counted that were read ahead and then dropped"
+      local packets = every(1, 0, 99)
+      local result = run { packets = packets, events = "init update", on = function(_, flow, _, handle)
+        if flow.scope[0].packets == 10 then C.nf_meter_stop(handle) end
+      end }
+      assert.same({ 10, 10 * #packets[1].bytes }, { result.counters.packets, result.counters.bytes })
     end)
 
     it("before the first packet", function()
@@ -121,11 +130,11 @@ describe("a meter", function()
       for i = 1, 10 do packets[i] = udp(0, i) end
       packets[11] = udp(120000, 1000)
       local result = run { packets = packets, on = function(_, _, _, handle) C.nf_meter_stop(handle) end }
-      assert.same({ idle = 1, ["end of input"] = 10 }, result.counters.ended)
+      assert.same({ idle = 1, input = 10 }, result.counters.ended)
     end)
 
     it("without a leak when it is freed in the middle", function()
-      local handle = assert(meter.open { packets = every(1, 0, 9), events = C.NF_EVENT_INIT and "init", n_dissections = 20 })
+      local handle = assert(meter.open { packets = every(1, 0, 9), events = "init", n_dissections = 20 })
       assert.equal(C.NF_EVENT_INIT, C.nf_meter_next(handle))
       C.nf_meter_free(ffi.gc(handle, nil))
       C.nf_meter_free(nil)
@@ -140,7 +149,7 @@ describe("a meter", function()
       end }
       assert.is_true(C.nf_interrupted())
       assert.equal(C.NF_END, result.status)
-      assert.equal("end of input", result.flows[1].reason)
+      assert.equal("input", result.flows[1].reason)
       assert.is_true(result.flows[1].packets < 10 + C.NF_PACKETS_AHEAD)
     end)
 
@@ -252,9 +261,9 @@ describe("a meter", function()
 
   it("that runs out of memory ends what is live, and says so", function()
     local RLIMIT_DATA = 2
-    local status = assert(io.open "/proc/self/status")
-    local used_kib = tonumber(status:read("*a"):match "VmData:%s*(%d+)")
-    status:close()
+    local file = assert(io.open "/proc/self/status")
+    local used_kib = tonumber(file:read("*a"):match "VmData:%s*(%d+)")
+    file:close()
     local packets = {}
     for i = 1, 200 do packets[i] = udp(0, i) end
     local handle = assert(meter.open { packets = packets, udps_size = 2 ^ 24 })
@@ -262,13 +271,13 @@ describe("a meter", function()
     ffi.C.getrlimit(RLIMIT_DATA, before)
     limits.soft, limits.hard = used_kib * 1024 + 2 ^ 26, before.hard
     ffi.C.setrlimit(RLIMIT_DATA, limits)
-    local ended, kind = 0, nil
-    repeat
-      kind = C.nf_meter_next(handle)
-      if kind == C.NF_EVENT_EXPIRE then ended = ended + 1 end
-    until kind < 0
+    local ended, status = 0, C.nf_meter_next(handle)
+    while status >= 0 do
+      if status == C.NF_EVENT_EXPIRE then ended = ended + 1 end
+      status = C.nf_meter_next(handle)
+    end
     ffi.C.setrlimit(RLIMIT_DATA, before)
-    assert.equal(C.NF_ERR_NOMEM, kind)
+    assert.equal(C.NF_ERR_NOMEM, status)
     assert.is_true(ended >= 1 and ended <= 4, ended .. " flows")
     assert.equal(("out of memory: cannot add to %d live flows"):format(ended), ffi.string(C.nf_meter_error(handle)))
     C.nf_meter_free(ffi.gc(handle, nil))

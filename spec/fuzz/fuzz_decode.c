@@ -43,8 +43,8 @@ static void check(const struct nf_packet *p, uint32_t captured, uint32_t size, b
   nf_require(has_ports || (p->tuple.src_port == 0 && p->tuple.dst_port == 0));
   nf_require(p->tuple.protocol == 6 || p->tcp_flags == 0);
   static const uint8_t zeros[12];
-  nf_require(p->ip_version == 6 || (memcmp(p->tuple.src_address + 4, zeros, 12) == 0 &&
-                                    memcmp(p->tuple.dst_address + 4, zeros, 12) == 0));
+  nf_require(p->ip_version == 6 ||
+             (memcmp(p->tuple.src_address + 4, zeros, 12) == 0 && memcmp(p->tuple.dst_address + 4, zeros, 12) == 0));
 }
 
 static void check_cut(const struct nf_packet *cut, const struct nf_packet *whole) {

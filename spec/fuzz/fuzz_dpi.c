@@ -3,10 +3,10 @@
  *
  * An input is one flow: a flag byte, two ports, then packets, each a kind byte, a 16-bit length and that many payload
  * bytes. Headers are built here, so that every byte the fuzzer spends changes what dissectors look at. The module
- * outlives the runs: it takes far longer to start than a run takes. Build with
- * clang -fsanitize=fuzzer,address,undefined and core/dpi.c, core/dpi_text.c, -lndpi -lpthread.
+ * outlives the runs, since it takes far longer to start than a run takes; with it live nDPI's caches, so a finding may
+ * need the runs before it.
  */
-#include "../../core/dpi.h"
+#include "dpi.h"
 
 enum {
   /* the flag byte */
@@ -15,13 +15,13 @@ enum {
   FLAG_PROTOCOL = 12, /* TCP, UDP, ICMP or another, in these two bits */
   FLAG_NO_SYN = 16,   /* TCP that was under way when the capture began */
   /* a packet's kind byte */
-  KIND_BACK = 1,       /* from the flow's destination */
-  KIND_CUT = 2,        /* captured but for the last byte */
-  KIND_OFFLOAD = 4,    /* total length 0 */
-  KIND_EXTENSION = 8,  /* IPv6 destination options before the transport header */
-  KIND_HEADLESS = 16,  /* the payload stands where the transport header should */
-  KIND_TRAILER = 32,   /* link-layer padding behind the packet */
-  KIND_STRANGER = 64,  /* the IP header tells of another protocol */
+  KIND_BACK = 1,      /* from the flow's destination */
+  KIND_CUT = 2,       /* captured but for the last byte */
+  KIND_OFFLOAD = 4,   /* total length 0 */
+  KIND_EXTENSION = 8, /* IPv6 destination options before the transport header */
+  KIND_HEADLESS = 16, /* the payload stands where the transport header should */
+  KIND_TRAILER = 32,  /* link-layer padding behind the packet */
+  KIND_STRANGER = 64, /* the IP header tells of another protocol */
   LINK = 14,
   PAYLOAD_MAX = 9000,
   FRAME_MAX = LINK + 40 + 8 + 20 + PAYLOAD_MAX + 16
@@ -107,18 +107,18 @@ static uint8_t *next_packet(struct nf_packet *packet, struct flow *flow, struct 
   in->size -= payload;
   uint32_t size = LINK + header + transport + payload;
   *packet = (struct nf_packet){
-    .tuple = {.src_port = flow->ports[0], .dst_port = flow->ports[1], .protocol = flow->protocol},
-    .tick = 1600000000000 + flow->count * 10,
-    .captured_size = size + (kind & KIND_TRAILER ? 16 : 0) - (kind & KIND_CUT ? 1 : 0),
-    .raw_size = size,
-    .ip_size = size - LINK,
-    .transport_size = transport + payload,
-    .payload_size = payload,
-    .ip_offset = LINK,
-    .transport_offset = LINK + header,
-    .payload_offset = LINK + header + transport,
-    .ip_version = flow->flags & FLAG_V6 ? 6 : 4,
-    .direction = kind & KIND_BACK,
+      .tuple = {.src_port = flow->ports[0], .dst_port = flow->ports[1], .protocol = flow->protocol},
+      .tick = 1600000000000 + flow->count * 10,
+      .captured_size = size + (kind & KIND_TRAILER ? 16 : 0) - (kind & KIND_CUT ? 1 : 0),
+      .raw_size = size,
+      .ip_size = size - LINK,
+      .transport_size = transport + payload,
+      .payload_size = payload,
+      .ip_offset = LINK,
+      .transport_offset = LINK + header,
+      .payload_offset = LINK + header + transport,
+      .ip_version = flow->flags & FLAG_V6 ? 6 : 4,
+      .direction = kind & KIND_BACK,
   };
   uint8_t *captured = malloc(packet->captured_size);
   nf_require(captured);

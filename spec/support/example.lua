@@ -9,6 +9,8 @@
 -- A command may go on over several lines, each but the last ending in a backslash. An output that ends in "..." shows
 -- the first lines only. Commands run in a folder of their own with samples/ in it, so they may write files.
 
+local assert = require "luassert"
+local busted = require "busted"
 local program = require "spec.support.program"
 
 local example = {}
@@ -56,11 +58,23 @@ ln -s "$(realpath %s)" "$folder/bin/nfengine" && ln -s "$here/samples" "$folder/
 export PATH="$folder/bin:$PATH" HOME="$folder" NFENGINE_PATH="$here" LC_ALL=C
 ]]
 
+-- A line as a terminal shows it: tabs reach to the next multiple of eight.
+local function without_tabs(line)
+  local shown = ""
+  for part, tab in line:gmatch "([^\t]*)(\t?)" do
+    shown = shown .. part
+    if tab ~= "" then shown = shown .. (" "):rep(8 - #shown % 8) end
+  end
+  return shown
+end
+
 --- Runs an example's command.
--- @return { status, out, err } as program.run gives them, and the lines of `out`
+-- @return { status, out, err } as program.run gives them, and the lines of `out` as a terminal shows them
 function example.run(each)
   local result = program.shell("(" .. PREPARE:format(program.quote(program.path)) .. each.command .. "\n)")
-  return result, lines_of(result.out)
+  local lines = lines_of(result.out)
+  for i, line in ipairs(lines) do lines[i] = without_tabs(line) end
+  return result, lines
 end
 
 --- What an example should show of these lines: all, or as many as it shows now.
@@ -88,24 +102,42 @@ function example.renewed(text)
   return table.concat(lines, "\n") .. "\n"
 end
 
---- Declares a test for each example of a file: its command succeeds and prints what the file shows. `skip`, if given,
--- says why outputs cannot be compared here.
+local function check(each)
+  local result, printed = example.run(each)
+  assert.are.same({ 0, "" }, { result.status, result.err:match "warning[^\n]*" or "" })
+  if each.output then
+    assert.are.same(each.output, example.shown(each, printed))
+    assert.are.equal(each.is_partial or false, #printed > #each.output)
+  end
+end
+
+--- Declares tests of a script's examples: each command succeeds and prints what the file shows, and the script's help
+-- has them. `skip`, if given, says why outputs cannot be compared here.
 function example.tests(path, skip)
+  local it, pending = busted.it, busted.pending -- globals of spec files only
   local examples = example.of(path)
   it("has an example with its output", function()
     local has_output = false
     for _, each in ipairs(examples) do has_output = has_output or each.output ~= nil end
     assert.is_true(has_output)
   end)
+  it("shows its examples as one would type them in its help", function()
+    local result = program.run(path, "--help")
+    assert.are.same({ 0, "" }, { result.status, result.err })
+    assert.is_nil(result.out:match "@")
+    for _, each in ipairs(examples) do
+      local shown = "\n  $ " .. each.command:gsub("\n", "\n  ") .. "\n"
+      if each.output then shown = shown .. "  " .. each.output[1] .. "\n" end
+      assert.is_truthy(result.out:find(shown, 1, true), shown)
+    end
+  end)
   for _, each in ipairs(examples) do
-    it("keeps what it says of: " .. each.command:gsub("%s*\\\n%s*", " "), function()
-      local result, printed = example.run(each)
-      assert.are.same({ 0, "" }, { result.status, result.err:match "warning[^\n]*" or "" })
-      if not each.output then return end
-      if skip then return pending(skip) end
-      assert.are.same(each.output, example.shown(each, printed))
-      assert.are.equal(each.is_partial or false, #printed > #each.output)
-    end)
+    local name = "keeps what it says of: " .. each.command:gsub("%s*\\\n%s*", " ")
+    if skip and each.output then
+      pending(name .. ": " .. skip)
+    else
+      it(name, function() check(each) end)
+    end
   end
 end
 

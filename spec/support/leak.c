@@ -12,11 +12,21 @@ static void fail(const char *what, const char *why) {
 static void meter(const char *path, bool give_up) {
   char error[NF_ERROR_SIZE];
   struct nf_options options = {
-      .sources = &path, .source_count = 1, .bpf_filter = "ip or ip6 or vlan or mpls", .idle_timeout_s = 1,
-      .active_timeout_s = 60, .n_dissections = 20, .splt_analysis = 10, .udps_size = 24,
-      .events = NF_EVENT_INIT | NF_EVENT_UPDATE, .decode_tunnels = true, .statistical_analysis = true, .l7_extra = true,
+      .sources = &path,
+      .source_count = 1,
+      .bpf_filter = "ip or ip6 or vlan or mpls",
+      .idle_timeout_s = 1,
+      .active_timeout_s = 60,
+      .n_dissections = 20,
+      .splt_analysis = 10,
+      .udps_size = 24,
+      .events = NF_EVENT_INIT | NF_EVENT_UPDATE,
+      .decode_tunnels = true,
+      .statistical_analysis = true,
+      .l7_extra = true,
   };
-  struct nf_column column = {.name = "id", .offset = offsetof(struct nf_flow, record_id), .length = 1, .type = NF_TYPE_UINT64};
+  struct nf_column column = {
+      .name = "id", .offset = offsetof(struct nf_flow, record_id), .length = 1, .type = NF_TYPE_UINT64};
   struct nf_meter *m = nf_meter_new(&options, error);
   if (!m) fail(path, error);
   struct nf_writer *writer = nf_writer_open("/dev/null", NF_FORMAT_CSV, &column, 1, NULL, error);

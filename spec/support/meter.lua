@@ -94,6 +94,8 @@ local function address(bytes, version)
   return ffi.string(text, C.nf_format_ip(text, bytes, version))
 end
 
+local function end_name(reason) return (ffi.string(C.nf_end_name(reason)):gsub("^end of ", "")) end
+
 local function since(tick, epoch) return tonumber(ffi.cast("int64_t", tick - epoch)) end
 
 local function scope_of(flow, index, epoch)
@@ -115,17 +117,14 @@ local function record_of(flow, epoch)
     protocol = t.protocol, vlan_id = t.vlan_id, tunnel_id = t.tunnel_id,
     packets = both.packets, there = there.packets, back = back.packets, bytes = both.bytes,
     first = both.first, last = both.last, duration = both.duration, scopes = { both, there, back },
-    expiration_id = flow.expiration_id, reason = ffi.string(C.nf_end_name(flow.end_reason)),
+    expiration_id = flow.expiration_id, reason = end_name(flow.end_reason),
     last_packet = tonumber(flow.last_packet), ended_at = tonumber(flow.ended_at),
   }
 end
 
-local REASON = { ["end of input"] = "input" }
-
 local function described(name, flow)
   if flow == nil then return name end
-  local reason = ffi.string(C.nf_end_name(flow.end_reason))
-  return name .. " " .. flow.tuple.src_port .. (name == "expire" and " " .. (REASON[reason] or reason) or "")
+  return name .. " " .. flow.tuple.src_port .. (name == "expire" and " " .. end_name(flow.end_reason) or "")
 end
 
 local function counters_of(handle)
@@ -136,7 +135,7 @@ local function counters_of(handle)
     if c.ignored[i] > 0 then counters.ignored[ffi.string(C.nf_ignored_name(i))] = tonumber(c.ignored[i]) end
   end
   for i = 0, C.NF_END_COUNT - 1 do
-    if c.ended[i] > 0 then counters.ended[ffi.string(C.nf_end_name(i))] = tonumber(c.ended[i]) end
+    if c.ended[i] > 0 then counters.ended[end_name(i)] = tonumber(c.ended[i]) end
   end
   return counters
 end
@@ -154,7 +153,7 @@ local function warnings_of(handle)
 end
 
 --- Runs to the end. `wanted` holds `packets` (or `sources`, a list of paths), `events` ("init update progress"), fields
--- of struct nf_options, and maybe `on`: called as on(name, flow, packet, handle) at every event, with C's flow and packet.
+-- of struct nf_options, and maybe `on`: called as on(name, flow, packet, handle) at every event, with C's structs.
 function meter.run(wanted)
   local handle, options = meter.open(wanted)
   assert(handle, options)

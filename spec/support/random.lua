@@ -2,7 +2,7 @@
 --
 --   random.trial(function(below) ... below(6) ... end)         --> below(n) is 0 to n - 1
 --
--- Every trial has a new seed. When one fails, its message names the seed; to repeat it, give the seed as second argument.
+-- Every trial has a new seed. When one fails, its message names the seed; as second argument it repeats the trial.
 
 local random = {}
 

@@ -1,0 +1,58 @@
+-- Text helpers of messages and help: lua/nfengine/text.lua.
+
+local text = require "nfengine.text"
+
+describe("a suggestion", function()
+  local names = { "idle_timeout", "active_timeout", "max_flows", "max_nflows", "tcp" }
+
+  it("is the nearest name", function()
+    assert.equal(" (did you mean 'idle_timeout'?)", text.suggest("idle_timeot", names))
+    assert.equal(" (did you mean 'active_timeout'?)", text.suggest("activ_timeout", names))
+    assert.equal(" (did you mean 'max_nflows'?)", text.suggest("max_nflow", names))
+    assert.equal(" (did you mean 'tcp'?)", text.suggest("tcb", names))
+  end)
+
+  it("is left out where nothing is near", function()
+    assert.equal("", text.suggest("colour", names))
+    assert.equal("", text.suggest("x", names))
+    assert.equal("", text.suggest("anything", {}))
+  end)
+
+  it("copes with names that are no text", function()
+    assert.equal("", text.suggest(1, names))
+    assert.equal("", text.suggest(true, names))
+  end)
+end)
+
+describe("a quoted value", function()
+  it("stands in quotes where it is a text, and as it is elsewhere", function()
+    assert.equal('"abc"', text.quote "abc")
+    assert.equal("5", text.quote(5))
+    assert.equal("true", text.quote(true))
+    assert.equal("nil", text.quote(nil))
+  end)
+
+  it("is no address of memory", function()
+    assert.equal("a table", text.quote {})
+    assert.equal("a function", text.quote(print))
+    assert.equal("plugin x", text.quote(setmetatable({}, { __tostring = function() return "plugin x" end })))
+  end)
+end)
+
+describe("a large number", function()
+  it("is grouped by thousands", function()
+    local expected = { [0] = "0", [12] = "12", [999] = "999", [1000] = "1,000", [123456] = "123,456",
+      [1234567] = "1,234,567", [2 ^ 53] = "9,007,199,254,740,992" }
+    for number, grouped in pairs(expected) do assert.equal(grouped, text.thousands(number)) end
+  end)
+end)
+
+describe("wrapped text", function()
+  it("has lines of the width at most, each but the first behind the indent", function()
+    assert.equal("one two\n  three\n  four", text.wrap("one two three four", "  ", 9))
+  end)
+
+  it("leaves a word that is too long alone", function()
+    assert.equal("a\nextraordinary\nb", text.wrap("a extraordinary b", "", 5))
+  end)
+end)
