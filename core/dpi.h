@@ -25,6 +25,3 @@ void nf_dpi_finish(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *ext
 
 /* Frees nDPI's state of a flow that is dropped without a record. */
 void nf_dpi_drop(struct nf_dpi *dpi, struct nf_l7 *l7);
-
-/* Version of the linked library, static. */
-const char *nf_dpi_version(void);

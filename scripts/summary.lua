@@ -12,7 +12,7 @@
 --   ignored  6 not IP
 --
 -- APPLICATION                                 FLOWS     BYTES   SHARE
--- HTTP                                            6  132.4 kB   76.1%  ########
+-- HTTP                                            6  132.3 kB   76.1%  ########
 -- TLS                                             3   22.9 kB   13.2%  #
 -- SSH                                             1   12.0 kB    6.9%  #
 -- DNS                                            11    2.9 kB    1.7%
@@ -32,7 +32,7 @@
 -- 9 others                                       28   15.7 kB    9.0%  #
 --
 -- PORT                                        FLOWS     BYTES   SHARE
--- 80/tcp                                          6  132.4 kB   76.1%  ########
+-- 80/tcp                                          6  132.3 kB   76.1%  ########
 -- 443/tcp                                         3   22.9 kB   13.2%  #
 -- 22/tcp                                          1   12.0 kB    6.9%  #
 -- 53/udp                                         11    2.9 kB    1.7%

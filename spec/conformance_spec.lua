@@ -2,7 +2,7 @@
 -- flows against themselves in a hundred other wrappings. Both need the reference data ($NFENGINE_DATA, or
 -- ../shared/data); the first also its comparison tool and Python.
 --
--- Every difference that is meant has a line in spec/conformance/exceptions.tsv, and every line there must still be needed.
+-- Every difference that is meant has a line in spec/conformance/exceptions.tsv, and every line there must be needed.
 
 local program = require "spec.support.program"
 
@@ -163,7 +163,7 @@ describe("a capture's flows stay the same", function()
     dup_every_packet = { times = 2 },
     -- Without reassembly a first fragment stands for its packet, with its own bytes.
     frag_in_order = { without = "bytes" }, frag_reversed = { without = "bytes" },
-    -- Ports must be there: 34 bytes hold none, 54 none behind IPv6; in 60 the TCP header's length behind IPv6 is missing.
+    -- Ports must be there: 34 bytes hold none, 54 none behind IPv6, 60 not the TCP header's length behind IPv6.
     snap_34 = { filter = "icmp" }, snap_54 = { filter = "ip" }, snap_60 = { without = "bytes" },
     -- IP in IP is always opened; these hold one family each.
     tun_4in6 = { filter = "ip" }, tun_4in6_dstopt = { filter = "ip" }, tun_ipip_4in4 = { filter = "ip" },

@@ -205,12 +205,7 @@ local function shown(self, column, value)
   return ffi.string(number_text, C.nf_format_double(number_text, value))
 end
 
---- The Lua side of a run's flows.
--- @param run `layout` (struct nf_layout), `unit`, `columns` (all that the run has), `selected` (those of its records,
--- in
---   order), `udps` (ctype of the plugins' section, or nil)
--- @return ctype of a flow, ctype of struct nf_event with that flow type
-function flow.types(run)
+local function make_types(run)
   local ctype = struct_of(run)
   check_layout(ctype, run.layout)
   local getters, setters = {}, {}
@@ -243,7 +238,24 @@ function flow.types(run)
       return "NFlow(" .. table.concat(lines, ",\n      ") .. ")"
     end,
   })
-  return ctype, ffi.typeof("struct { $ *flow; uint32_t packet; }", ctype)
+  return { ctype, ffi.typeof("struct { $ *flow; uint32_t packet; }", ctype) }
+end
+
+local made = {} -- by what they are made of: LuaJIT never forgets a type, and has room for 65536
+
+--- The Lua side of a run's flows.
+-- @param run `layout` (struct nf_layout), `unit`, `columns` (all that the run has), `selected` (those of its records,
+--   in order), `udps` (ctype of the plugins' section, or nil)
+-- @return ctype of a flow, ctype of struct nf_event with that flow type
+function flow.types(run)
+  local parts = { run.unit, tostring(run.udps) }
+  for _, column in ipairs(run.columns) do
+    parts[#parts + 1] = ("%s %s %d %d"):format(column.name, column.type, column.offset, column.length)
+  end
+  for _, column in ipairs(run.selected) do parts[#parts + 1] = column.name end
+  local key = table.concat(parts, "\n")
+  made[key] = made[key] or make_types(run)
+  return unpack(made[key])
 end
 
 return flow

@@ -221,18 +221,10 @@ local function make_accessors(slots)
   return getters, setters
 end
 
---- The plugins' section of a flow.
--- @param instances list of plugin instances
--- @return its ctype (nil when no plugin declares anything) and its slots, each with name, type, length, doc, member,
---   is_array and is_column
-function plugin.layout(instances)
-  local slots = collect_slots(instances)
-  if #slots == 0 then return nil, slots end
-  local members, types = {}, {}
-  for i, slot in ipairs(slots) do members[i] = declare_member(slot, types) end
-  local ctype = ffi.typeof("struct { " .. table.concat(members, " ") .. " }", unpack(types))
+local function make_type(declaration, types, slots)
+  local ctype = ffi.typeof(declaration, unpack(types))
   local getters, setters = make_accessors(slots)
-  ffi.metatype(ctype, {
+  return ffi.metatype(ctype, {
     __index = function(udps, key)
       local get = getters[key]
       if get then return get(udps) end
@@ -244,7 +236,24 @@ function plugin.layout(instances)
       set(udps, value)
     end,
   })
-  return ctype, slots
+end
+
+local made = {} -- by what they are made of: LuaJIT never forgets a type, and has room for 65536
+
+--- The plugins' section of a flow.
+-- @param instances list of plugin instances
+-- @return its ctype (nil when no plugin declares anything) and its slots, each with name, type, length, doc, member,
+--   is_array and is_column
+function plugin.layout(instances)
+  local slots = collect_slots(instances)
+  if #slots == 0 then return nil, slots end
+  local members, types, key = {}, {}, {}
+  for i, slot in ipairs(slots) do members[i] = declare_member(slot, types) end
+  local declaration = "struct { " .. table.concat(members, " ") .. " }"
+  for i, ctype in ipairs(types) do key[i] = tostring(ctype) end
+  key = declaration .. table.concat(key)
+  made[key] = made[key] or make_type(declaration, types, slots)
+  return made[key], slots
 end
 
 --- The columns that plugins' slots give, as columns.of_run describes columns; `offset` is where their section begins.

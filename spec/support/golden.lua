@@ -45,7 +45,8 @@ function golden.run(case) return program.run("-q", unpack(case.words)) end
 
 --- Why identification cannot be compared with what the golden files say; nil when it can.
 function golden.other_ndpi()
-  local version = program.run("--version").out:match "nDPI ([%d.]+)" or "of unknown version"
+  local result = program.run "--version"
+  local version = assert(result.out:match "nDPI ([%d.]+)", "nfengine --version names no nDPI: " .. result.err)
   if version:match "^4%.2%." then return nil end
   return ("nDPI %s is linked; identification is compared with 4.2's only"):format(version)
 end

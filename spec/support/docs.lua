@@ -1,0 +1,286 @@
+-- What README.md and the pages in docs/ say by generation, and whether it is still true. `make docs` runs this file,
+-- which writes those parts anew: look at the difference before keeping it.
+--
+-- Parts are of two kinds. What stands between the lines
+--
+--   <!-- generated: NAME -->   and   <!-- end -->      (in the man page behind .\" instead)
+--
+-- is made by docs.generators. And in a block that begins with ```console, each command behind "$ " is followed by what
+-- it prints: "..." at its end stands for the rest; a command that fails shows stderr too. Commands run in a folder with
+-- the program, samples/, and every script of the page: a ```lua block whose first line is "-- NAME.lua ...".
+
+local is_program = ... ~= "spec.support.docs"
+if is_program then package.path = "./lua/?.lua;./lua/?/init.lua;./?.lua;" .. package.path end
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+local example = require "spec.support.example"
+local nf = require "nfengine"
+local options = require "nfengine.options"
+local program = require "spec.support.program"
+local script = require "nfengine.script"
+
+local docs = {}
+
+-- ---- tables ----
+
+local function row(...) return "| " .. table.concat({ ... }, " | ") .. " |" end
+
+local function head(...)
+  local rules = {}
+  for i = 1, select("#", ...) do rules[i] = "---" end
+  return { row(...), "|" .. table.concat(rules, "|") .. "|" }
+end
+
+local function code(text) return "`" .. text .. "`" end
+
+local function prose(text) return (text:gsub("[*|]", "\\%0")) end
+
+-- ---- generated parts ----
+
+--- What a parameter accepts, in the words of its error message.
+local function accepted(option)
+  local copy = {}
+  for key, value in pairs(option) do copy[key] = value end
+  if option.max and option.max > 2^53 then copy.max = nil end -- not a limit that anyone meets
+  local _, expected = options.check(copy, newproxy())
+  return (expected:gsub("^an? ", ""):gsub("^integer of at least 0$", "integer from 0"))
+end
+
+local function default(option)
+  if option.name == "source" then return "the command line's" end
+  if option.default == nil or type(option.default) == "table" then return "" end
+  return code(type(option.default) == "string" and '"' .. option.default .. '"' or tostring(option.default))
+end
+
+local function parameters()
+  local lines = head("parameter", "accepted", "default", "what")
+  for _, option in ipairs(nf.parameters) do
+    lines[#lines + 1] = row(code(option.name), prose(accepted(option)), default(option), prose(option.doc))
+  end
+  return lines
+end
+
+--- Column types as a reader of the output meets them.
+local shown_types = { ip = "text", mac = "text", oui = "text", end_reason = "text" }
+
+local function column_row(column, name, doc)
+  local type = shown_types[column.type] or column.type
+  if column.group == "splt" then type = type .. "[n]" end
+  return row(code(name), type, column.unit or "", prose(doc))
+end
+
+--- The columns of some groups. Those that exist for each scope make one row, with X for the scope.
+local function columns(...)
+  local wanted, lines = {}, head("column", "type", "unit", "what")
+  for i = 1, select("#", ...) do wanted[select(i, ...)] = true end
+  for _, column in ipairs(nf.columns()) do
+    local scope, rest = column.name:match "^(%a+2?%a+)_(.+)$"
+    if not wanted[column.group] then -- of another table
+    elseif scope == "bidirectional" then
+      lines[#lines + 1] = column_row(column, "X_" .. rest, (column.doc:gsub(", both directions$", "")))
+    elseif scope ~= "src2dst" and scope ~= "dst2src" then
+      lines[#lines + 1] = column_row(column, column.name, column.doc)
+    end
+  end
+  return lines
+end
+
+--- Bytes that a live flow takes, by what is on.
+local function memory()
+  local lines = head("parameters", "bytes a live flow")
+  for _, case in ipairs {
+    { "`n_dissections = 0`", {} },
+    { "defaults", { n_dissections = 20 } },
+    { "`statistical_analysis = true`", { n_dissections = 20, statistical_analysis = true } },
+    { "the same, `splt_analysis = 20`", { n_dissections = 20, statistical_analysis = true, splt_analysis = 20 } },
+    { "the same, `l7_columns = \"all\"`",
+      { n_dissections = 20, statistical_analysis = true, splt_analysis = 20, l7_extra = true } },
+  } do
+    lines[#lines + 1] = row(case[1], C.nf_layout_of(ffi.new("struct nf_options", case[2])).size)
+  end
+  return lines
+end
+
+--- The scripts that come with the program, each with the first sentence of its doc block.
+local function scripts()
+  local lines = head("script", "what it answers")
+  for path in io.popen("ls scripts/*.lua"):lines() do
+    local sentence = script.doc_block(path):gsub("\n", " "):match "^.-[?.]%f[ %z]"
+    lines[#lines + 1] = row(code(path:match "([%w_]+)%.lua$"), prose(sentence))
+  end
+  return lines
+end
+
+--- The sections of the help: a list of { title, { { option, text }, … } }.
+local function help_sections()
+  local sections = {}
+  for line in program.run("--help").out:gmatch "[^\n]+" do
+    local indent, left = line:match "^( +)(%-.*)$"
+    local entries = sections[#sections] and sections[#sections].entries
+    if indent and entries then
+      local option, text = left:match "^(.-)  +(.*)$"
+      entries[#entries + 1] = { option = option or left, text = text or "" }
+    elseif entries and entries[1] and line:match "^        " then
+      local last = entries[#entries]
+      last.text = (last.text .. " " .. line:match "^ +(.*)$"):gsub("^ ", "")
+    elseif line:match "^%u.*:$" then
+      sections[#sections + 1] = { title = line:sub(1, -2), entries = {} }
+    end
+  end
+  return sections
+end
+
+local function roff(text) return (text:gsub("\\", "\\e"):gsub("%-", "\\-"):gsub("^[.']", "\\&%0")) end
+
+--- "-o, --output=FILE" with what is typed bold and what stands for something in italics.
+local function roff_option(option)
+  local parts = {}
+  for part in option:gmatch "[^ ]+" do
+    local name, value = part:match "^(%-[^=]+)=(.*)$"
+    parts[#parts + 1] = name and ("\\fB%s\\fR=\\fI%s\\fR"):format(roff(name), roff(value))
+      or ("\\fB%s\\fR"):format(roff(part:gsub(",$", ""))) .. (part:match ",$" or "")
+  end
+  return table.concat(parts, " ")
+end
+
+local function help_in_roff(number)
+  local lines = {}
+  for _, entry in ipairs(help_sections()[number].entries) do
+    lines[#lines + 1] = ".TP"
+    lines[#lines + 1] = roff_option(entry.option)
+    lines[#lines + 1] = roff(entry.text)
+  end
+  return lines
+end
+
+--- Functions that make a part's lines, by its name.
+docs.generators = {
+  parameters = parameters,
+  memory = memory,
+  scripts = scripts,
+  ["core columns"] = function() return columns("core", "tunnel") end,
+  ["statistics columns"] = function() return columns "statistics" end,
+  ["splt columns"] = function() return columns "splt" end,
+  ["l7 columns"] = function() return columns "l7" end,
+  ["optional columns"] = function() return columns("l7_extra", "optional") end,
+  ["general options"] = function() return help_in_roff(1) end,
+  ["run options"] = function() return help_in_roff(2) end,
+}
+
+-- ---- commands ----
+
+--- A command's output as the page should show it. `files` are the page's scripts, text by name.
+local function output_of(each, files)
+  local command = {}
+  for name, text in pairs(files) do command[#command + 1] = ("cat >%s <<'END OF FILE'\n%sEND OF FILE\n"):format(name, text) end
+  command[#command + 1] = each.command:gsub("%./nfengine", "nfengine")
+  local result, lines = example.run { command = table.concat(command) }
+  if result.status ~= 0 then
+    for line in result.err:gmatch "[^\n]+" do lines[#lines + 1] = line end
+  end
+  lines = example.shown(each, lines)
+  if each.is_partial then lines[#lines + 1] = "..." end
+  return lines
+end
+
+-- ---- pages ----
+
+local function lines_of(text)
+  local lines = {}
+  for line in text:gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
+  return lines
+end
+
+--- Scripts that a page shows, text by name.
+local function files_in(lines)
+  local files, name = {}, nil
+  for i, line in ipairs(lines) do
+    if lines[i - 1] == "```lua" then name = line:match "^%-%- ([%w_]+%.lua)" end
+    if line == "```" then name = nil end
+    if name then files[name] = (files[name] or "") .. line .. "\n" end
+  end
+  return files
+end
+
+--- Collects the commands of the console block that begins behind line `at`; returns the number of its last line.
+local function take_console(lines, at, files, parts)
+  local each
+  local function finish(last)
+    if not each then return end
+    local this = each
+    this.last = this.is_partial and last or last
+    parts[#parts + 1] = {
+      name = "$ " .. this.command:gsub("%s*\\\n%s*", " "), first = this.first, last = last, is_command = true,
+      fresh = function() return output_of(this, files) end,
+    }
+  end
+  while lines[at] ~= "```" do
+    local line = assert(lines[at], "a console block without an end")
+    if line:match "^%$ " then
+      finish(at - 1)
+      each = { command = line:sub(3), output = {}, first = at + 1 }
+    elseif each and not each.output[1] and each.command:match "\\$" then
+      each.command, each.first = each.command .. "\n" .. line, at + 1
+    elseif each and line == "..." then
+      each.is_partial = true
+    elseif each then
+      table.insert(each.output, line)
+    end
+    at = at + 1
+  end
+  finish(at - 1)
+  return at
+end
+
+--- The generated parts of a page's text.
+-- @return list of { name, first, last (numbers of its lines; last < first when it is empty), is_command,
+--   fresh (function that gives its lines as they should be) }, and the page's lines
+function docs.parts(text)
+  local lines, parts, at = lines_of(text), {}, 1
+  local files = files_in(lines)
+  while lines[at] do
+    local name = lines[at]:match "^<!%-%- generated: (.-) %-%->$" or lines[at]:match '^%.\\" generated: (.*)$'
+    if name then
+      local first = at + 1
+      repeat
+        at = at + 1
+        assert(lines[at], "no end of the generated part " .. name)
+      until lines[at]:match "^<!%-%- end %-%->$" or lines[at]:match '^%.\\" end$'
+      local generator = docs.generators[name] or error("no generator for " .. name)
+      parts[#parts + 1] = { name = name, first = first, last = at - 1, fresh = generator }
+    elseif lines[at] == "```console" then
+      at = take_console(lines, at + 1, files, parts)
+    end
+    at = at + 1
+  end
+  return parts, lines
+end
+
+--- A page's text with every part as it should be.
+function docs.renewed(text)
+  local parts, lines = docs.parts(text)
+  for i = #parts, 1, -1 do
+    local part = parts[i]
+    for _ = part.first, part.last do table.remove(lines, part.first) end
+    for n, line in ipairs(part.fresh()) do table.insert(lines, part.first + n - 1, line) end
+  end
+  return table.concat(lines, "\n") .. "\n"
+end
+
+--- Paths of all pages.
+function docs.pages()
+  local pages = { "README.md" }
+  for path in io.popen("ls docs/*"):lines() do pages[#pages + 1] = path end
+  return pages
+end
+
+if is_program then
+  for _, path in ipairs(docs.pages()) do
+    local text = assert(program.read(path), path)
+    local renewed = docs.renewed(text)
+    if renewed ~= text then program.write(renewed, path) end
+  end
+end
+
+return docs
