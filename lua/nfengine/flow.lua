@@ -29,6 +29,11 @@ function helpers.check_number(name, value)
   if kind ~= "number" and kind ~= "cdata" then error(("flow.%s: expected a number, got %s"):format(name, kind), 4) end
 end
 
+function helpers.oui(address)
+  C.nf_format_mac(helpers.mac_text, address)
+  return (ffi.string(helpers.mac_text, 8))
+end
+
 --- Copies a Lua string into char[length], cut between UTF-8 characters, and ends it in NUL.
 function helpers.set_text(field, length, value)
   if type(value) ~= "string" then error(("expected a string, got %s"):format(type(value)), 4) end
@@ -45,25 +50,23 @@ flow.set_text = helpers.set_text
 
 -- ---- accessors ----
 
-local function getter_source(column)
+-- A column's value as an expression over the flow `f`.
+local function getter_expression(column)
   local place = "f." .. column.place
-  local kind = columns.types[column.type]
-  if column.is_array then return "return " .. place end
-  if column.type == "text" then return ("return ffi.string(%s)"):format(place) end
+  if column.is_array then return place end
+  if column.type == "text" then return ("ffi.string(%s)"):format(place) end
   if column.type == "ip" then
-    return ("return ffi.string(ip_text, C.nf_format_ip(ip_text, %s, f.core.ip_version))"):format(place)
+    return ("ffi.string(ip_text, C.nf_format_ip(ip_text, %s, f.core.ip_version))"):format(place)
   end
-  if column.type == "mac" then return ("return ffi.string(mac_text, C.nf_format_mac(mac_text, %s))"):format(place) end
-  if column.type == "oui" then
-    return ("C.nf_format_mac(mac_text, %s) return ffi.string(mac_text, 8)"):format(place)
-  end
-  if column.type == "end_reason" then return ("return ffi.string(C.nf_end_name(%s))"):format(place) end
+  if column.type == "mac" then return ("ffi.string(mac_text, C.nf_format_mac(mac_text, %s))"):format(place) end
+  if column.type == "oui" then return ("oui(%s)"):format(place) end
+  if column.type == "end_reason" then return ("ffi.string(C.nf_end_name(%s))"):format(place) end
   local scope, series = column.place:match "^statistics%[(%d)%]%.(%w+)%.spread$"
   if scope then -- the sum of squares until the flow has ended, then the deviation itself
-    return ("if f.core.end_reason ~= 0 then return %s end return deviation(%s, tonumber(f.core.scope[%s].packets) - %d)")
+    return ("f.core.end_reason ~= 0 and %s or deviation(%s, tonumber(f.core.scope[%s].packets) - %d)")
       :format(place, place, scope, series == "ps" and 1 or 2)
   end
-  return (kind.is_wide and "return tonumber(%s)" or "return %s"):format(place)
+  return (columns.types[column.type].is_wide and "tonumber(%s)" or "%s"):format(place)
 end
 
 local function setter_source(column)
@@ -80,8 +83,9 @@ local function compile(name, source)
   return setfenv(chunk, helpers)
 end
 
+-- The parentheses keep calls from being tail calls, of which LuaJIT follows only a few in one trace.
 local function make_getter(column)
-  return compile("flow." .. column.name, "return function(f) " .. getter_source(column) .. " end")()
+  return compile("flow." .. column.name, ("return function(f) return (%s) end"):format(getter_expression(column)))()
 end
 
 local function make_setter(column)
@@ -218,7 +222,7 @@ local function make_types(run)
   ffi.metatype(ctype, {
     __index = function(self, key)
       local get = getters[key]
-      if get then return get(self) end
+      if get then return (get(self)) end -- no tail call
       local method = methods[key]
       if method then return method end
       if key == "udps" then error("flow.udps: no plugin of this run declares columns", 2) end

@@ -67,21 +67,30 @@ end
 local ip_text, mac_text = ffi.new("char[46]"), ffi.new("char[18]")
 
 local function format_mac(address)
-  return ffi.string(mac_text, C.nf_format_mac(mac_text, address))
+  return (ffi.string(mac_text, C.nf_format_mac(mac_text, address)))
 end
 
+-- As in NFStream the addresses of both ends are the flow's, whichever way the packet went.
+local function source_mac(p) return p.direction == 0 and p.flow.src_mac_address or p.flow.dst_mac_address end
+local function destination_mac(p) return p.direction == 0 and p.flow.dst_mac_address or p.flow.src_mac_address end
+
+local function format_ip(p, address)
+  return (ffi.string(ip_text, C.nf_format_ip(ip_text, address, p.ip_version)))
+end
+
+-- The parentheses keep calls from being tail calls, of which LuaJIT follows only a few in one trace.
 local getters = {
-  src_ip = function(p) return ffi.string(ip_text, C.nf_format_ip(ip_text, p.tuple.src_address, p.ip_version)) end,
-  dst_ip = function(p) return ffi.string(ip_text, C.nf_format_ip(ip_text, p.tuple.dst_address, p.ip_version)) end,
-  src_mac = function(p) return format_mac(p.direction == 0 and p.flow.src_mac_address or p.flow.dst_mac_address) end,
-  dst_mac = function(p) return format_mac(p.direction == 0 and p.flow.dst_mac_address or p.flow.src_mac_address) end,
-  src_oui = function(p) return format_mac(p.direction == 0 and p.flow.src_mac_address or p.flow.dst_mac_address):sub(1, 8) end,
-  dst_oui = function(p) return format_mac(p.direction == 0 and p.flow.dst_mac_address or p.flow.src_mac_address):sub(1, 8) end,
+  src_ip = function(p) return (format_ip(p, p.src_address)) end,
+  dst_ip = function(p) return (format_ip(p, p.dst_address)) end,
+  src_mac = function(p) return (format_mac(source_mac(p))) end,
+  dst_mac = function(p) return (format_mac(destination_mac(p))) end,
+  src_oui = function(p) return (format_mac(source_mac(p)):sub(1, 8)) end,
+  dst_oui = function(p) return (format_mac(destination_mac(p)):sub(1, 8)) end,
   --- Views: captured bytes in place, valid while the hook runs.
-  frame_bytes = function(p) return new_view(p.frame, p.captured_size) end,
-  ip_bytes = function(p) return clipped(p, p.ip_offset, p.ip_size) end,
-  transport_bytes = function(p) return clipped(p, p.transport_offset, p.transport_size) end,
-  payload_bytes = function(p) return clipped(p, p.payload_offset, p.payload_size) end,
+  frame_bytes = function(p) return (new_view(p.frame, p.captured_size)) end,
+  ip_bytes = function(p) return (clipped(p, p.ip_offset, p.ip_size)) end,
+  transport_bytes = function(p) return (clipped(p, p.transport_offset, p.transport_size)) end,
+  payload_bytes = function(p) return (clipped(p, p.payload_offset, p.payload_size)) end,
 }
 
 local methods = {}
@@ -108,7 +117,7 @@ end
 ffi.metatype("struct nf_packet", {
   __index = function(p, key)
     local get = getters[key]
-    if get then return get(p) end
+    if get then return (get(p)) end -- no tail call: LuaJIT follows only a few in one trace
     return methods[key] or unknown(key)
   end,
   __newindex = function(_, key)

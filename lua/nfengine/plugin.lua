@@ -227,7 +227,7 @@ local function make_type(declaration, types, slots)
   return ffi.metatype(ctype, {
     __index = function(udps, key)
       local get = getters[key]
-      if get then return get(udps) end
+      if get then return (get(udps)) end -- no tail call
       undeclared(key, slots)
     end,
     __newindex = function(udps, key, value)
