@@ -211,6 +211,7 @@ static int tell_next(struct nf_meter *m) {
   int i = m->queue_next++;
   if (m->queue_next == m->queue_count) m->queue_next = m->queue_count = 0;
   m->event = m->queue[i].event;
+  if (m->event.flow) m->event.slot = m->event.flow->slot;
   return m->told_kind = (int)m->queue[i].kind;
 }
 

@@ -227,6 +227,7 @@ enum { NF_PACKETS_AHEAD = 32 };
 
 struct nf_event {
   struct nf_flow *flow; /* NULL for PROGRESS and STATUS */
+  uint32_t slot;        /* of the flow */
   uint32_t packet;      /* index of the packet of INIT and UPDATE */
 };
 

@@ -159,7 +159,7 @@ local function finish_stdout()
 end
 
 local function main(words, root)
-  local values, others, rest = options.parse(words, declaration())
+  local values, others, rest = options.parse(words, declaration(), "; a script's own options stand behind \"--\"")
   if values.version then return print_version() end
   if values.help and not others[1] then return print_usage() end
   report.is_program = true

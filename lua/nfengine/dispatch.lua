@@ -10,7 +10,10 @@
 -- The text is made anew for every run. There is no pcall inside: where an error came from stands in `where`, and one
 -- pcall outside reports it.
 
+local bit = require "bit"
 local ffi = require "ffi"
+local jit_util = require "jit.util"
+local jit_names = require("jit.vmdef").bcnames -- six characters each
 local C = require "nfengine.lib"
 local plugin = require "nfengine.plugin"
 
@@ -25,6 +28,16 @@ local C, meter, event, packets, where, filter, report, limit, plugins, hooks, si
 $LOCALS
 local next_event
 local given = 0
+
+-- Flow objects by slot, which stays where it is; only so many, to bound their memory. Slots are used lowest first.
+local flows = {}
+local function kept_flow()
+  local slot = event.slot
+  local flow = flows[slot]
+  if flow then return flow end
+  if slot < 65536 then flows[slot] = event.flow end
+  return event.flow
+end
 
 $STEPS
 local function ended()
@@ -75,7 +88,7 @@ where.plugin = -1
 local STEP = [[
 function $STEP()
   where.event, where.plugin = $EVENT, $NUMBER
-  hook_$NUMBER_$HOOK(plugin_$NUMBER, packets[event.packet], event.flow)
+  hook_$NUMBER_$HOOK(plugin_$NUMBER, packets[event.packet], $FLOW)
   return $NEXT()
 end
 
@@ -98,6 +111,16 @@ local function hook_locals(instances)
   return table.concat(lines, "\n")
 end
 
+--- Whether a function's own code loops.
+local function has_loop(func)
+  for pc = 1, math.huge do
+    local instruction = jit_util.funcbc(func, pc)
+    if not instruction then return false end
+    local name = jit_names:sub(bit.band(instruction, 0xff) * 6 + 1, bit.band(instruction, 0xff) * 6 + 6)
+    if name:match "LOOP" or name:match "FORL" or name:match "ITERL" then return true end
+  end
+end
+
 --- The ring's steps for one kind of packet event, named PREFIX_1, PREFIX_2 …
 local function packet_steps(instances, prefix, hook, event)
   local numbers = {}
@@ -109,6 +132,7 @@ local function packet_steps(instances, prefix, hook, event)
     names[n] = ("local %s_%d\n"):format(prefix, n)
     steps[n] = fill(STEP, {
       STEP = prefix .. "_" .. n, EVENT = event, NUMBER = number, HOOK = hook,
+      FLOW = has_loop(plugin.class_of(instances[number])[hook]) and "kept_flow()" or "event.flow",
       NEXT = numbers[n + 1] and prefix .. "_" .. (n + 1) or "next_event",
     })
   end

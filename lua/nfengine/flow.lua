@@ -242,7 +242,7 @@ local function make_types(run)
       return "NFlow(" .. table.concat(lines, ",\n      ") .. ")"
     end,
   })
-  return { ctype, ffi.typeof("struct { $ *flow; uint32_t packet; }", ctype) }
+  return { ctype, ffi.typeof("struct { $ *flow; uint32_t slot, packet; }", ctype) }
 end
 
 local made = {} -- by what they are made of: LuaJIT never forgets a type, and has room for 65536

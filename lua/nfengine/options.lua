@@ -155,8 +155,8 @@ end
 --- Parses words against a declaration. `--name value`, `--name=value`, `--name`/`--no-name` for booleans, `-s value`,
 -- dash and underscore alike. "--" ends options; what follows it is returned apart.
 -- @return values by name (only those given), other words in order, words behind "--"
--- Raises { usage = message } for what it does not understand.
-function options.parse(words, declaration)
+-- Raises { usage = message } for what it does not understand; `hint` is added where an unknown option is like no other.
+function options.parse(words, declaration, hint)
   local by_name, by_short, names = index(declaration)
   local values, others, rest = {}, {}, {}
   local at = 1
@@ -196,7 +196,8 @@ function options.parse(words, declaration)
       if positive and positive.kind == "boolean" and not positive.is_flag and not value then
         values[positive.name] = false
       else
-        usage_error(("unknown option %s%s"):format(shown, text.suggest(spelled(shown), names)))
+        local suggestion = text.suggest(spelled(shown), names)
+        usage_error("unknown option " .. shown .. (suggestion == "" and hint or suggestion))
       end
     end
   end

@@ -56,7 +56,7 @@ file.__index = file
 local function anonymized_set(names, selected)
   local set, known = {}, {}
   for i, column in ipairs(selected) do known[i] = column.name end
-  for _, name in ipairs(type(names) == "string" and { names } or names or {}) do
+  for _, name in ipairs(names or {}) do
     local found = false
     for _, candidate in ipairs(known) do found = found or candidate == name end
     if not found then
@@ -136,8 +136,21 @@ local function check_count(options, name)
   return value
 end
 
+local function check_names(options, name)
+  local value = options[name]
+  if type(value) == "string" then value = { value } end
+  for key, item in pairs(type(value) == "table" and value or { value }) do
+    if type(key) ~= "number" or type(item) ~= "string" then
+      error(("%s = %s: expected a list of column names"):format(name, text.quote(value)), 5)
+    end
+  end
+  return value
+end
+
 local function check_options(given)
-  local options = { columns_to_anonymize = given.columns_to_anonymize, anonymization_key = given.anonymization_key }
+  if type(given) ~= "table" then error(("options = %s: expected a table"):format(text.quote(given)), 4) end
+  local options = { columns_to_anonymize = check_names(given, "columns_to_anonymize") }
+  options.anonymization_key = given.anonymization_key
   options.flows_per_file = check_count(given, "flows_per_file")
   options.rotate_files = check_count(given, "rotate_files")
   local key = options.anonymization_key
@@ -170,6 +183,9 @@ function output.file(streamer, path, format, given)
     path = (type(source) == "table" and source[1] or source or "flows") .. "." .. format
   end
   path = path == nil and "-" or path
+  if type(path) ~= "string" and io.type(path) ~= "file" then
+    error(("path = %s: expected a path or an open file"):format(text.quote(path)), 3)
+  end
   format = overrides.format or format or format_of(path)
   if format == "null" then return null end
   if options.flows_per_file > 0 and (path == "-" or type(path) ~= "string") then

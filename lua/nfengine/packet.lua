@@ -17,31 +17,31 @@ local text = require "nfengine.text"
 local view = {}
 
 function view:u8(offset)
-  if offset >= 0 and offset < self.size then return self.data[offset] end
+  return offset >= 0 and offset < self.size and self.data[offset] or nil
 end
 
 --- Big-endian 16, 24 and 32 bit numbers.
 function view:u16(offset)
-  if offset >= 0 and offset + 2 <= self.size then return self.data[offset] * 256 + self.data[offset + 1] end
+  if not (offset >= 0 and offset + 2 <= self.size) then return nil end
+  return self.data[offset] * 256 + self.data[offset + 1]
 end
 
 function view:u24(offset)
-  if offset >= 0 and offset + 3 <= self.size then
-    return self.data[offset] * 65536 + self.data[offset + 1] * 256 + self.data[offset + 2]
-  end
+  if not (offset >= 0 and offset + 3 <= self.size) then return nil end
+  return self.data[offset] * 65536 + self.data[offset + 1] * 256 + self.data[offset + 2]
 end
 
 function view:u32(offset)
-  if offset >= 0 and offset + 4 <= self.size then
-    return self.data[offset] * 16777216 + self.data[offset + 1] * 65536 + self.data[offset + 2] * 256 + self.data[offset + 3]
-  end
+  if not (offset >= 0 and offset + 4 <= self.size) then return nil end
+  return self.data[offset] * 16777216 + self.data[offset + 1] * 65536 + self.data[offset + 2] * 256 + self.data[offset + 3]
 end
 
 --- `length` bytes from `offset` (the rest when absent) as a Lua string, or nil when they are not all there.
 function view:string(offset, length)
   offset = offset or 0
   length = length or self.size - offset
-  if offset >= 0 and length >= 0 and offset + length <= self.size then return ffi.string(self.data + offset, length) end
+  if not (offset >= 0 and length >= 0 and offset + length <= self.size) then return nil end
+  return ffi.string(self.data + offset, length)
 end
 
 local new_view
@@ -49,7 +49,8 @@ local new_view
 --- The part of view from `offset`, of `length` bytes or to its end; nil when it is not all there.
 function view:sub(offset, length)
   length = length or self.size - offset
-  if offset >= 0 and length >= 0 and offset + length <= self.size then return new_view(self.data + offset, length) end
+  if not (offset >= 0 and length >= 0 and offset + length <= self.size) then return nil end
+  return new_view(self.data + offset, length)
 end
 
 new_view = ffi.metatype("struct { const uint8_t *data; int32_t size; }", {

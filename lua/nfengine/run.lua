@@ -162,8 +162,11 @@ function run:call_hooks(hook)
   end
 end
 
+local function endpoint(address, port) return (address:find ":" and "[%s]:%d" or "%s:%d"):format(address, port) end
+
 local function describe(flow)
-  return ("%s:%d -> %s:%d protocol %d"):format(flow.src_ip, flow.src_port, flow.dst_ip, flow.dst_port, flow.protocol)
+  return ("%s -> %s protocol %d"):format(endpoint(flow.src_ip, flow.src_port), endpoint(flow.dst_ip, flow.dst_port),
+    flow.protocol)
 end
 
 local hook_names = {

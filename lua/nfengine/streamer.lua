@@ -49,6 +49,9 @@ end
 -- write. A sink method that returns nil and a text, or raises, ends the run with that error.
 -- @return number of records
 function methods:to(sink)
+  if type(sink) ~= "table" or type(sink.write) ~= "function" then
+    error("nf.streamer:to: expected a sink, a table with a method write", 2)
+  end
   return output.drain(start(self), sink)
 end
 

@@ -1,0 +1,152 @@
+--- What is measured: one row a command, in the order of the table.
+--
+-- A row has an `id`, the `name` that the table shows, the `group` it stands under, the `trace` it reads, and `words`: its
+-- command, made from the places { trace, csv, jsonl, folder, program, floor }. Runs are quiet (-q) but for the first one,
+-- in whose output `flows` looks for their number. Rows of other tools have `like`, the row of ours that does the same
+-- work, and `version`.
+
+local NOTHING_ELSE = "--n-dissections=0"
+local STATISTICS, SPLT = "--statistical-analysis", "--splt-analysis=20"
+
+local rows = {}
+
+local function number_in(pattern)
+  return function(output)
+    local digits = output:match(pattern)
+    return digits and tonumber((digits:gsub(",", "")))
+  end
+end
+
+-- ---- our own ----
+
+local function floor(id, group, trace)
+  return {
+    id = id, name = "reading alone (the floor)", group = group, trace = trace,
+    words = function(places) return { places.floor, places.trace } end,
+  }
+end
+
+-- `script` with options on a trace. A written row's output is the place that `to` names; the others only count.
+local function ours(id, name, group, trace, script, options, to)
+  return {
+    id = id, name = name, group = group, trace = trace, flows = number_in "([%d,]+) flows",
+    words = function(places)
+      local words = { places.program, script, "-q", to and "--output=" .. places[to] or "--format=null" }
+      for _, option in ipairs(options) do words[#words + 1] = option end
+      words[#words + 1] = places.trace
+      return words
+    end,
+  }
+end
+
+local function on_mix(id, name, options, to) return ours(id, name, "mix", "mix", "flows", options, to) end
+
+local function scripted(id, name, script) return ours(id, name, "mix", "mix", script, { NOTHING_ELSE }) end
+
+local function on_flood(id, name, options) return ours(id, name, "syn_flood", "syn_flood", "flows", options) end
+
+rows.ours = {
+  floor("floor", "mix", "mix"),
+  on_mix("core", "core: flows, counted", { NOTHING_ELSE }),
+  on_mix("statistics", "+ statistics", { NOTHING_ELSE, STATISTICS }),
+  on_mix("features", "+ statistics, SPLT 20", { NOTHING_ELSE, STATISTICS, SPLT }),
+  on_mix("dpi", "DPI (the defaults)", {}),
+  on_mix("everything", "DPI, all L7 columns, statistics, SPLT 20", { STATISTICS, SPLT, "--l7-columns=all" }),
+  scripted("counter", "one counting plugin", "bench/counter.lua"),
+  scripted("eight", "eight plugins", "bench/eight.lua"),
+  on_mix("core_csv", "core, to CSV", { NOTHING_ELSE }, "csv"),
+  on_mix("features_csv", "statistics, SPLT 20, to CSV", { NOTHING_ELSE, STATISTICS, SPLT }, "csv"),
+  on_mix("features_jsonl", "statistics, SPLT 20, to JSON lines", { NOTHING_ELSE, STATISTICS, SPLT }, "jsonl"),
+  on_mix("dpi_csv", "DPI (the defaults), to CSV", {}, "csv"),
+  floor("flood_floor", "syn_flood", "syn_flood"),
+  on_flood("flood_core", "core: flows, counted", { NOTHING_ELSE }),
+  on_flood("flood_statistics", "+ statistics", { NOTHING_ELSE, STATISTICS }),
+}
+
+-- ---- other tools ----
+
+-- First line of what a command prints that matches, or nil.
+local function ask(command, pattern)
+  local pipe = io.popen(command .. " 2>&1 </dev/null")
+  local text = pipe:read "*a"
+  pipe:close()
+  return text:match(pattern)
+end
+
+local function find(program)
+  return ask(("PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin command -v %s"):format(program), "^(/%S+)\n$")
+end
+
+local function add(list, peer)
+  peer.group, peer.trace, peer.is_peer = "peers", "mix", true
+  list[#list + 1] = peer
+end
+
+local function add_nfstream(list)
+  local python, version
+  for _, candidate in ipairs { ".venv/bin/python", "python3" } do
+    version = ask(candidate .. " -c 'import nfstream; print(\"nfstream\", nfstream.__version__)'", "nfstream ([%d.]+)")
+    python = version and candidate
+    if python then break end
+  end
+  if not python then return end
+  local function row(mode, name, like)
+    add(list, {
+      id = "nfstream_" .. mode, name = name, like = like, version = "NFStream " .. version,
+      flows = number_in "(%d+) flows",
+      words = function(places) return { python, "bench/peer_nfstream.py", mode, places.trace, places.csv } end,
+    })
+  end
+  row("features", "NFStream: statistics, SPLT 20, to CSV", "features_csv")
+  row("defaults", "NFStream: DPI (its defaults), to CSV", "dpi_csv")
+end
+
+-- Tunnels opened and as many packets a flow identified as we do.
+local function add_ndpi_reader(list)
+  local program = find "ndpiReader"
+  if not program then return end
+  add(list, {
+    id = "ndpireader", name = "ndpiReader: DPI, counted", like = "dpi",
+    version = "ndpiReader " .. (ask(program .. " -h", "nDPI ([%d.]+)") or "of unknown version"),
+    flows = number_in "Unique flows:%s+(%d+)",
+    words = function(places) return { program, "-q", "-t", "-T", "20", "-U", "20", "-i", places.trace } end,
+  })
+end
+
+-- Our timeouts, and one file for the whole trace.
+local function add_nfpcapd(list)
+  local program = find "nfpcapd"
+  if not program then return end
+  add(list, {
+    id = "nfpcapd", name = "nfpcapd: one-way flows, to its own format", like = "core_csv",
+    version = "nfpcapd " .. (ask("nfdump -V", "Version: ([%d.]+)") or "of unknown version"),
+    flows = number_in "Flows: (%d+), Packets",
+    words = function(places) return { program, "-r", places.trace, "-e", "1800,120", "-t", "3600", "-w", places.folder } end,
+  })
+end
+
+-- Keeps every flow to the end of a file and then makes NetFlow datagrams of them, here without sending them.
+local function add_softflowd(list)
+  local program = find "softflowd"
+  if not program then return end
+  add(list, {
+    id = "softflowd", name = "softflowd: to NetFlow 9, not sent", like = "core",
+    version = "softflowd " .. (ask(program .. " -h", "version ([%d.]+)") or "of unknown version"),
+    flows = number_in "Flows exported: (%d+)",
+    words = function(places)
+      return { program, "-d", "-c", "none", "-p", places.folder .. "/pid", "-m", "100000000", "-v", "9", "-r", places.trace }
+    end,
+  })
+end
+
+--- The rows of those other tools that are installed.
+function rows.peers()
+  local list = {}
+  add_nfstream(list)
+  add_ndpi_reader(list)
+  add_nfpcapd(list)
+  add_softflowd(list)
+  return list
+end
+
+return rows

@@ -1,0 +1,237 @@
+-- How runs end that do not end of themselves: signals, readers that go away, full disks, damaged captures.
+
+local capture = require "spec.support.capture"
+local engine = require "spec.support.engine"
+local meter = require "spec.support.meter"
+local program = require "spec.support.program"
+
+local DNS = "samples/dns.pcap" -- 62 packets, 15 flows
+local PROGRAM = program.quote(program.path)
+
+-- A script that says on stderr when it has begun, and then exports.
+local function exporter()
+  return engine.script_file [[
+    io.stderr:write "begun\n"
+    require("nfengine").streamer({ columns = { "id", "src_ip", "src_port" }, n_dissections = 0 }):write()
+  ]]
+end
+
+-- Runs a shell script in which $nfengine, $folder, and the function `until_told TEXT` are known: that waits, at most ten
+-- seconds, until the file $folder/err holds the text. Its exit status, out and err are the result.
+local function shell(text)
+  return program.shell(([[
+nfengine=%s; folder=$(mktemp -d); mkfifo $folder/in
+until_told() {
+  tries=0
+  until grep -qs "$1" $folder/err || [ $tries -ge 200 ]; do sleep 0.05; tries=$((tries + 1)); done
+}
+%s
+cat $folder/out 2>/dev/null; cat $folder/err >&2 2>/dev/null; rm -rf $folder
+exit $status]]):format(PROGRAM, text))
+end
+
+-- Starts the program on a pipe that holds DNS and stays open, signals it as `steps` say, and waits for its end.
+local function on_open_pipe(words, steps)
+  return shell(([[
+{ cat %s; exec sleep 60; } >$folder/in & feeder=$!
+$nfengine %s - <$folder/in >$folder/out 2>$folder/err & run=$!
+until_told begun
+%s
+wait $run; status=$?
+kill $feeder]]):format(DNS, words, steps))
+end
+
+-- Asks for the status until all packets of DNS have been seen.
+local READ_ALL = [[
+tries=0
+until grep -qs "62 packets" $folder/err || [ $tries -ge 200 ]; do kill -USR1 $run; sleep 0.05; tries=$((tries + 1)); done]]
+
+-- Fails unless the text is a header and whole rows, numbered from 0. Gives their number.
+local function whole_rows(text)
+  local count = -1
+  assert.equal("\n", text:sub(-1))
+  for line in text:gmatch "(.-)\n" do
+    if count >= 0 then assert.matches("^" .. count .. ',"[%x:.]+",%d+$', line) end
+    count = count + 1
+  end
+  return count
+end
+
+describe("an interrupted run", function()
+  after_each(engine.cleanup)
+
+  for _, signal in ipairs { "INT", "TERM" } do
+    it("ends its open flows and says so, by SIG" .. signal, function()
+      local result = on_open_pipe(exporter(), READ_ALL .. "\nkill -" .. signal .. " $run")
+      assert.equal(130, result.status)
+      assert.equal(15, whole_rows(result.out))
+      assert.matches("\nnfengine: 62 packets, 15 flows, [^\n]*, interrupted\n$", result.err)
+    end)
+  end
+
+  it("keeps whole rows of an input that never ends", function()
+    local packets = {}
+    for i = 1, 500 do packets[i] = meter.udp(i, 1000 + i) end
+    local bytes = capture.pcap(packets, { ns = true })
+    local head, records = program.write(bytes:sub(1, 24), ".head"), program.write(bytes:sub(25), ".records")
+    local result = shell(([[
+{ cat %s; while cat %s 2>/dev/null; do :; done; } >$folder/in & feeder=$!
+$nfengine --idle-timeout=0 -o $folder/out %s - <$folder/in 2>$folder/err & run=$!
+until_told begun; sleep 0.3
+kill -INT $run; wait $run; status=$?
+kill $feeder 2>/dev/null]]):format(head, records, exporter()))
+    assert.equal(130, result.status)
+    assert.is_true(whole_rows(result.out) > 500)
+    assert.matches(", interrupted\n", result.err)
+  end)
+
+  it("lets a loop see the flows that were open", function()
+    local path = engine.script_file [[
+      io.stderr:write "begun\n"
+      local count = 0
+      for flow in require("nfengine").streamer({ n_dissections = 0 }):flows() do count = count + 1 end
+      print(count)
+    ]]
+    local result = on_open_pipe(path, READ_ALL .. "\nkill -INT $run")
+    assert.same({ 130, "15\n" }, { result.status, result.out })
+  end)
+
+  it("can be ended for good by a second signal", function()
+    local path = engine.script_file 'io.stderr:write "begun\\n" while true do end'
+    local result = on_open_pipe(path, "kill -INT $run; sleep 0.2; kill -INT $run")
+    assert.equal(130, result.status)
+  end)
+end)
+
+describe("SIGUSR1", function()
+  after_each(engine.cleanup)
+
+  it("prints a line on where the run stands, and the run goes on", function()
+    local result = on_open_pipe(exporter(), READ_ALL .. "\nkill $feeder")
+    assert.equal(0, result.status)
+    assert.equal(15, whole_rows(result.out))
+    assert.matches("\nnfengine: 62 packets, 0 flows given out, 15 live, [^\n]*packets/s\n", result.err)
+    assert.matches("\nnfengine: 62 packets, 15 flows, [^\n]*packets/s\n$", result.err)
+  end)
+end)
+
+describe("a reader that goes away", function()
+  after_each(engine.cleanup)
+
+  -- Runs these words on an input that never ends, and reads one line of what they print.
+  local function one_line_of(words)
+    local packets = {}
+    for i = 1, 500 do packets[i] = meter.udp(i, 1000 + i) end
+    local bytes = capture.pcap(packets, { ns = true })
+    local head, records = program.write(bytes:sub(1, 24), ".head"), program.write(bytes:sub(25), ".records")
+    return shell(([[
+{ cat %s; while cat %s 2>/dev/null; do :; done; } | { $nfengine -q --idle-timeout=0 %s - 2>$folder/err; echo $? >$folder/status; } \
+  | head -n 1 >$folder/out
+status=$(cat $folder/status)]]):format(head, records, words))
+  end
+
+  it("ends an export quietly", function()
+    local result = one_line_of "--columns=id,src_port"
+    assert.same({ 0, "id,src_port\n", "" }, { result.status, result.out, result.err })
+  end)
+
+  it("ends a loop that prints quietly", function()
+    local path = engine.script_file [[
+      for flow in require("nfengine").streamer({ n_dissections = 0 }):flows() do print(flow.id) end
+    ]]
+    local result = one_line_of(path)
+    assert.same({ 0, "0\n", "" }, { result.status, result.out, result.err })
+  end)
+
+  it("ends what prints without a run quietly", function()
+    local result = program.shell(PROGRAM .. " --help | head -n 1")
+    assert.same({ 0, "" }, { result.status, result.err })
+  end)
+end)
+
+describe("an output that cannot be written", function()
+  after_each(engine.cleanup)
+
+  it("is a failure with one line on standard output", function()
+    for _, words in ipairs { "-q " .. DNS, "-q --format=jsonl " .. DNS, "--help", "--version" } do
+      local result = program.shell(PROGRAM .. " " .. words .. " >/dev/full")
+      assert.same({ 1, "nfengine: cannot write standard output: No space left on device\n" }, { result.status, result.err })
+    end
+  end)
+
+  it("is a failure where a loop prints", function()
+    local path = engine.script_file 'for flow in require("nfengine").streamer({}):flows() do print(flow) end'
+    local result = program.shell(("%s -q %s %s >/dev/full"):format(PROGRAM, path, DNS))
+    assert.same({ 1, "nfengine: cannot write standard output: No space left on device\n" }, { result.status, result.err })
+  end)
+
+  it("is a failure with -o", function()
+    local result = program.run("-q", DNS, "-o", "/dev/full")
+    assert.same({ 1, 'nfengine: cannot write "/dev/full": No space left on device\n' }, { result.status, result.err })
+    result = program.run("-q", DNS, "-o", "/nowhere/flows.csv")
+    assert.same({ 1, 'nfengine: cannot write "/nowhere/flows.csv": No such file or directory\n' }, { result.status, result.err })
+    result = program.run("-q", DNS, "-o", "/")
+    assert.same({ 1, 'nfengine: cannot write "/": Is a directory\n' }, { result.status, result.err })
+  end)
+
+  it("is a failure where standard output is closed", function()
+    local result = program.shell(("%s -q %s >&-"):format(PROGRAM, DNS))
+    assert.same({ 1, "nfengine: cannot write standard output: Bad file descriptor\n" }, { result.status, result.err })
+  end)
+
+  it("is one where nothing is written no more than with a summary nobody reads", function()
+    local result = program.shell(("%s --columns=id %s 2>/dev/full | tail -n 1"):format(PROGRAM, DNS))
+    assert.same({ 0, "14\n" }, { result.status, result.out })
+  end)
+end)
+
+describe("a damaged capture", function()
+  after_each(engine.cleanup)
+
+  local function damaged() return program.write(program.read(DNS):sub(1, 5000), ".pcap") end
+
+  it("gives what could be read, a warning and a failure", function()
+    local path = damaged()
+    local result = program.run("--columns=id", path)
+    assert.equal(1, result.status)
+    assert.equal("id\n0\n1\n2\n", result.out:sub(1, 9))
+    assert.matches("^nfengine: warning: " .. path:gsub("%p", "%%%0") .. ": damaged after packet 23 at byte [^\n]+\n"
+      .. "nfengine: 23 packets, 10 flows, [^\n]+\n$", result.err)
+  end)
+
+  it("is a failure with -q, with a loop, and with one that is left", function()
+    local path = damaged()
+    for _, text in ipairs { "", "break" } do
+      local result = engine.script(('for _ in require("nfengine").streamer({}):flows() do %s end'):format(text), path, "-q")
+      assert.equal(1, result.status)
+      assert.matches("^nfengine: warning: [^\n]+\n$", result.err)
+    end
+  end)
+
+  it("does not spoil the others", function()
+    local result = program.run("--columns=id", damaged(), "samples/vlan.pcap")
+    assert.equal(1, result.status)
+    assert.matches("%D101 packets, 19 flows", result.err)
+  end)
+
+  it("may be none at all", function()
+    local path = program.write("these are no packets", ".pcap")
+    local result = program.run("--columns=id", path)
+    assert.equal(1, result.status)
+    assert.matches("not a capture", result.err)
+  end)
+end)
+
+describe("a loop that is left", function()
+  after_each(engine.cleanup)
+
+  it("is summed up, and its plugins cleaned up", function()
+    local result = engine.script([[
+      local nf = require "nfengine"
+      local Tidy = nf.plugin { name = "tidy", cleanup = function() print "cleaned up" end }
+      for flow in nf.streamer({ udps = Tidy, n_dissections = 0 }):flows() do print(flow.id) break end
+    ]], DNS)
+    assert.same({ 0, "0\ncleaned up\n" }, { result.status, result.out })
+    assert.matches("^nfengine: 62 packets, 1 flow, ", result.err)
+  end)
+end)

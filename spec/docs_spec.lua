@@ -1,0 +1,102 @@
+local docs = require "spec.support.docs"
+local golden = require "spec.support.golden"
+local program = require "spec.support.program"
+
+local function slice(lines, first, last)
+  local part = {}
+  for i = first, last do part[#part + 1] = lines[i] end
+  return part
+end
+
+for _, path in ipairs(docs.pages()) do
+  describe(path, function()
+    local text = program.read(path)
+    local parts, lines = docs.parts(text)
+
+    it("has parts that are checked", function() assert.is_true(#parts > 0) end)
+
+    for _, part in ipairs(parts) do
+      it(("is not stale (make docs): " .. part.name):gsub("\n", " "), function()
+        local skip = part.is_command and golden.other_ndpi()
+        if skip then return pending(skip) end
+        assert.are.same(slice(lines, part.first, part.last), part.fresh())
+      end)
+    end
+
+    it("speaks of files that exist", function()
+      for target in text:gmatch "%]%(([^)#]+)" do
+        local folder = path:match "^(.*/)" or ""
+        if not target:match "^https?:" then assert.is_truthy(program.read(folder .. target), target) end
+      end
+    end)
+
+    it("links to headings that exist", function()
+      local anchors = {}
+      for heading in ("\n" .. text):gmatch "\n#+ ([^\n]+)" do
+        anchors[heading:lower():gsub("[^%w%- ]", ""):gsub(" ", "-")] = true
+      end
+      for anchor in text:gmatch "%]%(#([^)]+)" do assert.is_true(anchors[anchor], anchor) end
+    end)
+  end)
+end
+
+describe("README.md", function()
+  local text = program.read "README.md"
+
+  it("names every source file of the core and of the Lua library", function()
+    for path in program.shell("ls core/*.c core/*.cc lua/nfengine/*.lua").out:gmatch "[^\n]+" do
+      local name = path:match "[^/]+$"
+      assert.is_truthy(text:find("`" .. name .. "`", 1, true), path)
+    end
+  end)
+
+  it("has a row for every difference that the comparison with NFStream allows", function()
+    for line in program.read("spec/conformance/exceptions.tsv"):gmatch "[^\n]+" do
+      local why = line:match "^[^#\t][^\t]*\t[^\t]*\t([^\t]+)"
+      if why then assert.is_truthy(text:find("\n| " .. why .. " |", 1, true), why) end
+    end
+  end)
+
+  it("has the values that lines of shell and Lua between its words name", function()
+    for name in text:gmatch "make ([%l-]+)" do
+      assert.is_truthy(program.read("Makefile"):find("\n" .. name:gsub("%-", "%%-") .. ":"), name)
+    end
+  end)
+end)
+
+describe("docs/nfengine.1", function()
+  it("is sound to the formatter", function()
+    if program.shell("command -v groff").status ~= 0 then return pending "groff is not here" end
+    local result = program.shell "groff -man -ww -z -Tutf8 docs/nfengine.1"
+    assert.are.same({ 0, "" }, { result.status, result.err })
+  end)
+
+  it("names every script that comes along", function()
+    local text = program.read "docs/nfengine.1"
+    for path in program.shell("ls scripts/*.lua").out:gmatch "[^\n]+" do
+      local name = path:match "([%w_]+)%.lua$"
+      assert.is_truthy(text:find("\n%.BR " .. name .. " [,;]"), name)
+    end
+  end)
+end)
+
+describe("the generator", function()
+  it("leaves a page alone whose parts are as they should be, and mends one whose parts are not", function()
+    local page = "a\n<!-- generated: memory -->\n<!-- end -->\n```console\n$ echo 1; echo 2\n9\n...\n```\nb\n"
+    local renewed = docs.renewed(page)
+    assert.is_truthy(renewed:find("| defaults |", 1, true))
+    assert.is_truthy(renewed:find("$ echo 1; echo 2\n1\n...\n", 1, true))
+    assert.are.equal(renewed, docs.renewed(renewed))
+  end)
+
+  it("shows stderr where a command fails, and runs the scripts of its page", function()
+    local page = "```lua\n-- one.lua: an example\nprint(arg[0])\n```\n```console\n$ ./nfengine one.lua\n$ ./nfengine --bogus\n```\n"
+    assert.are.equal(page:gsub("one.lua\n%$", "one.lua\none.lua\n$"):gsub("bogus\n", "bogus\nnfengine: unknown option --bogus\n"),
+      (docs.renewed(page)))
+  end)
+
+  it("refuses a part that nobody generates, and one without an end", function()
+    assert.has_error(function() docs.parts "<!-- generated: nothing -->\n<!-- end -->\n" end)
+    assert.has_error(function() docs.parts "<!-- generated: memory -->\n" end)
+  end)
+end)

@@ -1,0 +1,371 @@
+-- Exports and sinks: lua/nfengine/output.lua. Standard output and what the command line has to say are in cli_spec.
+
+local cjson = require "cjson"
+local nf = require "nfengine"
+local capture = require "spec.support.capture"
+local engine = require "spec.support.engine"
+local meter = require "spec.support.meter"
+local program = require "spec.support.program"
+
+-- `count` flows of one packet, from ports 1000, 1001 ...
+local function singles(count)
+  local packets = {}
+  for i = 1, count do packets[i] = meter.udp(10 * i, 999 + i) end
+  return packets
+end
+
+local function streamer(count, more)
+  local given = { columns = { "id", "src_port", "src_ip" } }
+  for name, value in pairs(more or {}) do given[name] = value end
+  if not given.source then given.packets = singles(count) end
+  return engine.streamer(given)
+end
+
+local function lines(text)
+  local list = {}
+  for line in text:gmatch "(.-)\n" do list[#list + 1] = line end
+  return list
+end
+
+describe("to_csv", function()
+  after_each(engine.cleanup)
+
+  it("writes a header and a row a flow, and gives the number of rows", function()
+    local path = program.temporary ".csv"
+    assert.equal(2, streamer(2):to_csv(path))
+    assert.equal('id,src_port,src_ip\n0,1000,"10.0.0.1"\n1,1001,"10.0.0.1"\n', program.read(path))
+  end)
+
+  it("writes the header alone where there are no flows", function()
+    local path = program.temporary ".csv"
+    assert.equal(0, streamer(0):to_csv(path))
+    assert.equal("id,src_port,src_ip\n", program.read(path))
+  end)
+
+  it("replaces a file that is there", function()
+    local path = program.write("something longer than what comes now, and more of it", ".csv")
+    streamer(1):to_csv(path)
+    assert.equal(2, #lines(program.read(path)))
+  end)
+
+  it("quotes as RFC 4180 says", function()
+    local Writer = nf.plugin { name = "writer", columns = { { "text", "string" } },
+      on_init = function(_, _, flow) flow.udps.text = 'a "quoted", \\ text\nof two lines' end }
+    local path = program.temporary ".csv"
+    streamer(1, { udps = Writer, columns = { "udps.text", "id" } }):to_csv(path)
+    assert.equal('udps.text,id\n"a ""quoted"", \\ text\nof two lines",0\n', program.read(path))
+  end)
+
+  it("goes beside the first source without a path", function()
+    local folder = capture.folder { ["a.pcap"] = capture.pcap(singles(1), { ns = true }),
+      ["b.pcap"] = capture.pcap(singles(2), { ns = true }) }
+    streamer(0, { source = { folder .. "/a.pcap", folder .. "/b.pcap" } }):to_csv()
+    assert.equal(3, #lines(program.read(folder .. "/a.pcap.csv")))
+    streamer(0, { source = folder .. "/b.pcap" }):to_jsonl()
+    assert.equal(2, #lines(program.read(folder .. "/b.pcap.jsonl")))
+  end)
+
+  it("takes an open file and leaves it open", function()
+    local path = program.temporary ".csv"
+    local file = assert(io.open(path, "w"))
+    file:write "# first\n"
+    streamer(1):to_csv(file)
+    assert(file:write "# last\n")
+    file:close()
+    assert.equal('# first\nid,src_port,src_ip\n0,1000,"10.0.0.1"\n# last\n', program.read(path))
+  end)
+
+  it("fails with one line where it cannot write", function()
+    assert.equal('cannot write "/nowhere/x.csv": No such file or directory',
+      engine.refusal(function() streamer(1):to_csv "/nowhere/x.csv" end))
+    assert.equal('cannot write "/dev/full": No space left on device',
+      engine.refusal(function() streamer(1):to_csv "/dev/full" end))
+  end)
+
+  it("refuses a path that is none", function()
+    for _, path in ipairs { 5, true, {} } do
+      assert.matches("expected a path or an open file", engine.refusal(function() streamer(1):to_csv(path) end), 1, true)
+    end
+  end)
+
+  it("keeps the rows of flows that ended before an error", function()
+    local path = program.temporary ".csv"
+    local Bad = nf.plugin { name = "bad", on_init = function(_, packet)
+      if packet.src_port == 1002 then error "boom" end
+    end }
+    assert.matches("^plugin bad: on_init: flow ",
+      engine.refusal(function() streamer(5, { udps = Bad, idle_timeout = 0 }):to_csv(path) end))
+    assert.same({ "id,src_port,src_ip", '0,1000,"10.0.0.1"', '1,1001,"10.0.0.1"' }, lines(program.read(path)))
+  end)
+end)
+
+describe("to_jsonl", function()
+  after_each(engine.cleanup)
+
+  it("writes an object a line, by the names of the columns", function()
+    local path = program.temporary ".jsonl"
+    assert.equal(2, streamer(2, { splt_analysis = 2, columns = { "id", "src_ip", "splt_ps" } }):to_jsonl(path))
+    local written = lines(program.read(path))
+    assert.equal('{"id":0,"src_ip":"10.0.0.1","splt_ps":[43,-1]}', (written[1]:gsub("%s", "")))
+    assert.same({ id = 1, src_ip = "10.0.0.1", splt_ps = { 43, -1 } }, cjson.decode(written[2]))
+  end)
+
+  it("writes nothing where there are no flows", function()
+    local path = program.temporary ".jsonl"
+    assert.equal(0, streamer(0):to_jsonl(path))
+    assert.equal("", program.read(path))
+  end)
+end)
+
+describe("write", function()
+  after_each(engine.cleanup)
+
+  it("goes by the path's ending, CSV without a known one", function()
+    local expected = { [".csv"] = "id,src_port,src_ip\n", [".jsonl"] = '{"id":0', [".ndjson"] = '{"id":0', [".txt"] = "id,src" }
+    for ending, start in pairs(expected) do
+      local path = program.temporary(ending)
+      assert.equal(1, streamer(1):write(path))
+      assert.equal(start, program.read(path):sub(1, #start))
+    end
+  end)
+end)
+
+describe("files of so many flows", function()
+  local folder
+  before_each(function() folder = capture.folder() end)
+  after_each(engine.cleanup)
+
+  local function files()
+    local list = {}
+    local listing = io.popen("ls " .. program.quote(folder))
+    for name in listing:lines() do list[#list + 1] = name .. " " .. #lines(program.read(folder .. "/" .. name)) - 1 end
+    listing:close()
+    return list
+  end
+
+  it("are numbered in front of the ending, each with a header", function()
+    assert.equal(5, streamer(5):to_csv(folder .. "/my.csv.d.csv", { flows_per_file = 2 }))
+    assert.same({ "my.csv.d.0.csv 2", "my.csv.d.1.csv 2", "my.csv.d.2.csv 1" }, files())
+    assert.equal('id,src_port,src_ip\n4,1004,"10.0.0.1"\n', program.read(folder .. "/my.csv.d.2.csv"))
+  end)
+
+  it("are numbered at the end of a name without one", function()
+    streamer(2):to_csv(folder .. "/flows", { flows_per_file = 1 })
+    assert.same({ "flows.0 1", "flows.1 1" }, files())
+  end)
+
+  it("are not begun before there is a flow for them", function()
+    streamer(4):to_csv(folder .. "/a.csv", { flows_per_file = 2 })
+    assert.same({ "a.0.csv 2", "a.1.csv 2" }, files())
+  end)
+
+  it("can be JSON lines", function()
+    streamer(3):to_jsonl(folder .. "/a.jsonl", { flows_per_file = 2 })
+    assert.same({ "a.0.jsonl 1", "a.1.jsonl 0" }, files()) -- less one for the header that is none
+  end)
+
+  it("are used in turn with rotate_files, the older ones overwritten", function()
+    streamer(7):to_csv(folder .. "/a.csv", { flows_per_file = 2, rotate_files = 3 })
+    assert.same({ "a.0.csv 1", "a.1.csv 2", "a.2.csv 2" }, files())
+    assert.equal('id,src_port,src_ip\n6,1006,"10.0.0.1"\n', program.read(folder .. "/a.0.csv"))
+  end)
+
+  it("are one file with rotate_files alone", function()
+    streamer(3):to_csv(folder .. "/a.csv", { rotate_files = 2 })
+    assert.same({ "a.csv 3" }, files())
+  end)
+
+  it("need a path to be named by", function()
+    assert.matches("flows_per_file: expected a file to write to", engine.refusal(function()
+      streamer(3):to_csv("-", { flows_per_file = 2 })
+    end), 1, true)
+  end)
+end)
+
+describe("columns_to_anonymize", function()
+  after_each(engine.cleanup)
+
+  -- The values of one column of the CSV, by rows.
+  local function written(options, more)
+    local path = program.temporary ".csv"
+    streamer(3, more):to_csv(path, options)
+    local ports, addresses = {}, {}
+    for _, line in ipairs(lines(program.read(path))) do
+      local port, address = line:match '^%d+,(.-),"(.*)"$'
+      ports[#ports + 1], addresses[#addresses + 1] = port, address
+    end
+    return addresses, ports
+  end
+
+  local key = ("k"):rep(64)
+
+  it("are written as 128 hex digits, the same value always the same", function()
+    local addresses, ports = written { columns_to_anonymize = { "src_ip" } }
+    assert.equal(3, #addresses)
+    for _, address in ipairs(addresses) do
+      assert.matches("^%x+$", address)
+      assert.equal(128, #address)
+      assert.equal(addresses[1], address)
+    end
+    assert.same({ "1000", "1001", "1002" }, ports)
+  end)
+
+  it("may be several, and numbers, and one name", function()
+    local path = program.temporary ".csv"
+    streamer(2):to_csv(path, { columns_to_anonymize = { "src_port", "src_ip" } })
+    local first, second = lines(program.read(path))[2], lines(program.read(path))[3]
+    assert.matches('^0,"%x+","%x+"$', first)
+    assert.not_equal(first:match '^0,"(%x+)"', second:match '^1,"(%x+)"')
+    assert.equal(128, #written({ columns_to_anonymize = "src_ip" })[1])
+  end)
+
+  it("have a fresh key each time", function()
+    local one, two = written { columns_to_anonymize = { "src_ip" } }, written { columns_to_anonymize = { "src_ip" } }
+    assert.not_equal(one[1], two[1])
+  end)
+
+  it("agree between runs with the same key, and only with it", function()
+    local function hash(with) return written({ columns_to_anonymize = { "src_ip" }, anonymization_key = with })[1] end
+    assert.equal(hash(key), hash(key))
+    assert.not_equal(hash(key), hash(("l"):rep(64)))
+  end)
+
+  it("are checked before the run", function()
+    local path = program.temporary ".csv"
+    assert.equal("columns_to_anonymize: no column \"src_ipp\" in this run (did you mean 'src_ip'?)",
+      engine.refusal(function() streamer(1):to_csv(path, { columns_to_anonymize = { "id", "src_ipp" } }) end))
+    assert.is_nil(program.read(path))
+    assert.matches('no column "dst_port" in this run',
+      engine.refusal(function() streamer(1):to_csv(path, { columns_to_anonymize = { "dst_port" } }) end), 1, true)
+  end)
+end)
+
+describe("an export's options", function()
+  after_each(engine.cleanup)
+
+  it("are refused where they are unknown or do not fit, at the script's line", function()
+    local refused = {
+      { { flows_per_fil = 1 }, "unknown option \"flows_per_fil\" %(did you mean 'flows_per_file'%?%)" },
+      { { flows_per_file = -1 }, "flows_per_file = %-1: expected an integer of at least 0" },
+      { { flows_per_file = 1.5 }, "flows_per_file = 1.5: expected an integer of at least 0" },
+      { { rotate_files = "2" }, 'rotate_files = "2": expected an integer of at least 0' },
+      { { anonymization_key = "short" }, "anonymization_key: expected a string of 64 bytes" },
+      { { columns_to_anonymize = { src_ip = true } }, "columns_to_anonymize = a table: expected a list of column names" },
+      { { columns_to_anonymize = { 5 } }, "columns_to_anonymize = a table: expected a list of column names" },
+      { { columns_to_anonymize = 5 }, "columns_to_anonymize = 5: expected a list of column names" },
+      { { anonymization_key = 5 }, "anonymization_key: expected a string of 64 bytes" },
+      { "src_ip", 'options = "src_ip": expected a table' },
+    }
+    for _, case in ipairs(refused) do
+      local path = program.temporary ".csv"
+      assert.matches("^spec/lua/output_spec.lua:%d+: .*" .. case[2], engine.refusal(function()
+        local _ = streamer(1):to_csv(path, case[1])
+      end))
+      assert.is_nil(program.read(path))
+    end
+  end)
+end)
+
+describe("a sink", function()
+  after_each(engine.cleanup)
+
+  -- A sink that logs its calls; `overrides` replace its methods.
+  local function logging(log, overrides)
+    local sink = {
+      open = function(_, columns)
+        local names = {}
+        for i, column in ipairs(columns) do names[i] = column.name end
+        log[#log + 1] = "open " .. table.concat(names, " ")
+      end,
+      write = function(_, flow) log[#log + 1] = "write " .. flow.id .. " " .. flow.src_port end,
+      close = function() log[#log + 1] = "close" end,
+    }
+    for name, method in pairs(overrides or {}) do sink[name] = method end
+    return sink
+  end
+
+  it("is opened, written to and closed", function()
+    local log = {}
+    assert.equal(2, streamer(2):to(logging(log)))
+    assert.same({ "open id src_port src_ip", "write 0 1000", "write 1 1001", "close" }, log)
+  end)
+
+  it("needs neither open nor close", function()
+    local count = 0
+    assert.equal(3, streamer(3):to { write = function() count = count + 1 end })
+    assert.equal(3, count)
+  end)
+
+  it("is told of each column what it is", function()
+    local columns
+    streamer(1):to { open = function(_, given) columns = given end, write = function() end }
+    assert.same({ "src_port", "uint16" }, { columns[2].name, columns[2].type })
+    assert.matches("port", columns[2].doc)
+  end)
+
+  it("is itself the first argument", function()
+    local sink = { seen = {} }
+    function sink:write(flow) self.seen[#self.seen + 1] = flow.id end
+    streamer(2):to(sink)
+    assert.same({ 0, 1 }, sink.seen)
+  end)
+
+  it("stops the run by answering false", function()
+    local log = {}
+    streamer(5):to(logging(log, { write = function(_, flow)
+      log[#log + 1] = "write " .. flow.id
+      return flow.id < 1
+    end }))
+    assert.same({ "open id src_port src_ip", "write 0", "write 1", "close" }, log)
+  end)
+
+  it("goes on with any other answer", function()
+    for _, answer in ipairs { true, 0, "" } do
+      assert.equal(3, streamer(3):to { write = function() return answer end })
+    end
+    assert.equal(3, streamer(3):to { write = function() return nil end })
+  end)
+
+  for _, method in ipairs { "open", "write", "close" } do
+    it("ends the run with its reason when " .. method .. " answers nil and a text", function()
+      local log = {}
+      local message = engine.refusal(function()
+        streamer(3):to(logging(log, { [method] = function() return nil, "disk full" end }))
+      end)
+      assert.equal("disk full", message)
+      if method ~= "close" then assert.equal("close", log[#log]) end
+    end)
+
+    it("ends the run with its error when " .. method .. " raises", function()
+      local log = {}
+      local message = engine.refusal(function()
+        streamer(3):to(logging(log, { [method] = function() error "boom" end }))
+      end)
+      assert.matches("output_spec.lua:%d+: boom$", message)
+      if method ~= "close" then assert.equal("close", log[#log]) end
+    end)
+  end
+
+  it("is closed after a plugin's error, which is the one that is told", function()
+    local log = {}
+    local Bad = nf.plugin { name = "bad", on_init = function(_, packet)
+      if packet.src_port == 1001 then error "boom" end
+    end }
+    local message = engine.refusal(function()
+      streamer(3, { udps = Bad, idle_timeout = 0 }):to(logging(log, { close = function()
+        log[#log + 1] = "close"
+        return nil, "and this too"
+      end }))
+    end)
+    assert.matches("^plugin bad: on_init: flow 10%.0%.0%.1:1001 .*boom$", message)
+    assert.same({ "open id src_port src_ip", "write 0 1000", "close" }, log)
+  end)
+
+  it("is a table with a method write", function()
+    for _, sink in ipairs { 5, "flows.csv", print, {}, { write = 5 }, { open = print } } do
+      assert.matches("output_spec.lua:%d+: nf.streamer:to: expected a sink, a table with a method write",
+        engine.refusal(function() local _ = streamer(1):to(sink) end))
+    end
+    assert.matches("expected a sink", engine.refusal(function() local _ = streamer(1):to() end), 1, true)
+  end)
+end)
