@@ -184,8 +184,8 @@ install: all
 	install -D -m 755 nfengine $(DESTDIR)$(PREFIX)/bin/nfengine
 	install -D -m 644 libnfengine.so $(DESTDIR)$(PREFIX)/lib/libnfengine.so
 	install -D -m 644 docs/nfengine.1 $(DESTDIR)$(PREFIX)/share/man/man1/nfengine.1
-	for folder in lua/nfengine scripts plugins; do \
-	  install -d $(SHARE)/$$folder && install -m 644 $$folder/*.lua $(SHARE)/$$folder || exit 1; done
+	for file in lua/nfengine/*.lua scripts/*.lua plugins/*.lua; do \
+	  [ -e $$file ] || continue; install -D -m 644 $$file $(SHARE)/$$file || exit 1; done
 
 uninstall:
 	rm -rf $(DESTDIR)$(PREFIX)/bin/nfengine $(DESTDIR)$(PREFIX)/lib/libnfengine.so \

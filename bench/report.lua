@@ -43,7 +43,7 @@ local function remarks(row, results, verdicts)
   local list = {}
   for _, verdict in ipairs(verdicts) do
     if verdict.promise.row == row.id and verdict.is_missed then
-      list[#list + 1] = ("missed by %.0f %%"):format(verdict.over * 100)
+      list[#list + 1] = ("MISSED: %.4g %s, promised %.4g"):format(verdict.value, verdict.unit, verdict.promise.most)
     end
   end
   local ours = row.like and results[row.like]
@@ -84,19 +84,21 @@ function report.table(rows, results, verdicts)
   end
 end
 
+local function judgement(verdict)
+  if verdict.because then return verdict.because end
+  if verdict.is_missed then return ("MISSED by %.0f %%"):format(verdict.over * 100) end
+  return "kept"
+end
+
 --- The promises, each with what was measured. Returns how many were missed.
 function report.promises(verdicts)
   local missed = 0
-  io.write(("promises%s%10s%10s\n"):format((" "):rep(66), "promised", "measured"))
+  io.write(("%-70s%10s%10s\n"):format("promises", "promised", "measured"))
   for _, verdict in ipairs(verdicts) do
     local promise = verdict.promise
-    local shown, tail = "-", verdict.because
-    if verdict.value then
-      shown = ("%.2f"):format(verdict.value)
-      tail = verdict.is_missed and ("missed by %.0f %%"):format(verdict.over * 100) or "kept"
-    end
+    local value = verdict.value and ("%.4g"):format(verdict.value) or "-"
+    io.write(("  %-68s%10.4g%10s %-7s%s\n"):format(promise.text, promise.most, value, verdict.unit, judgement(verdict)))
     if verdict.is_missed then missed = missed + 1 end
-    io.write(("  %-72s%10.2f%10s %-5s  %s\n"):format(promise.text, promise.most, shown, verdict.unit, tail))
   end
   return missed
 end

@@ -1,11 +1,11 @@
 --- What is measured: one row a command, in the order of the table.
 --
--- A row has an `id`, the `name` that the table shows, the `group` it stands under, the `trace` it reads, and `words`: its
--- command, made from the places { trace, csv, jsonl, folder, program, floor }. Runs are quiet (-q) but for the first one,
--- in whose output `flows` looks for their number. Rows of other tools have `like`, the row of ours that does the same
--- work, and `version`.
+-- A row has an `id`, the `name` that the table shows, the `group` it stands under, the `trace` it reads, and `words`:
+-- its command, made from the places { trace, csv, jsonl, folder, program, floor }. Runs are quiet (-q) but for the
+-- first, so that `flows` finds their number in what it says. Rows of other tools have `version`, and `like`, the row of
+-- ours that does the same work.
 
-local NOTHING_ELSE = "--n-dissections=0"
+local NO_DPI = "--n-dissections=0"
 local STATISTICS, SPLT = "--statistical-analysis", "--splt-analysis=20"
 
 local rows = {}
@@ -41,26 +41,26 @@ end
 
 local function on_mix(id, name, options, to) return ours(id, name, "mix", "mix", "flows", options, to) end
 
-local function scripted(id, name, script) return ours(id, name, "mix", "mix", script, { NOTHING_ELSE }) end
+local function scripted(id, name, script) return ours(id, name, "mix", "mix", script, { NO_DPI }) end
 
 local function on_flood(id, name, options) return ours(id, name, "syn_flood", "syn_flood", "flows", options) end
 
 rows.ours = {
   floor("floor", "mix", "mix"),
-  on_mix("core", "core: flows, counted", { NOTHING_ELSE }),
-  on_mix("statistics", "+ statistics", { NOTHING_ELSE, STATISTICS }),
-  on_mix("features", "+ statistics, SPLT 20", { NOTHING_ELSE, STATISTICS, SPLT }),
+  on_mix("core", "core: flows, counted", { NO_DPI }),
+  on_mix("statistics", "+ statistics", { NO_DPI, STATISTICS }),
+  on_mix("features", "+ statistics, SPLT 20", { NO_DPI, STATISTICS, SPLT }),
   on_mix("dpi", "DPI (the defaults)", {}),
   on_mix("everything", "DPI, all L7 columns, statistics, SPLT 20", { STATISTICS, SPLT, "--l7-columns=all" }),
   scripted("counter", "one counting plugin", "bench/counter.lua"),
   scripted("eight", "eight plugins", "bench/eight.lua"),
-  on_mix("core_csv", "core, to CSV", { NOTHING_ELSE }, "csv"),
-  on_mix("features_csv", "statistics, SPLT 20, to CSV", { NOTHING_ELSE, STATISTICS, SPLT }, "csv"),
-  on_mix("features_jsonl", "statistics, SPLT 20, to JSON lines", { NOTHING_ELSE, STATISTICS, SPLT }, "jsonl"),
+  on_mix("core_csv", "core, to CSV", { NO_DPI }, "csv"),
+  on_mix("features_csv", "statistics, SPLT 20, to CSV", { NO_DPI, STATISTICS, SPLT }, "csv"),
+  on_mix("features_jsonl", "statistics, SPLT 20, to JSON lines", { NO_DPI, STATISTICS, SPLT }, "jsonl"),
   on_mix("dpi_csv", "DPI (the defaults), to CSV", {}, "csv"),
   floor("flood_floor", "syn_flood", "syn_flood"),
-  on_flood("flood_core", "core: flows, counted", { NOTHING_ELSE }),
-  on_flood("flood_statistics", "+ statistics", { NOTHING_ELSE, STATISTICS }),
+  on_flood("flood_core", "core: flows, counted", { NO_DPI }),
+  on_flood("flood_statistics", "+ statistics", { NO_DPI, STATISTICS }),
 }
 
 -- ---- other tools ----
@@ -119,9 +119,11 @@ local function add_nfpcapd(list)
   if not program then return end
   add(list, {
     id = "nfpcapd", name = "nfpcapd: one-way flows, to its own format", like = "core_csv",
-    version = "nfpcapd " .. (ask("nfdump -V", "Version: ([%d.]+)") or "of unknown version"),
+    version = "nfpcapd " .. (ask("nfdump -V", "(%d+%.[%d.]*%d)") or "of unknown version"),
     flows = number_in "Flows: (%d+), Packets",
-    words = function(places) return { program, "-r", places.trace, "-e", "1800,120", "-t", "3600", "-w", places.folder } end,
+    words = function(places)
+      return { program, "-r", places.trace, "-e", "1800,120", "-t", "3600", "-w", places.folder }
+    end,
   })
 end
 
@@ -131,10 +133,11 @@ local function add_softflowd(list)
   if not program then return end
   add(list, {
     id = "softflowd", name = "softflowd: to NetFlow 9, not sent", like = "core",
-    version = "softflowd " .. (ask(program .. " -h", "version ([%d.]+)") or "of unknown version"),
+    version = "softflowd " .. (ask(program .. " -h", "version (%d[%d.]*%d)") or "of unknown version"),
     flows = number_in "Flows exported: (%d+)",
     words = function(places)
-      return { program, "-d", "-c", "none", "-p", places.folder .. "/pid", "-m", "100000000", "-v", "9", "-r", places.trace }
+      local pid = places.folder .. "/pid"
+      return { program, "-d", "-c", "none", "-p", pid, "-m", "100000000", "-v", "9", "-r", places.trace }
     end,
   })
 end

@@ -18,7 +18,7 @@ local text = require "nfengine.text"
 ffi.cdef "int isatty(int);"
 
 local DECLARED = {
-  { name = "runs", short = "n", kind = "integer", min = 1, default = 5, doc = "measured runs of each row, after one more" },
+  { name = "runs", short = "n", kind = "integer", min = 1, default = 5, doc = "runs of each row, after a first one" },
   { name = "packets", kind = "integer", min = 1, default = 1000000, doc = "size of the traces made" },
   { name = "peers", kind = "boolean", default = true, doc = "measure other tools, too" },
   { name = "only", kind = "list", value = "ROW,...", default = {}, doc = "these rows, by id, and the floors" },
@@ -40,6 +40,12 @@ Traces are made in bench/traces, or taken from the folder that $NFENGINE_TRACES 
 local SLOW, SLOW_RUNS = 10, 3
 local TIME_LIMIT = 900
 
+-- The value, or an error without a place in the source.
+local function need(value, message)
+  if not value then error(message, 0) end
+  return value
+end
+
 local function quote(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
 
 local function shell(command) return os.execute(command) == 0 end
@@ -52,7 +58,7 @@ local function first_line(command)
 end
 
 local function read(path)
-  local file = assert(io.open(path, "rb"))
+  local file = need(io.open(path, "rb"), "cannot read " .. path)
   local content = file:read "*a"
   file:close()
   return content
@@ -65,8 +71,8 @@ local function is_newer(path, than) return shell(("test %s -nt %s"):format(quote
 local function made_trace(kind, packets)
   local path = ("bench/traces/%s%s.pcap"):format(kind, packets == 1000000 and "" or "_" .. packets)
   if not is_newer(path, "bench/trace.lua") then
-    assert(shell(("mkdir -p bench/traces && luajit bench/trace.lua %s %s %d"):format(kind, quote(path), packets)),
-      "cannot make the trace " .. path)
+    local command = "mkdir -p bench/traces && %s bench/trace.lua %s %s %d"
+    need(shell(command:format(quote(arg[-1]), kind, quote(path), packets)), "cannot make the trace " .. path)
   end
   return path
 end
@@ -101,7 +107,7 @@ end
 -- A folder in memory, if there is one: disks are not what is measured.
 local function make_scratch()
   local parent = shell "test -d /dev/shm -a -w /dev/shm" and "/dev/shm" or os.getenv "TMPDIR" or "/tmp"
-  return assert(first_line(("mktemp -d %s/nfengine-bench-XXXXXX"):format(quote(parent))), "no folder for outputs")
+  return need(first_line(("mktemp -d %s/nfengine-bench-XXXXXX"):format(quote(parent))), "no folder for outputs")
 end
 
 local function without_quiet(words)
@@ -117,14 +123,13 @@ Bench.__index = Bench
 
 function Bench:run(row, is_first)
   local folder = self.scratch .. "/written"
-  assert(shell(("rm -rf %s && mkdir %s"):format(quote(folder), quote(folder))))
+  need(shell(("rm -rf %s && mkdir %s"):format(quote(folder), quote(folder))), "cannot make " .. folder)
   local words = row.words {
     trace = self.traces[row.trace], folder = folder, csv = folder .. "/flows.csv", jsonl = folder .. "/flows.jsonl",
     program = self.settings.program, floor = self.settings.floor,
   }
   local out, err = self.scratch .. "/out", self.scratch .. "/err"
   local run = process.run(is_first and without_quiet(words) or words, { out = out, err = err, limit = TIME_LIMIT })
-  run.memory = run.memory
   return run, read(out) .. read(err)
 end
 
@@ -135,7 +140,7 @@ function Bench:warm_up(row)
   local run, output = self:run(row, true)
   local result = { row = row, runs = {}, problem = run.problem, flows = row.flows and row.flows(output) }
   if row.id:match "floor$" then
-    assert(not run.problem, ("%s: %s"):format(self.settings.floor, last_line(output) or run.problem))
+    need(not run.problem, ("%s: %s"):format(self.settings.floor, last_line(output) or run.problem))
     self.sizes[row.trace] = { packets = tonumber(output:match "^(%d+)"), bytes = tonumber(output:match "(%d+) bytes") }
   end
   if run.problem then
@@ -153,7 +158,9 @@ function Bench:keep(result, run, round)
     return
   end
   local scale = 1e9 / result.packets
-  table.insert(result.runs, { round = round, cpu_ns = run.cpu * scale, wall_ns = run.wall * scale, memory = run.memory })
+  result.runs[#result.runs + 1] = {
+    round = round, cpu_ns = run.cpu * scale, wall_ns = run.wall * scale, memory = run.memory,
+  }
 end
 
 function Bench:tell(...)
@@ -209,7 +216,7 @@ function Bench:report(load)
   io.write(version_line(self.settings.program), "\n", peer_versions(self.rows), "\n", report.machine(load), ", ",
     os.date "!%Y-%m-%d %H:%M UTC", "\n", trace_line(self, "mix", "core"), "\n",
     trace_line(self, "syn_flood", "flood_core"), "\n",
-    ("Medians of %d runs, rows taking turns; CPU is user and system time of all processes; MB are 10^6 bytes.\n\n")
+    ("Medians (runs: %d), rows taking turns; CPU is user and system time of all processes; MB are 10^6 bytes.\n\n")
       :format(self.settings.runs))
   local verdicts = promises.judge(self.results)
   report.table(self.rows, self.results, verdicts)
@@ -244,10 +251,11 @@ local function main(words)
   return run(settings)
 end
 
-local ok, status = pcall(main, { ... })
+local ok, status = pcall(main, arg)
 if not ok then
   local usage = type(status) == "table" and status.usage
-  io.stderr:write("bench: ", tostring(usage or status), "\n")
-  status = usage and 2 or 1
+  local interrupted = tostring(status):match "interrupted!$"
+  io.stderr:write("bench: ", interrupted or tostring(usage or status), "\n")
+  status = usage and 2 or interrupted and 130 or 1
 end
 os.exit(status)

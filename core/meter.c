@@ -59,7 +59,10 @@ struct nf_meter {
   struct nf_counters counters;
   struct nf_packet packets[AHEAD];
   uint64_t hashes[AHEAD];
-  char error[NF_ERROR_SIZE];
+  bool has_unknown_link; /* packets came of a link type that nf_decode does not know: the first such */
+  bool has_told_link;
+  uint32_t unknown_link;
+  char error[NF_ERROR_SIZE], warning[NF_ERROR_SIZE];
 };
 
 /* Set by signal handlers, so it cannot live in a handle. */
@@ -335,6 +338,13 @@ static void stop_reading(struct nf_meter *m, int status) {
   m->failure = status;
 }
 
+static void ignore(struct nf_meter *m, const struct nf_frame *frame, enum nf_ignored why) {
+  m->counters.ignored[why]++;
+  if (why != NF_IGNORED_LINK_TYPE || m->has_unknown_link) return;
+  m->has_unknown_link = true;
+  m->unknown_link = frame->link_type;
+}
+
 /* Decodes the next frames. Returns false when there is nothing to go on with at the moment. */
 static bool look_ahead(struct nf_meter *m) {
   struct nf_frame frames[AHEAD];
@@ -354,7 +364,7 @@ static bool look_ahead(struct nf_meter *m) {
     struct nf_packet *p = &m->packets[m->ahead];
     enum nf_ignored why = nf_decode(p, &frames[i], m->options.decode_tunnels);
     if (why != NF_IGNORED_NONE) {
-      m->counters.ignored[why]++;
+      ignore(m, &frames[i], why);
       continue;
     }
     m->hashes[m->ahead] = nf_table_hash(m->table, &p->tuple);
@@ -414,5 +424,13 @@ const struct nf_counters *nf_meter_counters(struct nf_meter *m) {
   return &m->counters;
 }
 const char *nf_meter_error(const struct nf_meter *m) { return m->error; }
-const char *nf_meter_warning(struct nf_meter *m) { return nf_source_warning(m->source); }
-bool nf_meter_is_damaged(const struct nf_meter *m) { return nf_source_is_damaged(m->source); }
+
+const char *nf_meter_warning(struct nf_meter *m) {
+  const char *warning = nf_source_warning(m->source);
+  if (warning || !m->has_unknown_link || m->has_told_link) return warning;
+  m->has_told_link = true;
+  nf_fail(m->warning, "link type %u is not known: its packets were ignored", m->unknown_link);
+  return m->warning;
+}
+
+bool nf_meter_is_damaged(const struct nf_meter *m) { return m->has_unknown_link || nf_source_is_damaged(m->source); }

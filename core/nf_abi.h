@@ -291,7 +291,7 @@ const char *nf_meter_error(const struct nf_meter *meter);
 
 /* Next warning not yet fetched (a damaged file, say), or NULL. Valid until the next call. */
 const char *nf_meter_warning(struct nf_meter *meter);
-/* Whether some of the input could not be read, so that the run, though finished, should not be called a success. */
+/* Whether some of the input was damaged or of an unknown link type, so that the run should not be called a success. */
 bool nf_meter_is_damaged(const struct nf_meter *meter);
 
 /* Asks every meter of the process to stop (2), or to report progress (1); safe in a signal handler. 0 clears. */

@@ -40,7 +40,6 @@
 -- 4 others                                        9    2.0 kB    1.2%
 
 local nf = require "nfengine"
-local report = require "nfengine.report"
 
 local options = nf.options { top = { 5, "lines in each table", min = 1, max = 1000 } }
 local streamer = nf.streamer {}
@@ -106,7 +105,7 @@ local function duration(seconds)
 end
 
 local function print_head()
-  local account = report.runs[#report.runs] -- of the run that has just ended
+  local account = streamer:account()
   local used = account.packets - account.ignored_packets
   print(type(streamer.source) == "table" and #streamer.source .. " captures" or streamer.source)
   if account.flows > 0 then

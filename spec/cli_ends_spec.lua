@@ -16,8 +16,8 @@ local function exporter()
   ]]
 end
 
--- Runs a shell script in which $nfengine, $folder, and the function `until_told TEXT` are known: that waits, at most ten
--- seconds, until the file $folder/err holds the text. Its exit status, out and err are the result.
+-- Runs a shell script in which $nfengine, $folder, and the function `until_told TEXT` are known: that waits, at most
+-- ten seconds, until the file $folder/err holds the text. Then $status, $folder/out and $folder/err are the result.
 local function shell(text)
   return program.shell(([[
 nfengine=%s; folder=$(mktemp -d); mkfifo $folder/in
@@ -44,7 +44,9 @@ end
 -- Asks for the status until all packets of DNS have been seen.
 local READ_ALL = [[
 tries=0
-until grep -qs "62 packets" $folder/err || [ $tries -ge 200 ]; do kill -USR1 $run; sleep 0.05; tries=$((tries + 1)); done]]
+until grep -qs "62 packets" $folder/err || [ $tries -ge 200 ]; do
+  kill -USR1 $run; sleep 0.05; tries=$((tries + 1))
+done]]
 
 -- Fails unless the text is a header and whole rows, numbered from 0. Gives their number.
 local function whole_rows(text)
@@ -125,8 +127,8 @@ describe("a reader that goes away", function()
     local bytes = capture.pcap(packets, { ns = true })
     local head, records = program.write(bytes:sub(1, 24), ".head"), program.write(bytes:sub(25), ".records")
     return shell(([[
-{ cat %s; while cat %s 2>/dev/null; do :; done; } | { $nfengine -q --idle-timeout=0 %s - 2>$folder/err; echo $? >$folder/status; } \
-  | head -n 1 >$folder/out
+{ cat %s; while cat %s 2>/dev/null; do :; done; } |
+{ $nfengine -q --idle-timeout=0 %s - 2>$folder/err; echo $? >$folder/status; } | head -n 1 >$folder/out
 status=$(cat $folder/status)]]):format(head, records, words))
   end
 
@@ -152,26 +154,28 @@ end)
 describe("an output that cannot be written", function()
   after_each(engine.cleanup)
 
+  local FULL = "nfengine: cannot write standard output: No space left on device\n"
+
   it("is a failure with one line on standard output", function()
     for _, words in ipairs { "-q " .. DNS, "-q --format=jsonl " .. DNS, "--help", "--version" } do
       local result = program.shell(PROGRAM .. " " .. words .. " >/dev/full")
-      assert.same({ 1, "nfengine: cannot write standard output: No space left on device\n" }, { result.status, result.err })
+      assert.same({ 1, FULL }, { result.status, result.err })
     end
   end)
 
   it("is a failure where a loop prints", function()
     local path = engine.script_file 'for flow in require("nfengine").streamer({}):flows() do print(flow) end'
     local result = program.shell(("%s -q %s %s >/dev/full"):format(PROGRAM, path, DNS))
-    assert.same({ 1, "nfengine: cannot write standard output: No space left on device\n" }, { result.status, result.err })
+    assert.same({ 1, FULL }, { result.status, result.err })
   end)
 
   it("is a failure with -o", function()
-    local result = program.run("-q", DNS, "-o", "/dev/full")
-    assert.same({ 1, 'nfengine: cannot write "/dev/full": No space left on device\n' }, { result.status, result.err })
-    result = program.run("-q", DNS, "-o", "/nowhere/flows.csv")
-    assert.same({ 1, 'nfengine: cannot write "/nowhere/flows.csv": No such file or directory\n' }, { result.status, result.err })
-    result = program.run("-q", DNS, "-o", "/")
-    assert.same({ 1, 'nfengine: cannot write "/": Is a directory\n' }, { result.status, result.err })
+    local reasons = { ["/dev/full"] = "No space left on device", ["/nowhere/flows.csv"] = "No such file or directory",
+      ["/"] = "Is a directory" }
+    for path, reason in pairs(reasons) do
+      local result = program.run("-q", DNS, "-o", path)
+      assert.same({ 1, ('nfengine: cannot write "%s": %s\n'):format(path, reason) }, { result.status, result.err })
+    end
   end)
 
   it("is a failure where standard output is closed", function()
@@ -201,8 +205,9 @@ describe("a damaged capture", function()
 
   it("is a failure with -q, with a loop, and with one that is left", function()
     local path = damaged()
-    for _, text in ipairs { "", "break" } do
-      local result = engine.script(('for _ in require("nfengine").streamer({}):flows() do %s end'):format(text), path, "-q")
+    for _, body in ipairs { "", "break" } do
+      local text = 'for _ in require("nfengine").streamer({}):flows() do ' .. body .. " end"
+      local result = engine.script(text, path, "-q")
       assert.equal(1, result.status)
       assert.matches("^nfengine: warning: [^\n]+\n$", result.err)
     end

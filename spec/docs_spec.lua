@@ -23,6 +23,10 @@ for _, path in ipairs(docs.pages()) do
       end)
     end
 
+    it("shows Lua that compiles", function()
+      for block in text:gmatch "\n```lua\n(.-)\n```" do assert.is_truthy(loadstring(block)) end
+    end)
+
     it("speaks of files that exist", function()
       for target in text:gmatch "%]%(([^)#]+)" do
         local folder = path:match "^(.*/)" or ""
@@ -57,7 +61,20 @@ describe("README.md", function()
     end
   end)
 
-  it("has the values that lines of shell and Lua between its words name", function()
+  it("names fields of packets that exist", function()
+    local fields = {}
+    for field in text:match("\n%*%*Packets%.%*%*(.-)\n\n"):gmatch "`([%l_]+)`" do
+      if field ~= "time_unit" then fields[#fields + 1] = field end
+    end
+    assert.is_true(#fields > 20)
+    local source = 'local P = require("nfengine").plugin { name = "p", on_init = function(_, packet) local _ = packet.'
+      .. table.concat(fields, " _ = packet.") .. " end } require('nfengine').streamer({ udps = P }):to_csv()"
+    local result = program.run("-q", "--format=null", program.write(source, ".lua"), "samples/dns.pcap")
+    assert.are.same({ 0, "" }, { result.status, result.err })
+    program.remove_temporaries()
+  end)
+
+  it("names make targets that exist", function()
     for name in text:gmatch "make ([%l-]+)" do
       assert.is_truthy(program.read("Makefile"):find("\n" .. name:gsub("%-", "%%-") .. ":"), name)
     end
@@ -90,9 +107,10 @@ describe("the generator", function()
   end)
 
   it("shows stderr where a command fails, and runs the scripts of its page", function()
-    local page = "```lua\n-- one.lua: an example\nprint(arg[0])\n```\n```console\n$ ./nfengine one.lua\n$ ./nfengine --bogus\n```\n"
-    assert.are.equal(page:gsub("one.lua\n%$", "one.lua\none.lua\n$"):gsub("bogus\n", "bogus\nnfengine: unknown option --bogus\n"),
-      (docs.renewed(page)))
+    local page = "```lua\n-- one.lua: an example\nprint(arg[0])\n```\n```console\n$ ./nfengine one.lua\n%s$ %s\n%s```\n"
+    local command = "echo fine; echo wrong >&2; exit 3"
+    local renewed = docs.renewed(page:format("", command, ""))
+    assert.are.equal(page:format("one.lua\n", command, "fine\nwrong\n"), renewed)
   end)
 
   it("refuses a part that nobody generates, and one without an end", function()

@@ -126,6 +126,8 @@ end
 local function run_script(path, words, is_help_wanted)
   script.path, script.words, script.is_help_wanted = path, words, is_help_wanted
   _G.arg = { [0] = path, unpack(words) }
+  local folder = path:match "^(.*/)" or "./"
+  package.path = folder .. "?.lua;" .. package.path -- modules beside the script
   local chunk, message = loadfile(path)
   if not chunk then error(message, 0) end
   chunk(unpack(words))

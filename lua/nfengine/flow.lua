@@ -29,6 +29,14 @@ function helpers.check_number(name, value)
   if kind ~= "number" and kind ~= "cdata" then error(("flow.%s: expected a number, got %s"):format(name, kind), 4) end
 end
 
+local anchors = setmetatable({}, { __mode = "k" })
+
+--- Keeps a record alive as long as a reference into it is kept.
+function helpers.anchored(reference, record)
+  anchors[reference] = record
+  return reference
+end
+
 function helpers.oui(address)
   C.nf_format_mac(helpers.mac_text, address)
   return (ffi.string(helpers.mac_text, 8))
@@ -50,10 +58,15 @@ flow.set_text = helpers.set_text
 
 -- ---- accessors ----
 
+-- A column's place in a flow `f`.
+local function place_of(column, is_record)
+  return "f." .. (is_record and column.place:gsub("^udps%.", "_udps.") or column.place)
+end
+
 -- A column's value as an expression over the flow `f`.
-local function getter_expression(column)
-  local place = "f." .. column.place
-  if column.is_array then return place end
+local function getter_expression(column, is_record)
+  local place = place_of(column, is_record)
+  if column.is_array then return (is_record and "anchored(%s, f)" or "%s"):format(place) end
   if column.type == "text" then return ("ffi.string(%s)"):format(place) end
   if column.type == "ip" then
     return ("ffi.string(ip_text, C.nf_format_ip(ip_text, %s, f.core.ip_version))"):format(place)
@@ -69,8 +82,8 @@ local function getter_expression(column)
   return (columns.types[column.type].is_wide and "tonumber(%s)" or "%s"):format(place)
 end
 
-local function setter_source(column)
-  local place = "f." .. column.place
+local function setter_source(column, is_record)
+  local place = place_of(column, is_record)
   if column.type == "text" then return ("set_text(%s, %d, value)"):format(place, column.length) end
   if columns.types[column.type].is_number and not column.is_array then
     return ("check_number('%s', value) %s = value"):format(column.name, place)
@@ -84,17 +97,38 @@ local function compile(name, source)
 end
 
 -- The parentheses keep calls from being tail calls, of which LuaJIT follows only a few in one trace.
-local function make_getter(column)
-  return compile("flow." .. column.name, ("return function(f) return (%s) end"):format(getter_expression(column)))()
+local function make_getter(column, is_record)
+  local source = ("return function(f) return (%s) end"):format(getter_expression(column, is_record))
+  return compile("flow." .. column.name, source)()
 end
 
-local function make_setter(column)
-  return compile("flow." .. column.name, "return function(f, value) " .. setter_source(column) .. " end")()
+local function make_setter(column, is_record)
+  local source = ("return function(f, value) %s end"):format(setter_source(column, is_record))
+  return compile("flow." .. column.name, source)()
+end
+
+-- Accessors by column name, each compiled when it is first used.
+local function accessors(available, make, is_record)
+  local by_name = {}
+  for _, column in ipairs(available) do by_name[column.name] = column end
+  return setmetatable({}, {
+    __index = function(self, name)
+      local column = by_name[name]
+      if not column then return nil end
+      local accessor = make(column, is_record)
+      rawset(self, name, accessor)
+      return accessor
+    end,
+  })
 end
 
 -- ---- the run's struct ----
 
-local function struct_of(run)
+--
+-- There are two types of it. A live flow lies in the meter's memory and is lent to hooks; its udps are a plain member. A
+-- record is a copy that Lua's collector frees, and whatever points into it has to keep it alive: its arrays and udps do.
+
+local function struct_of(run, is_record)
   local members, types = { "struct nf_flow core;" }, {}
   local function member(declaration, ctype)
     members[#members + 1] = declaration
@@ -109,7 +143,7 @@ local function struct_of(run)
   end
   if run.layout.l7 > 0 then member "struct nf_l7 l7;" end
   if run.layout.l7_extra > 0 then member "struct nf_l7_extra l7_extra;" end
-  if run.udps then member("$ udps __attribute__((aligned(8)));", run.udps) end
+  if run.udps then member(("$ %s __attribute__((aligned(8)));"):format(is_record and "_udps" or "udps"), run.udps) end
   return ffi.typeof("struct { " .. table.concat(members, " ") .. " }", unpack(types))
 end
 
@@ -128,7 +162,7 @@ local remedies = {
   l7 = "needs n_dissections > 0", l7_extra = "name it in l7_columns",
 }
 
-local function unknown(key, available, unit)
+local function unknown(key, available, unit, is_write)
   for _, column in ipairs(columns.all(unit)) do
     if column.name == key and remedies[column.group] then
       error(("flow.%s: not in this run: %s"):format(key, remedies[column.group]), 3)
@@ -136,12 +170,12 @@ local function unknown(key, available, unit)
   end
   local names = {}
   for i, column in ipairs(available) do names[i] = column.name end
-  error(("flow has no '%s'%s; a plugin's own values belong into flow.udps, declared as columns")
-    :format(tostring(key), text.suggest(key, names)), 3)
+  local hint = is_write and "; a plugin's own values belong into flow.udps, declared as columns" or ""
+  error(("flow has no '%s'%s%s"):format(tostring(key), text.suggest(key, names), hint), 3)
 end
 
-local function make_methods(run, ctype, selected, getters)
-  local methods = {}
+local function make_methods(run, record_type, getters)
+  local methods, selected = {}, run.selected
 
   --- Names of the record's columns, in order.
   function methods.keys()
@@ -155,7 +189,7 @@ local function make_methods(run, ctype, selected, getters)
     local values = {}
     for i, column in ipairs(selected) do
       local value = getters[column.name](self)
-      values[i] = column.is_array and value:copy() or value -- an array itself lasts only as long as its flow
+      values[i] = column.is_array and value:copy() or value
     end
     return values
   end
@@ -172,8 +206,8 @@ local function make_methods(run, ctype, selected, getters)
 
   --- A flow of its own, which stays valid as long as it is kept.
   function methods.copy(self)
-    local copy = ctype()
-    ffi.copy(copy, self, ffi.sizeof(ctype))
+    local copy = record_type()
+    ffi.copy(copy, self, ffi.sizeof(record_type))
     return copy
   end
 
@@ -197,8 +231,8 @@ local number_text = ffi.new("char[32]")
 
 local wide_pointers = { int64 = ffi.typeof "const int64_t *", uint64 = ffi.typeof "const uint64_t *" }
 
---- A column's value as Python would print it: doubles shortest, and with ".0" where they are whole, integers to the last
--- digit.
+--- A column's value as Python would print it: doubles shortest, and with ".0" where they are whole, integers to the
+-- last digit.
 local function shown(self, column, value)
   if column.is_array then return tostring(value) end
   local pointer = wide_pointers[column.type]
@@ -209,15 +243,19 @@ local function shown(self, column, value)
   return ffi.string(number_text, C.nf_format_double(number_text, value))
 end
 
-local function make_types(run)
-  local ctype = struct_of(run)
-  check_layout(ctype, run.layout)
-  local getters, setters = {}, {}
-  for _, column in ipairs(run.columns) do
-    getters[column.name] = make_getter(column)
-    setters[column.name] = make_setter(column)
-  end
-  local methods = make_methods(run, ctype, run.selected, getters)
+-- udps of a record: keeps the record alive, and hands out arrays that do so.
+local record_udps = {
+  __index = function(self, key)
+    local value = self.record._udps[key]
+    return type(value) == "cdata" and helpers.anchored(value, self.record) or value
+  end,
+  __newindex = function(self, key, value) self.record._udps[key] = value end,
+}
+
+local function set_metatype(run, ctype, record_type, is_record)
+  local getters = accessors(run.columns, make_getter, is_record)
+  local setters = accessors(run.columns, make_setter, is_record)
+  local methods = make_methods(run, record_type, getters)
 
   ffi.metatype(ctype, {
     __index = function(self, key)
@@ -225,12 +263,15 @@ local function make_types(run)
       if get then return (get(self)) end -- no tail call
       local method = methods[key]
       if method then return method end
-      if key == "udps" then error("flow.udps: no plugin of this run declares columns", 2) end
+      if key == "udps" then
+        if run.udps then return setmetatable({ record = self }, record_udps) end
+        error("flow.udps: no plugin of this run declares columns", 2)
+      end
       unknown(key, run.columns, run.unit)
     end,
     __newindex = function(self, key, value)
       local set = setters[key]
-      if not set then unknown(key, run.columns, run.unit) end
+      if not set then unknown(key, run.columns, run.unit, true) end
       set(self, value)
     end,
     --- NFStream's form: one column a line.
@@ -242,7 +283,14 @@ local function make_types(run)
       return "NFlow(" .. table.concat(lines, ",\n      ") .. ")"
     end,
   })
-  return { ctype, ffi.typeof("struct { $ *flow; uint32_t slot, packet; }", ctype) }
+end
+
+local function make_types(run)
+  local live, record = struct_of(run, false), struct_of(run, true)
+  check_layout(live, run.layout)
+  set_metatype(run, live, record, false)
+  set_metatype(run, record, record, true)
+  return { record, ffi.typeof("struct { $ *flow; uint32_t slot, packet; }", live) }
 end
 
 local made = {} -- by what they are made of: LuaJIT never forgets a type, and has room for 65536
@@ -250,7 +298,7 @@ local made = {} -- by what they are made of: LuaJIT never forgets a type, and ha
 --- The Lua side of a run's flows.
 -- @param run `layout` (struct nf_layout), `unit`, `columns` (all that the run has), `selected` (those of its records,
 --   in order), `udps` (ctype of the plugins' section, or nil)
--- @return ctype of a flow, ctype of struct nf_event with that flow type
+-- @return ctype of a record (a copy of a flow), ctype of struct nf_event with the type of a live flow
 function flow.types(run)
   local parts = { run.unit, tostring(run.udps) }
   for _, column in ipairs(run.columns) do

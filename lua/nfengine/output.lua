@@ -30,6 +30,7 @@ end
 function output.drain(current, sink)
   local failure = failure_of(sink, "open", current.columns)
   local ok, result = true, 0
+  current.has_failed = failure ~= nil
   if not failure then ok, result = pcall(current.drain, current, sink) end
   current:close()
   local closing = failure_of(sink, "close")

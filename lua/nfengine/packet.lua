@@ -33,7 +33,8 @@ end
 
 function view:u32(offset)
   if not (offset >= 0 and offset + 4 <= self.size) then return nil end
-  return self.data[offset] * 16777216 + self.data[offset + 1] * 65536 + self.data[offset + 2] * 256 + self.data[offset + 3]
+  return self.data[offset] * 16777216 + self.data[offset + 1] * 65536 + self.data[offset + 2] * 256
+    + self.data[offset + 3]
 end
 
 --- `length` bytes from `offset` (the rest when absent) as a Lua string, or nil when they are not all there.

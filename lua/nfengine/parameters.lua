@@ -7,7 +7,7 @@ local text = require "nfengine.text"
 
 local parameters = {}
 
-local MAX_SECONDS = 18446744073709551 -- (2^64 - 1) / 1000, as NFStream
+local MAX_SECONDS = 18446744073709550 -- (2^64 - 1) / 1000 as in NFStream, rounded to what a Lua number can be
 
 local function integer(name, default, min, max, unit, doc)
   return { name = name, kind = "integer", default = default, min = min, max = max, unit = unit, doc = doc, value = unit or "N" }
@@ -106,6 +106,9 @@ end
 parameters.overrides = {}
 --- Captures given on the command line.
 parameters.default_source = nil
+
+--- Whether there is such a parameter.
+function parameters.is_known(name) return by_name[name] ~= nil end
 
 --- Checks one parameter. Raises "nf.streamer: …" at `level` of the caller.
 function parameters.check(name, value, level)

@@ -110,7 +110,17 @@ class.__call = function(self, given)
     error(("plugin %s: options %s: expected a table"):format(self.name, text.quote(given)), 2)
   end
   local instance = options.resolve(self.options, given or {}, "plugin " .. self.name)
-  return setmetatable(instance, { class = self, __tostring = function() return "plugin " .. self.name end })
+  return setmetatable(instance, {
+    class = self,
+    __tostring = function() return "plugin " .. self.name end,
+    -- A misspelt option must not read as nil. What a plugin keeps of its own begins in setup.
+    __index = function(_, key)
+      local names = {}
+      for i, option in ipairs(self.options) do names[i] = option.name end
+      error(("self.%s: plugin %s has no such option%s; a field of its own is set first in setup(self)")
+        :format(tostring(key), self.name, text.suggest(key, names)), 2)
+    end,
+  })
 end
 
 --- Checks a declaration and makes a class of it. Raises one line naming the plugin and the field.

@@ -111,7 +111,10 @@ function report.finished(run)
   end
   run.account = account
   report.runs[#report.runs + 1] = account
-  if report.is_program and not report.is_quiet then say(summary_of(account)) end
+  -- A run that failed before its first packet has nothing to sum up.
+  if report.is_program and not report.is_quiet and not (run.has_failed and account.packets == 0) then
+    say(summary_of(account))
+  end
 end
 
 return report

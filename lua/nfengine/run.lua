@@ -97,7 +97,7 @@ local function open_meter(options)
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
   local meter = C.nf_meter_new(options, message)
   if meter == nil then error(ffi.string(message), 0) end
-  return ffi.gc(meter, C.nf_meter_free)
+  return meter
 end
 
 local open_runs = 0
@@ -105,7 +105,7 @@ local open_runs = 0
 --- How many runs are open, loops that were left and not yet collected among them.
 function run.count_open() return open_runs end
 
---- Opens a run. Raises one line when a parameter, a plugin or a source is wrong.
+--- Opens a run, which its opener has to close. Raises one line when a parameter, a plugin or a source is wrong.
 function run.open(parameters)
   local instances = plugin.instances(parameters.udps)
   local udps, slots = plugin.layout(instances)
@@ -133,13 +133,17 @@ function run.open(parameters)
   local selected = select(available, parameters.columns)
 
   local self = setmetatable({ columns = selected, instances = instances, started = report.now(), flows = 0 }, run)
-  self.flow_type, self.event_type = flow_types.types {
+  self.record_type, self.event_type = flow_types.types {
     layout = layout, unit = parameters.time_unit, columns = available, selected = selected, udps = udps,
   }
   self.meter = open_meter(options)
   open_runs = open_runs + 1
   anchor = nil -- luacheck: ignore (alive until here)
-  self:call_hooks "setup"
+  local ok, message = pcall(self.call_hooks, self, "setup")
+  if not ok then
+    self:close()
+    error(message, 0)
+  end
   self.where = dispatch.where()
   self.filter, self.limit = parameters.filter, parameters.max_nflows
   self.report = function(kind, given)
@@ -218,7 +222,7 @@ function run:close()
   local meter = self.meter
   self.meter, self.pump = nil, nil
   open_runs = open_runs - 1
-  C.nf_meter_free(ffi.gc(meter, nil))
+  C.nf_meter_free(meter)
   self:call_hooks "cleanup"
 end
 

@@ -15,21 +15,22 @@ local run = require "nfengine.run"
 local methods = {}
 
 local function start(self)
-  local values = getmetatable(self).values
-  local ok, opened = pcall(run.open, parameters.resolve(values, 2))
+  local meta = getmetatable(self)
+  local ok, opened = pcall(run.open, parameters.resolve(meta.values, 2))
   if not ok then error(opened, 0) end
+  meta.latest = opened
   return opened
 end
 
--- What a loop goes over is an object, not a function: compiled code keeps the functions it calls, and with one would keep
--- a run whose loop was left early. The object goes with the loop, and its guard then closes the run.
+-- What a loop goes over is an object, not a function: compiled code keeps the functions it calls, and with one would
+-- keep a run whose loop was left early. The object goes with the loop, and its guard then closes the run.
 local iterator = {
   __call = function(self)
     local current = self.run
     if output.is_stdout_gone() then current:close() end
     local flow = current:next()
     if not flow then return nil end
-    local copy = current.flow_type()
+    local copy = current.record_type()
     ffi.copy(copy, flow, ffi.sizeof(copy))
     return copy
   end,
@@ -75,8 +76,16 @@ function methods:write(path, options)
   return self:to(output.file(self, path, nil, options))
 end
 
+--- What became of the latest run, once it has ended, else nil: packets, bytes, flows, ended (flows by reason), ignored
+-- (packets by reason), ignored_packets, seconds, warnings, is_damaged, is_interrupted.
+function methods:account()
+  local latest = getmetatable(self).latest
+  return latest and latest.account
+end
+
 --- A parameter's value, as the next run will use it.
 local function value_of(values, name)
+  if not parameters.is_known(name) then parameters.check(name, nil, 3) end
   local ok, resolved = pcall(parameters.resolve, values, 2)
   if ok then return resolved[name] end
 end

@@ -24,7 +24,8 @@ function text.suggest(name, names)
     local d = distance(tostring(name), candidate)
     if not least or d < least then best, least = candidate, d end
   end
-  local near = least and least <= math.max(1, math.floor(#tostring(name) / 3))
+  local length = #tostring(name)
+  local near = least and least < length and least <= math.max(1, math.floor(length / 3))
   return near and (" (did you mean '%s'?)"):format(best) or ""
 end
 

@@ -48,10 +48,12 @@ describe("a meter", function()
       assert.equal(4, result.flows[1].last_packet)
     end)
 
-    it("frames of a link type it does not know", function()
+    it("frames of a link type it does not know, and warns of it", function()
       local result = run { packets = { udp(0, 1000), udp(1, 1000) }, link_type = 147 }
       assert.same({ ["unknown link type"] = 2 }, result.counters.ignored)
       assert.same({}, result.flows)
+      assert.same({ "link type 147 is not known: its packets were ignored" }, result.warnings)
+      assert.is_true(result.damaged)
     end)
 
     it("flows by how they ended, and those alive", function()
@@ -184,13 +186,14 @@ describe("a meter", function()
   end)
 
   it("tells its progress once a second where that is wanted", function()
-    local packets, reports = every(1, 0, 9999), 0
+    local packets, packet, reports = {}, udp(0, 1000), 0
+    for i = 1, 30000 do packets[i] = packet end
     local result = run { packets = packets, events = "init update progress", on = function(name, flow)
       if name == "progress" then reports = reports + 1
-      elseif flow.scope[0].packets == 5000 then ffi.C.usleep(1100000) end
+      elseif flow.scope[0].packets == 15000 then ffi.C.usleep(1100000) end
     end }
-    assert.is_true(reports >= 1 and reports <= 3, reports .. " reports")
-    assert.equal(10000, result.flows[1].packets)
+    assert.is_true(reports >= 1 and reports <= 4, reports .. " reports")
+    assert.equal(30000, result.flows[1].packets)
   end)
 
   describe("of a damaged file", function()
@@ -239,6 +242,7 @@ describe("a meter", function()
     it("but takes the greatest of each", function()
       assert.same({ "expire 1000 input" }, run({ packets = { udp(0, 1000) }, time_unit = 2, accounting_mode = 3,
         n_dissections = 255, splt_analysis = 65535 }).trace)
+      assert.is_truthy(meter.open { packets = {}, udps_size = 268435456 })
     end)
 
     it("a file that is not there, and no file at all", function()

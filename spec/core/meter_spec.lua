@@ -124,9 +124,11 @@ describe("a meter", function()
     end)
 
     it("never where timeouts are beyond all times", function()
-      local far = 18446744073709551615ULL
-      local flows = run({ packets = every(1e9, 0, 5e9), idle_timeout_s = far, active_timeout_s = far }).flows
-      assert.same({ { 6, "input" } }, pick(flows, "packets", "reason"))
+      -- The second, in milliseconds, is 384 more than 64 bits hold.
+      for _, far in ipairs { 18446744073709551615ULL, 18446744073709552ULL } do
+        local flows = run({ packets = every(1e9, 0, 5e9), idle_timeout_s = far, active_timeout_s = far }).flows
+        assert.same({ { 6, "input" } }, pick(flows, "packets", "reason"))
+      end
     end)
 
     it("that is idle in the first look 10 ms after the last, not before", function()
@@ -141,6 +143,15 @@ describe("a meter", function()
     it("that is idle after the packet at which it is looked for, which may still be its own", function()
       local result = run { packets = { udp(0, 3000), udp(119999, 3000), udp(120100, 1000) }, events = "init update" }
       assert.same({ "init 3000", "update 3000", "init 1000", "expire 3000 input", "expire 1000 input" }, result.trace)
+    end)
+
+    it("and uses its memory again for the next", function()
+      local slots = 0
+      local result = run { packets = every(1, 0, 99), events = "init", idle_timeout_s = 0, on = function(_, flow)
+        slots = math.max(slots, flow.slot + 1)
+      end }
+      assert.equal(100, #result.flows)
+      assert.is_true(slots <= 2, slots .. " slots for one live flow and one that ended")
     end)
 
     it("however many are idle at once", function()

@@ -123,12 +123,13 @@ describe("the flow table", function()
     end)
 
     it("no flow with another byte anywhere in an address", function()
-      local flows, t = new_table(), tuple { a = ("\1"):rep(16), b = ("\1"):rep(16) }
+      local ones = ("\1"):rep(16)
+      local flows, t = new_table(), tuple { a = ones, b = ones }
       local hash = C.nf_table_hash(flows, t)
       insert(flows, t)
       for i = 0, 15 do
-        local address = ("\1"):rep(i) .. "\2" .. ("\1"):rep(15 - i)
-        for _, other in ipairs { tuple { a = address, b = ("\1"):rep(16) }, tuple { a = ("\1"):rep(16), b = address } } do
+        local address = ones:sub(1, i) .. "\2" .. ones:sub(i + 2)
+        for _, other in ipairs { tuple { a = address, b = ones }, tuple { a = ones, b = address } } do
           assert.is_nil(find(flows, other, hash), "byte " .. i)
           assert.is_nil(find(flows, swapped(other), hash), "byte " .. i)
         end

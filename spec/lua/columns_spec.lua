@@ -79,7 +79,8 @@ describe("a record's columns", function()
   end
 
   it("end in plugins' columns, in the order of plugins and declarations, without their state", function()
-    local first = nf.plugin { name = "first", columns = { { "b", "uint8" }, { "a", "string" } }, state = { { "s", "bool" } } }
+    local first = nf.plugin { name = "first", columns = { { "b", "uint8" }, { "a", "string" } },
+      state = { { "s", "bool" } } }
     local second = nf.plugin { name = "second", columns = { { "c", "uint16[2]" } } }
     assert.same(joined(core_before_tunnel, { "tunnel_id" }, core_behind_tunnel "ms", { "udps.b", "udps.a", "udps.c" }),
       keys_of { udps = { first, second } })
@@ -119,7 +120,8 @@ describe("columns", function()
   it("refuse names they do not know, with the nearest", function()
     assert.equal("nf.streamer: columns: no column \"src_ipp\" in this run (did you mean 'src_ip'?)",
       engine.refusal(keys_of, { columns = { "id", "src_ipp" } }))
-    assert.equal('nf.streamer: columns: no column "colour" in this run', engine.refusal(keys_of, { columns = { "colour" } }))
+    assert.equal('nf.streamer: columns: no column "colour" in this run',
+      engine.refusal(keys_of, { columns = { "colour" } }))
   end)
 
   it("refuse columns that the run does not have", function()

@@ -35,15 +35,16 @@ describe("a flow", function()
       { flow.src_mac, flow.src_oui, flow.dst_mac, flow.dst_oui })
     assert.same({ EPOCH_MS, EPOCH_MS + 25, 25, 3 }, { flow.bidirectional_first_seen_ms, flow.bidirectional_last_seen_ms,
       flow.bidirectional_duration_ms, flow.bidirectional_packets })
-    assert.same({ 2, 1, 45 + 43, 47 }, { flow.src2dst_packets, flow.dst2src_packets, flow.src2dst_bytes, flow.dst2src_bytes })
+    assert.same({ 2, 1, 45 + 43, 47 },
+      { flow.src2dst_packets, flow.dst2src_packets, flow.src2dst_bytes, flow.dst2src_bytes })
     assert.equal(136, flow.bidirectional_bytes + 1)
   end)
 
   it("keeps that promise for every column there is", function()
     local Kinds = nf.plugin { name = "kinds", columns = { { "flag", "bool" }, { "wide", "int64" }, { "note", "string" },
       { "part", "float" }, { "bins", "double[3]" } } }
-    local flow = first { source = "samples/tls.pcap", n_dissections = 20, statistical_analysis = true, splt_analysis = 4,
-      l7_columns = "all", udps = Kinds, columns = { "*", "end_reason" } }
+    local flow = first { source = "samples/tls.pcap", n_dissections = 20, l7_columns = "all", splt_analysis = 4,
+      statistical_analysis = true, udps = Kinds, columns = { "*", "end_reason" } }
     local keys, arrays = flow:keys(), {}
     assert.is_true(#keys > 100)
     for _, key in ipairs(keys) do
@@ -84,7 +85,8 @@ describe("a flow", function()
   end)
 
   it("has IPv6 addresses and VLANs", function()
-    local flow = first { packets = { meter.frame(0, P.eth {} .. P.vlan { id = 7 } .. P.ipv6 {} .. P.icmpv6 {} .. "x") } }
+    local layers = P.eth {} .. P.vlan { id = 7 } .. P.ipv6 {} .. P.icmpv6 {} .. "x"
+    local flow = first { packets = { meter.frame(0, layers) } }
     assert.same({ "2001:db8::1", "2001:db8::2", 6, 7, 58, 0 },
       { flow.src_ip, flow.dst_ip, flow.ip_version, flow.vlan_id, flow.protocol, flow.src_port })
   end)
@@ -110,8 +112,8 @@ describe("a flow", function()
   end)
 
   it("prints one column a line, as NFStream does", function()
-    local flow = first { columns = { "id", "src_ip", "bidirectional_mean_ps", "bidirectional_first_seen_ms", "splt_ps" },
-      statistical_analysis = true, splt_analysis = 2 }
+    local flow = first { statistical_analysis = true, splt_analysis = 2,
+      columns = { "id", "src_ip", "bidirectional_mean_ps", "bidirectional_first_seen_ms", "splt_ps" } }
     assert.equal(table.concat({ "NFlow(id=0,", "src_ip=10.0.0.1,", "bidirectional_mean_ps=45.0,",
       "bidirectional_first_seen_ms=1600000000000,", "splt_ps=[45, 47])" }, "\n      "), tostring(flow))
   end)
@@ -172,6 +174,26 @@ describe("a flow that is kept", function()
     local copy = first({ splt_analysis = 3 }).splt_ps:copy()
     churn()
     assert.same({ "[45, 47, 43]", "10.0.0.1", "[45, 47, 43]" }, { tostring(values[1]), values[2], tostring(copy) })
+  end)
+
+  it("is kept by its arrays and its udps alone", function()
+    local packets, kept = {}, {}
+    for i = 1, 100 do packets[i] = meter.udp(i, 1000 + i, ("x"):rep(i)) end
+    local Probe = nf.plugin { name = "probe",
+      columns = { { "port", "uint32" }, { "text", "string" }, { "pair", "uint16[2]" } },
+      on_init = function(_, packet, flow)
+        local udps = flow.udps
+        udps.port, udps.text, udps.pair[2] = packet.src_port, "port " .. packet.src_port, packet.src_port
+      end }
+    for flow in engine.streamer({ packets = packets, udps = Probe, splt_analysis = 2 }):flows() do
+      kept[#kept + 1] = { ps = flow.splt_ps, udps = flow.udps, pair = flow.udps.pair }
+    end
+    churn()
+    for i, parts in ipairs(kept) do
+      assert.equal(("[%d, -1]"):format(42 + i), tostring(parts.ps))
+      assert.same({ 1000 + i, "port " .. 1000 + i, 1000 + i }, { parts.udps.port, parts.udps.text, parts.udps.pair[2] })
+      assert.same({ 0, 1000 + i }, parts.pair:table())
+    end
   end)
 
   it("can be kept from a hook with copy", function()
@@ -264,9 +286,10 @@ describe("a name that a flow does not have", function()
 
   it("is an error in udps too, with what to declare", function()
     local message = refusal_in("on_init", function(_, _, flow) flow.udps.hit = 1 end, { { "hits", "uint32" } })
-    assert.matches("^plugin probe: on_init: flow 10%.0%.0%.1:1000 %-> 10%.0%.0%.2:2000 protocol 17: .*flow_spec.lua:%d+: "
-      .. "flow.udps.hit is not declared %(did you mean 'hits'%?%): add { \"hit\", TYPE, \"doc\" } to the plugin's columns",
-      message)
+    assert.matches("^plugin probe: on_init: flow 10%.0%.0%.1:1000 %-> 10%.0%.0%.2:2000 protocol 17: "
+      .. ".*flow_spec.lua:%d+: ", message)
+    assert.matches("flow.udps.hit is not declared (did you mean 'hits'?): "
+      .. "add { \"hit\", TYPE, \"doc\" } to the plugin's columns", message, 1, true)
     assert.matches("flow.udps: no plugin of this run declares columns",
       refusal_in("on_init", function(_, _, flow) flow.udps.hit = 1 end), 1, true)
   end)

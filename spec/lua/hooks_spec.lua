@@ -30,17 +30,18 @@ describe("hooks", function()
   end)
 
   it("are called packet by packet, plugin by plugin in the order given", function()
+    local a, c = tracer("a", log, "on_update"), tracer("c", log, "on_init on_expire")
     engine.flows { packets = { meter.udp(0, 1000), meter.udp(1, 1000) },
-      udps = { tracer("b", log), tracer("a", log, "on_update"), tracer("c", log, "on_init on_expire"), tracer("d", log) } }
-    assert.same({ "b init 1000 1", "c init 1000 1", "d init 1000 1", "b update 1000 2", "a update 1000 2", "d update 1000 2",
-      "b expire 1000 2", "c expire 1000 2", "d expire 1000 2" }, log)
+      udps = { tracer("b", log), a, c, tracer("d", log) } }
+    assert.same({ "b init 1000 1", "c init 1000 1", "d init 1000 1", "b update 1000 2", "a update 1000 2",
+      "d update 1000 2", "b expire 1000 2", "c expire 1000 2", "d expire 1000 2" }, log)
   end)
 
   for hook in ("on_init on_update on_expire"):gmatch "%S+" do
     it("may be " .. hook .. " alone", function()
       engine.flows { packets = { meter.udp(0, 1000), meter.udp(1, 1000) }, udps = tracer("a", log, hook) }
-      assert.same({ ({ on_init = "a init 1000 1", on_update = "a update 1000 2", on_expire = "a expire 1000 2" })[hook] },
-        log)
+      local expected = { on_init = "a init 1000 1", on_update = "a update 1000 2", on_expire = "a expire 1000 2" }
+      assert.same({ expected[hook] }, log)
     end)
   end
 
@@ -58,11 +59,12 @@ describe("hooks", function()
 
   it("see statistics, first packets and the application up to this packet", function()
     local seen = {}
-    local Probe = nf.plugin { name = "probe",
-      on_init = function(_, _, flow) seen[#seen + 1] = { flow.splt_ps:table(), flow.bidirectional_max_ps, flow.application_name } end,
-      on_update = function(_, _, flow) seen[#seen + 1] = { flow.splt_ps:table(), flow.bidirectional_max_ps, flow.application_name } end }
-    engine.flows { udps = Probe, statistical_analysis = true, splt_analysis = 2, n_dissections = 20, max_nflows = 1,
-      filter = function() return true end, bpf_filter = "src port 53328 or dst port 53328" }
+    local function look(_, _, flow)
+      seen[#seen + 1] = { flow.splt_ps:table(), flow.bidirectional_max_ps, flow.application_name }
+    end
+    local Probe = nf.plugin { name = "probe", on_init = look, on_update = look }
+    engine.flows { udps = Probe, statistical_analysis = true, splt_analysis = 2, n_dissections = 20,
+      bpf_filter = "port 53328" }
     assert.same({ { { 98, -1 }, 98, "DNS" }, { { 98, 102 }, 102, "DNS" } }, seen)
   end)
 
@@ -75,16 +77,24 @@ describe("hooks", function()
   end)
 
   it("are not called for packets that reach no flow", function()
-    engine.flows { packets = { meter.udp(0, 1000), { bytes = "not a frame", time_ns = meter.EPOCH }, meter.udp(1, 1000) },
-      udps = tracer("a", log) }
+    local junk = { bytes = "not a frame", time_ns = meter.EPOCH }
+    engine.flows { packets = { meter.udp(0, 1000), junk, meter.udp(1, 1000) }, udps = tracer("a", log) }
     assert.same({ "a init 1000 1", "a update 1000 2", "a expire 1000 2" }, log)
   end)
 
   it("are called again in the next run, with the same instance", function()
-    local Counter = nf.plugin { name = "counter", on_init = function(self) self.flows = (self.flows or 0) + 1 end }
-    local instance = Counter {}
+    local seen = {}
+    local Watcher = nf.plugin { name = "watcher", on_init = function(self) seen[#seen + 1] = self end }
+    local instance = Watcher {}
     for _ = 1, 2 do engine.flows { packets = { meter.udp(0, 1000), meter.udp(1, 1001) }, udps = instance } end
-    assert.equal(4, instance.flows)
+    assert.equal(4, #seen)
+    for _, self in ipairs(seen) do assert.is_true(rawequal(instance, self)) end
+  end)
+
+  it("see an error where they read an option or field that was never set", function()
+    local Misspelt = nf.plugin { name = "misspelt", options = { limit = { 3, "packets" } },
+      on_init = function(self) return self.limt end }
+    assert.has_error(function() engine.flows { packets = { meter.udp(0, 1000) }, udps = Misspelt {} } end)
   end)
 end)
 
@@ -202,7 +212,8 @@ describe("a hook's error", function()
         line = debug.getinfo(1, "l").currentline + 1
         error "boom"
       end }
-      local message = engine.refusal(engine.flows, { packets = packets, udps = { tracer("fine", {}), Bad }, idle_timeout = 1 })
+      local message = engine.refusal(engine.flows,
+        { packets = packets, udps = { tracer("fine", {}), Bad }, idle_timeout = 1 })
       assert.equal(("plugin bad: %s: flow 10.0.0.1:%s-> 10.0.0.2:2000 protocol 17: spec/lua/hooks_spec.lua:%d: boom")
         :format(hook, port, line), (message:gsub("%.?/[%w/]*spec/lua", "spec/lua")))
     end
@@ -211,8 +222,9 @@ describe("a hook's error", function()
   it("comes after the flows that were finished before it", function()
     local seen = {}
     local Bad = nf.plugin { name = "bad", on_update = function() error "boom" end }
+    local streamer = engine.streamer { packets = packets, udps = Bad, idle_timeout = 1 }
     local message = engine.refusal(function()
-      for flow in engine.streamer({ packets = packets, udps = Bad, idle_timeout = 1 }):flows() do seen[#seen + 1] = flow.src_port end
+      for flow in streamer:flows() do seen[#seen + 1] = flow.src_port end
     end)
     assert.matches("boom", message)
     assert.same({ 1000, 1001 }, seen)
@@ -270,7 +282,8 @@ describe("eight plugins at once", function()
       end)),
       every("names", { { "last", "string:8" } }, udps_with(function(udps, packet) udps.last = packet:payload() end)),
       every("sums", { { "up", "double" }, { "down", "double" } }, udps_with(function(udps, packet)
-        if packet.direction == 0 then udps.up = udps.up + packet.payload_size else udps.down = udps.down + packet.payload_size end
+        local way = packet.direction == 0 and "up" or "down"
+        udps[way] = udps[way] + packet.payload_size
       end)),
       every("gaps", { { "gap", "uint64" } }, udps_with(function(udps, packet)
         if packet.delta_time > udps.gap then udps.gap = packet.delta_time end
@@ -313,7 +326,9 @@ describe("eight plugins at once", function()
     local all, alone = {}, {}
     for i = 1, 8 do all[i] = counter("c" .. i, i) end
     local together = engine.flows { source = path, udps = all }
-    for i = 1, 8 do alone[i] = engine.column("udps.c" .. i, engine.flows { source = path, udps = counter("c" .. i, i) }) end
+    for i = 1, 8 do
+      alone[i] = engine.column("udps.c" .. i, engine.flows { source = path, udps = counter("c" .. i, i) })
+    end
     assert.equal(7, #together)
     for i = 1, 8 do assert.same(alone[i], engine.column("udps.c" .. i, together)) end
     local sum = 0

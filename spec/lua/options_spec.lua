@@ -121,8 +121,8 @@ describe("a short declaration", function()
   it("finds the kind in the default", function()
     local kinds = {}
     for _, option in ipairs(declared) do kinds[option.name] = option.kind end
-    assert.same({ size = "number", name = "string", loud = "boolean", mode = "choice", share = "number", ports = "list" },
-      kinds)
+    assert.same({ size = "number", name = "string", loud = "boolean", mode = "choice", share = "number",
+      ports = "list" }, kinds)
   end)
 
   it("gives the defaults and what is given over them", function()

@@ -47,7 +47,8 @@ describe("declaring a plugin", function()
   end)
 
   it("takes what describes it to people", function()
-    nf.plugin { name = "a", version = "1.0", api = 1, description = "x", author = "y", license = "z", categories = { "tls" } }
+    nf.plugin { name = "a", version = "1.0", api = 1, description = "x", author = "y", license = "z",
+      categories = { "tls" } }
   end)
 
   it("says at which line of the script it is wrong", function()
@@ -60,15 +61,15 @@ describe("declaring a plugin", function()
       local function refused_slot(slot) return refused { name = "a", [part] = { slot } } end
 
       it("takes every type", function()
-        for type_name in ([[bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float double string string:1 string:65535
-          uint8[1] int64[20] double[3] float[65535]  ]]):gmatch "%S+" do
+        for type_name in ([[bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float double string string:1
+          string:65535 uint8[1] int64[20] double[3] float[65535] ]]):gmatch "%S+" do
           nf.plugin { name = "a", [part] = { { "x", type_name, "what it is" } } }
         end
       end)
 
       it("refuses other types and says which there are", function()
-        for _, type_name in ipairs { "uint31", "", "int", "text", "ip", "char", "string[5]", "bool[5]", "uint8[]", "uint8[x]",
-            "UINT8", "uint8 ", 5, true } do
+        for _, type_name in ipairs { "uint31", "", "int", "text", "ip", "char", "string[5]", "bool[5]", "uint8[]",
+            "uint8[x]", "UINT8", "uint8 ", 5, true } do
           assert.matches("plugin a: %a+ x: type .*: expected bool, int8 to int64", refused_slot { "x", type_name })
         end
         assert.matches("type nil: expected bool", refused_slot { "x" })
@@ -76,8 +77,8 @@ describe("declaring a plugin", function()
 
       it("refuses lengths out of range", function()
         for _, type_name in ipairs { "string:0", "string:65536", "uint8[0]", "double[65536]" } do
-          assert.matches('type "' .. type_name .. '": expected a length from 1 to 65535', refused_slot { "x", type_name }, 1,
-            true)
+          assert.matches('type "' .. type_name .. '": expected a length from 1 to 65535',
+            refused_slot { "x", type_name }, 1, true)
         end
       end)
 
@@ -85,9 +86,10 @@ describe("declaring a plugin", function()
         for _, name in ipairs { "", "1x", "x y", "x-y", "_x", "é", "udps.x", 5, true } do
           assert.matches("expected a name of letters, digits and underscores", refused_slot { name, "uint8" }, 1, true)
         end
-        for word in ("int struct char const union enum register asm complex bool uint8_t end function nil local and"):gmatch
-            "%S+" do
-          assert.matches('"' .. word .. '": expected a name .* that is no keyword of C or Lua', refused_slot { word, "uint8" })
+        local keywords = "int struct char const union enum register asm complex bool uint8_t end function nil local and"
+        for word in keywords:gmatch "%S+" do
+          assert.matches('"' .. word .. '": expected a name .* that is no keyword of C or Lua',
+            refused_slot { word, "uint8" })
         end
       end)
 
@@ -102,11 +104,12 @@ end)
 
 describe("a column's name", function()
   it("may be any other word", function()
-    for word in ("size_t time_t typeof class new this data at size length keys udps core id flow packet"):gmatch "%S+" do
-      local udps = udps_of { columns = { { word, "uint8" }, { word .. "_text", "string" }, { word .. "_wide", "int64" } },
-        on_init = function(_, _, flow)
-          flow.udps[word], flow.udps[word .. "_text"], flow.udps[word .. "_wide"] = 5, "x", -1
-        end }
+    local words = "size_t time_t typeof class new this data at size length keys udps core id flow packet"
+    for word in words:gmatch "%S+" do
+      local columns = { { word, "uint8" }, { word .. "_text", "string" }, { word .. "_wide", "int64" } }
+      local udps = udps_of { columns = columns, on_init = function(_, _, flow)
+        flow.udps[word], flow.udps[word .. "_text"], flow.udps[word .. "_wide"] = 5, "x", -1
+      end }
       assert.same({ 5, "x", -1 }, { udps[word], udps[word .. "_text"], udps[word .. "_wide"] }, word)
     end
   end)
@@ -162,8 +165,8 @@ describe("a plugin's column", function()
   it("of text is cut at its length, never within a character", function()
     local cases = {
       { "string:5", "abcdefgh", "abcde" }, { "string:5", "abcde", "abcde" }, { "string:5", "abcdé", "abcd" },
-      { "string:5", "aéüö", "aéü" }, { "string:5", "€€", "€" }, { "string:5", "a😀😀", "a😀" }, { "string:3", "😀", "" },
-      { "string:1", "é", "" }, { "string", ("x"):rep(100), ("x"):rep(64) },
+      { "string:5", "aéüö", "aéü" }, { "string:5", "€€", "€" }, { "string:5", "a😀😀", "a😀" },
+      { "string:3", "😀", "" }, { "string:1", "é", "" }, { "string", ("x"):rep(100), ("x"):rep(64) },
     }
     for _, case in ipairs(cases) do
       local udps = udps_of { columns = { { "x", case[1] } }, on_init = function(_, _, flow) flow.udps.x = case[2] end }
@@ -204,7 +207,8 @@ describe("a plugin's column", function()
   end)
 
   it("begins anew with every flow", function()
-    local Counter = nf.plugin { name = "counter", columns = { { "n", "uint64" }, { "text", "string" }, { "bins", "uint8[2]" } },
+    local Counter = nf.plugin { name = "counter",
+      columns = { { "n", "uint64" }, { "text", "string" }, { "bins", "uint8[2]" } },
       on_init = function(_, packet, flow)
         flow.udps.n = flow.udps.n + packet.src_port
         flow.udps.text = flow.udps.text .. "x"
@@ -240,11 +244,15 @@ describe("a plugin's options", function()
   end)
 
   it("are refused when they are unknown or do not fit", function()
-    assert.matches("plugin counter: unknown option \"sise\" (did you mean 'size'?)", engine.refusal(Counter, { sise = 1 }), 1,
-      true)
-    assert.matches('plugin counter: size = "big": expected a number', engine.refusal(Counter, { size = "big" }), 1, true)
-    assert.matches('plugin counter: mode = "c": expected "a" or "b"', engine.refusal(Counter, { mode = "c" }), 1, true)
-    assert.matches("plugin counter: options 5: expected a table", engine.refusal(Counter, 5), 1, true)
+    local cases = {
+      { { sise = 1 }, "unknown option \"sise\" (did you mean 'size'?)" },
+      { { size = "big" }, 'size = "big": expected a number' },
+      { { mode = "c" }, 'mode = "c": expected "a" or "b"' },
+      { 5, "options 5: expected a table" },
+    }
+    for _, case in ipairs(cases) do
+      assert.matches("plugin counter: " .. case[2], engine.refusal(Counter, case[1]), 1, true)
+    end
   end)
 end)
 
@@ -252,7 +260,8 @@ describe("a plugin with everything", function()
   after_each(engine.cleanup)
 
   it("writes columns of all types and keeps its state to itself", function()
-    local kinds = { "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float", "double" }
+    local kinds = { "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float",
+      "double" }
     local columns = { { "text", "string:10", "a text" }, { "bins", "int32[3]" }, { "shares", "double[2]" } }
     for i, kind in ipairs(kinds) do columns[#columns + 1] = { "a_" .. kind, kind, "number " .. i } end
     local Everything = nf.plugin { name = "everything", columns = columns,

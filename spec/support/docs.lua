@@ -42,9 +42,10 @@ local function prose(text) return (text:gsub("[*|]", "\\%0")) end
 local function accepted(option)
   local copy = {}
   for key, value in pairs(option) do copy[key] = value end
-  if option.max and option.max > 2^53 then copy.max = nil end -- not a limit that anyone meets
+  if option.max and option.max >= 2^53 then copy.max = nil end -- not a limit that anyone meets
   local _, expected = options.check(copy, newproxy())
-  return (expected:gsub("^an? ", ""):gsub("^integer of at least 0$", "integer from 0"))
+  expected = expected:gsub("^an? ", ""):gsub("^integer of at least 0$", "integer from 0")
+  return expected .. (option.unit and ", " .. option.unit:lower() or "")
 end
 
 local function default(option)
@@ -75,13 +76,9 @@ local function columns(...)
   local wanted, lines = {}, head("column", "type", "unit", "what")
   for i = 1, select("#", ...) do wanted[select(i, ...)] = true end
   for _, column in ipairs(nf.columns()) do
-    local scope, rest = column.name:match "^(%a+2?%a+)_(.+)$"
-    if not wanted[column.group] then -- of another table
-    elseif scope == "bidirectional" then
-      lines[#lines + 1] = column_row(column, "X_" .. rest, (column.doc:gsub(", both directions$", "")))
-    elseif scope ~= "src2dst" and scope ~= "dst2src" then
-      lines[#lines + 1] = column_row(column, column.name, column.doc)
-    end
+    local name, doc = column.name:gsub("^bidirectional_", "X_"), column.doc:gsub(", both directions$", "")
+    local is_repeated = name:match "^src2dst_" or name:match "^dst2src_"
+    if wanted[column.group] and not is_repeated then lines[#lines + 1] = column_row(column, name, doc) end
   end
   return lines
 end
@@ -173,7 +170,9 @@ docs.generators = {
 --- A command's output as the page should show it. `files` are the page's scripts, text by name.
 local function output_of(each, files)
   local command = {}
-  for name, text in pairs(files) do command[#command + 1] = ("cat >%s <<'END OF FILE'\n%sEND OF FILE\n"):format(name, text) end
+  for name, text in pairs(files) do
+    command[#command + 1] = ("cat >%s <<'END OF FILE'\n%sEND OF FILE\n"):format(name, text)
+  end
   command[#command + 1] = each.command:gsub("%./nfengine", "nfengine")
   local result, lines = example.run { command = table.concat(command) }
   if result.status ~= 0 then
@@ -203,34 +202,31 @@ local function files_in(lines)
   return files
 end
 
---- Collects the commands of the console block that begins behind line `at`; returns the number of its last line.
+--- Adds the commands of the console block that begins behind line `at` to `parts`; returns the number of its last line.
 local function take_console(lines, at, files, parts)
   local each
-  local function finish(last)
-    if not each then return end
-    local this = each
-    this.last = this.is_partial and last or last
-    parts[#parts + 1] = {
-      name = "$ " .. this.command:gsub("%s*\\\n%s*", " "), first = this.first, last = last, is_command = true,
-      fresh = function() return output_of(this, files) end,
-    }
-  end
-  while lines[at] ~= "```" do
+  while lines[at + 1] ~= "```" do
+    at = at + 1
     local line = assert(lines[at], "a console block without an end")
     if line:match "^%$ " then
-      finish(at - 1)
-      each = { command = line:sub(3), output = {}, first = at + 1 }
-    elseif each and not each.output[1] and each.command:match "\\$" then
+      each = { command = line:sub(3), output = {}, first = at + 1, is_command = true }
+      parts[#parts + 1] = each
+    elseif each.first == at and lines[at - 1]:match "\\$" then
       each.command, each.first = each.command .. "\n" .. line, at + 1
-    elseif each and line == "..." then
+    elseif line == "..." then
       each.is_partial = true
-    elseif each then
+    else
       table.insert(each.output, line)
     end
-    at = at + 1
+    each.last = at
   end
-  finish(at - 1)
-  return at
+  for _, part in ipairs(parts) do
+    if part.is_command and not part.fresh then
+      part.name = "$ " .. part.command:gsub("%s*\\%s*", " ")
+      part.fresh = function() return output_of(part, files) end
+    end
+  end
+  return at + 1
 end
 
 --- The generated parts of a page's text.
@@ -250,7 +246,7 @@ function docs.parts(text)
       local generator = docs.generators[name] or error("no generator for " .. name)
       parts[#parts + 1] = { name = name, first = first, last = at - 1, fresh = generator }
     elseif lines[at] == "```console" then
-      at = take_console(lines, at + 1, files, parts)
+      at = take_console(lines, at, files, parts)
     end
     at = at + 1
   end
