@@ -86,7 +86,9 @@ local Smoothed = nf.plugin {
 
 local Web = nf.plugin {
   name = "web",
-  columns = { { "web_packets", "uint32", "packets from or to a web port" }, { "dns_packets", "uint32", "likewise DNS" } },
+  columns = {
+    { "web_packets", "uint32", "packets from or to a web port" }, { "dns_packets", "uint32", "likewise DNS" },
+  },
   on_update = function(_, packet, flow)
     local low = math.min(packet.src_port, packet.dst_port)
     if low == 80 or low == 443 then flow.udps.web_packets = flow.udps.web_packets + 1

@@ -275,8 +275,8 @@ struct nf_layout nf_layout_of(const struct nf_options *options);
 /*
  * Goes on until there is something to tell, and returns its kind, the rest being at nf_meter_event; 0: call again;
  * NF_END when the source is used up and every flow has ended; or an error, with nf_meter_error saying which. What the
- * event points to is valid until the next call. With that call an INIT or UPDATE counts as handled: its flow ends if its
- * expiration_id is -1 by then.
+ * event points to is valid until the next call. With that call an INIT or UPDATE counts as handled: its flow
+ * ends if its expiration_id is -1 by then.
  */
 int nf_meter_next(struct nf_meter *meter);
 /* The event told last, and the packets that events name by index; the addresses stay for the meter's life. */

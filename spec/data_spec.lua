@@ -1,6 +1,6 @@
--- Every capture of the reference data, the hostile ones included, goes through the whole engine with everything switched
--- on: no crash, no hang, and where something is wrong one line that says so. With a sanitizer build behind $NFENGINE this
--- is also where it would report.
+-- Every capture of the reference data, the hostile ones included, goes through the whole engine with everything
+-- switched on: no crash, no hang, and where something is wrong one line that says so. With a sanitizer build behind
+-- $NFENGINE this is also where it would report.
 
 local program = require "spec.support.program"
 
@@ -12,9 +12,10 @@ local function is_present() return program.shell("test -d " .. program.quote(dat
 
 -- Runs every file of a folder; returns a list of { path, status, err }.
 local function run_all(folder)
-  local script = ([[find %s -type f \( -name '*.pcap*' -o -name '*.cap' -o -path '*/hostile/*' \) ! -name '*.tsv' ! -name '*.md' | sort |
-    xargs -P 2 -I{} sh -c 'e=$(timeout %d %s flows -q --format jsonl -o /dev/null --statistical-analysis --splt-analysis=20 \
-      --l7-columns=all "{}" 2>&1 </dev/null); printf "%%s\t%%s\t%%s\n" $? "{}" "$(printf %%s "$e" | tr "\n\t" "|  ")"']])
+  local script = ([[find %s -type f ! -name '*.tsv' ! -name '*.md' | sort |
+    xargs -P 2 -I{} sh -c 'e=$(timeout %d %s flows -q --format jsonl -o /dev/null --statistical-analysis \
+      --splt-analysis=20 --l7-columns=all "{}" 2>&1 </dev/null)
+      printf "%%s\t%%s\t%%s\n" $? "{}" "$(printf %%s "$e" | tr "\n\t" "|  ")"']])
     :format(program.quote(data .. "/" .. folder), SECONDS, program.quote(program.path))
   local results = {}
   for line in program.shell(script).out:gmatch "[^\n]+" do

@@ -14,13 +14,15 @@ local cli = {}
 local DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 local general = {
-  { name = "output", short = "o", kind = "string", value = "FILE", doc = "write records to FILE (\"-\" for standard output)" },
+  { name = "output", short = "o", kind = "string", value = "FILE",
+    doc = "write records to FILE (\"-\" for standard output)" },
   { name = "format", kind = "choice", choices = { "csv", "jsonl", "null" }, value = "csv|jsonl|null",
     doc = "what to write; null only counts" },
   { name = "quiet", short = "q", kind = "boolean", is_flag = true, doc = "neither progress nor summary" },
   { name = "progress", kind = "boolean", doc = "show progress even where stderr is no terminal" },
   { name = "traceback", kind = "boolean", is_flag = true, doc = "show where in the script an error came from" },
-  { name = "help", short = "h", kind = "boolean", is_flag = true, doc = "this text, or behind a script's name that script's" },
+  { name = "help", short = "h", kind = "boolean", is_flag = true,
+    doc = "this text, or behind a script's name that script's" },
   { name = "version", kind = "boolean", is_flag = true, doc = "version of nfengine and of its libraries" },
 }
 

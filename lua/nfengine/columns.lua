@@ -54,7 +54,8 @@ add("core", "expiration_id", "int32", nil, "core.expiration_id",
 for _, side in ipairs { { "src", "source" }, { "dst", "destination" } } do
   local short, long = side[1], side[2]
   add("core", short .. "_ip", "ip", nil, "core.tuple." .. short .. "_address", long .. " address of the first packet")
-  add("core", short .. "_mac", "mac", nil, "core." .. short .. "_mac_address", long .. " MAC address of the first packet")
+  add("core", short .. "_mac", "mac", nil, "core." .. short .. "_mac_address",
+    long .. " MAC address of the first packet")
   add("core", short .. "_oui", "oui", nil, "core." .. short .. "_mac_address", "vendor part of the " .. long .. " MAC")
   add("core", short .. "_port", "uint16", nil, "core.tuple." .. short .. "_port",
     long .. " port; 0 for protocols other than TCP and UDP")
@@ -99,7 +100,9 @@ end
 add_series("ps", "ps", "bytes", "packet size", "uint32")
 add_series("piat", "piat_{unit}", "{unit}", "packet inter-arrival time", "uint64")
 for i, scope in ipairs(scopes) do
-  for _, flag in ipairs { { "syn", 1 }, { "cwr", 7 }, { "ece", 6 }, { "urg", 5 }, { "ack", 4 }, { "psh", 3 }, { "rst", 2 }, { "fin", 0 } } do
+  for _, flag in ipairs {
+    { "syn", 1 }, { "cwr", 7 }, { "ece", 6 }, { "urg", 5 }, { "ack", 4 }, { "psh", 3 }, { "rst", 2 }, { "fin", 0 },
+  } do
     add("statistics", scope[1] .. "_" .. flag[1] .. "_packets", "uint32", "packets",
       ("statistics[%d].flags[%d]"):format(i - 1, flag[2]), "packets with " .. flag[1]:upper() .. " set, " .. scope[2])
   end
@@ -107,7 +110,8 @@ end
 
 -- ---- first packets ----
 
-add("splt", "splt_direction", "int8", nil, "splt.direction", "direction of each of the first packets, -1 where there is none")
+add("splt", "splt_direction", "int8", nil, "splt.direction",
+  "direction of each of the first packets, -1 where there is none")
 add("splt", "splt_ps", "int32", "bytes", "splt.ps", "size of each of the first packets, -1 where there is none")
 add("splt", "splt_piat_{unit}", "int64", "{unit}", "splt.piat",
   "time since the packet before of each of the first packets, 0 for the first, -1 where there is none")
@@ -118,9 +122,11 @@ local function add_text(group, struct, section, name, doc)
   add(group, name, "text", nil, section .. "." .. name, doc, text_length(struct, name))
 end
 
-add_text("l7", "struct nf_l7", "l7", "application_name", "application by nDPI: \"Unknown\", \"DNS\", \"TLS.Google\" ...")
+add_text("l7", "struct nf_l7", "l7", "application_name",
+  "application by nDPI: \"Unknown\", \"DNS\", \"TLS.Google\" ...")
 add_text("l7", "struct nf_l7", "l7", "application_category_name", "nDPI's category of the application")
-add("l7", "application_is_guessed", "uint8", nil, "l7.is_guessed", "1 if the application was guessed from ports or caches")
+add("l7", "application_is_guessed", "uint8", nil, "l7.is_guessed",
+  "1 if the application was guessed from ports or caches")
 add("l7", "application_confidence", "uint8", nil, "l7.confidence", "0: unknown, 1: port, 2: address, 3: cache, 4: DPI")
 add_text("l7", "struct nf_l7", "l7", "requested_server_name", "host name asked for: SNI, HTTP host, DNS query ...")
 add_text("l7", "struct nf_l7", "l7", "client_fingerprint", "JA3, HASSH or DHCP fingerprint of the client")
@@ -152,7 +158,9 @@ add("optional", "end_reason", "end_reason", nil, "core.end_reason",
 
 --- Struct behind each path, by the path without indices.
 local structs = {
-  [""] = { core = "struct nf_flow", statistics = "struct nf_statistics", l7 = "struct nf_l7", l7_extra = "struct nf_l7_extra" },
+  [""] = {
+    core = "struct nf_flow", statistics = "struct nf_statistics", l7 = "struct nf_l7", l7_extra = "struct nf_l7_extra",
+  },
   ["core.tuple"] = "struct nf_tuple",
   ["core.scope"] = "struct nf_scope",
   ["statistics.ps"] = "struct nf_size_series",
@@ -196,9 +204,12 @@ end
 --- Every column the engine knows, for documentation: name, type, unit, doc, group. `unit` defaults to "ms".
 function columns.all(unit)
   local all = {}
+  unit = unit or "ms"
   for i, column in ipairs(list) do
-    all[i] = { name = names_unit(column.name, unit or "ms"), type = column.type, unit = names_unit(column.unit, unit or "ms"),
-      doc = column.doc, group = column.group }
+    all[i] = {
+      name = names_unit(column.name, unit), type = column.type, unit = names_unit(column.unit, unit), doc = column.doc,
+      group = column.group,
+    }
   end
   return all
 end

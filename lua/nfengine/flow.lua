@@ -125,8 +125,9 @@ end
 -- ---- the run's struct ----
 
 --
--- There are two types of it. A live flow lies in the meter's memory and is lent to hooks; its udps are a plain member. A
--- record is a copy that Lua's collector frees, and whatever points into it has to keep it alive: its arrays and udps do.
+-- There are two types of it. A live flow lies in the meter's memory and is lent to hooks; its udps are a plain member.
+-- A record is a copy that Lua's collector frees, and whatever points into it has to keep it alive: its arrays and udps
+-- do.
 
 local function struct_of(run, is_record)
   local members, types = { "struct nf_flow core;" }, {}
@@ -158,8 +159,8 @@ end
 
 -- What to switch on for a column that this run does not have.
 local remedies = {
-  tunnel = "decode_tunnels is false", statistics = "needs statistical_analysis = true", splt = "needs splt_analysis > 0",
-  l7 = "needs n_dissections > 0", l7_extra = "name it in l7_columns",
+  tunnel = "decode_tunnels is false", statistics = "needs statistical_analysis = true",
+  splt = "needs splt_analysis > 0", l7 = "needs n_dissections > 0", l7_extra = "name it in l7_columns",
 }
 
 local function unknown(key, available, unit, is_write)

@@ -16,7 +16,9 @@ local function load_library()
   if named then return ffi.load(named) end
   local here = debug.getinfo(1, "S").source:match "^@(.*)/lua/nfengine/lib%.lua$"
     or debug.getinfo(1, "S").source:match "^@lua/nfengine/lib%.lua$" and "."
-  for _, path in ipairs { here and here .. "/libnfengine.so", here and here .. "/../../lib/libnfengine.so", "nfengine" } do
+  local places = { "nfengine" }
+  if here then places = { here .. "/libnfengine.so", here .. "/../../lib/libnfengine.so", "nfengine" } end
+  for _, path in ipairs(places) do
     local ok, library = pcall(ffi.load, path)
     if ok then return library end
   end

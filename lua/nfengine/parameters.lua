@@ -10,13 +10,17 @@ local parameters = {}
 local MAX_SECONDS = 18446744073709550 -- (2^64 - 1) / 1000 as in NFStream, rounded to what a Lua number can be
 
 local function integer(name, default, min, max, unit, doc)
-  return { name = name, kind = "integer", default = default, min = min, max = max, unit = unit, doc = doc, value = unit or "N" }
+  return {
+    name = name, kind = "integer", default = default, min = min, max = max, unit = unit, doc = doc, value = unit or "N",
+  }
 end
 
 local function boolean(name, default, doc) return { name = name, kind = "boolean", default = default, doc = doc } end
 
 local function choice(name, default, choices, doc)
-  return { name = name, kind = "choice", default = default, choices = choices, doc = doc, value = table.concat(choices, "|") }
+  return {
+    name = name, kind = "choice", default = default, choices = choices, doc = doc, value = table.concat(choices, "|"),
+  }
 end
 
 --- A path, or a list of paths read as one capture.
@@ -67,7 +71,8 @@ end
 --- In the order help prints them.
 parameters.list = {
   { name = "source", kind = "string", check = check_source, is_hidden = true,
-    doc = "capture file, folder, \"-\" for standard input, or a list of these read as one capture; defaults to the command line's" },
+    doc = "capture file, folder, \"-\" for standard input, or a list of these read as one capture; defaults to the "
+      .. "command line's" },
   boolean("decode_tunnels", true, "look inside GTP-U, CAPWAP and TZSP; adds the column tunnel_id"),
   { name = "bpf_filter", kind = "string", value = "EXPR", doc = "only packets that this libpcap filter accepts" },
   boolean("promiscuous_mode", true, "live capture: see all packets of the network"),
@@ -75,19 +80,22 @@ parameters.list = {
   integer("socket_buffer_size", 0, 0, 2147483647, "BYTES", "live capture: kernel buffer, 0 for libpcap's default"),
   integer("idle_timeout", 120, 0, MAX_SECONDS, "SECONDS", "a flow ends after this long without a packet"),
   integer("active_timeout", 1800, 0, MAX_SECONDS, "SECONDS", "a flow is cut after this long"),
-  integer("accounting_mode", 0, 0, 3, nil, "what counts as a packet's size: 0 frame, 1 IP packet, 2 transport, 3 payload"),
+  integer("accounting_mode", 0, 0, 3, nil,
+    "what counts as a packet's size: 0 frame, 1 IP packet, 2 transport, 3 payload"),
   { name = "udps", kind = "list", is_hidden = true, check = check_udps,
     doc = "a plugin, or a list of plugins" },
   integer("n_dissections", 20, 0, 255, nil, "packets of a flow given to nDPI; 0 switches L7 columns off"),
   boolean("statistical_analysis", false, "add 48 statistics of sizes, inter-arrival times and TCP flags"),
   integer("splt_analysis", 0, 0, 65535, nil, "add direction, size and inter-arrival time of this many first packets"),
-  integer("n_meters", 0, 0, 1024, nil, "meters to share the work; results are the same for any number (this version runs one)"),
+  integer("n_meters", 0, 0, 1024, nil,
+    "meters to share the work; results are the same for any number (this version runs one)"),
   integer("max_nflows", 0, 0, 9007199254740992, nil, "stop after this many flows; 0 for no limit"),
   integer("performance_report", 0, 0, 4294967, "SECONDS", "live capture: report interval, 0 for none"),
   integer("system_visibility_mode", 0, 0, 1, nil, "live capture: 1 adds process columns; files: always 0"),
   integer("system_visibility_poll_ms", 100, 0, 4294967, "MS", "live capture: how often sockets are looked at"),
   choice("time_unit", "ms", { "ms", "us", "ns" }, "unit of every time, and of the columns' names"),
-  integer("max_flows", 4194304, 0, 2147483647, nil, "live flows at most; the least recently seen then ends early; 0 for no limit"),
+  integer("max_flows", 4194304, 0, 2147483647, nil,
+    "live flows at most; the least recently seen then ends early; 0 for no limit"),
   { name = "l7_columns", kind = "list", default = {}, check = check_names, parse = parse_names, value = "NAME,...",
     doc = "more L7 columns, by name, or \"all\"" },
   { name = "columns", kind = "list", check = check_names, parse = parse_names, value = "NAME,...",

@@ -43,7 +43,8 @@ end
 
 --- "uint32", "string", "string:100" or "uint16[20]" → type name, length, whether an array; nil and what was expected.
 local function parse_type(declared)
-  local expected = 'expected bool, int8 to int64, uint8 to uint64, float, double, "string", "string:LENGTH" or "TYPE[LENGTH]"'
+  local expected = 'expected bool, int8 to int64, uint8 to uint64, float, double, "string", "string:LENGTH" or '
+    .. '"TYPE[LENGTH]"'
   if type(declared) ~= "string" then return nil, expected end
   if declared == "string" then return "text", DEFAULT_TEXT + 1 end
   local length = tonumber(declared:match "^string:(%d+)$")
@@ -92,7 +93,8 @@ local function check_fields(definition, owner)
   end
   for field, value in pairs(definition) do
     if not fields[field] then
-      error(("%s: unknown field %s%s"):format(owner, text.quote(field), text.suggest(field, text.sorted_keys(fields))), 0)
+      local suggestion = text.suggest(field, text.sorted_keys(fields))
+      error(("%s: unknown field %s%s"):format(owner, text.quote(field), suggestion), 0)
     end
     if type(value) ~= fields[field] then
       error(("%s: %s: expected a %s, got %s"):format(owner, field, fields[field], type(value)), 0)
@@ -188,7 +190,8 @@ local function collect_slots(instances)
     for _, part in ipairs { "columns", "state" } do
       for _, slot in ipairs(owner[part]) do
         if taken[slot.name] then
-          error(("plugin %s: column %s is already declared by plugin %s"):format(owner.name, slot.name, taken[slot.name]), 0)
+          error(("plugin %s: column %s is already declared by plugin %s")
+            :format(owner.name, slot.name, taken[slot.name]), 0)
         end
         taken[slot.name] = owner.name
         local copy = {}

@@ -56,7 +56,8 @@ local function account_of(run)
   local ignored, total = ignored_by_reason(counters)
   return {
     packets = tonumber(counters.packets), bytes = tonumber(counters.bytes), flows = run.flows, ended = ended,
-    live = tonumber(counters.ended[0]), ignored = ignored, ignored_packets = total, seconds = report.now() - run.started,
+    live = tonumber(counters.ended[0]), ignored = ignored, ignored_packets = total,
+    seconds = report.now() - run.started,
     warnings = {}, is_damaged = C.nf_meter_is_damaged(run.meter), is_interrupted = C.nf_interrupted(),
   }
 end

@@ -138,7 +138,7 @@ function run.open(parameters)
   }
   self.meter = open_meter(options)
   open_runs = open_runs + 1
-  anchor = nil -- luacheck: ignore (alive until here)
+  self.sources = anchor -- named here so that they outlive nf_meter_new, which reads them
   local ok, message = pcall(self.call_hooks, self, "setup")
   if not ok then
     self:close()

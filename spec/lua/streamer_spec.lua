@@ -271,6 +271,7 @@ describe("what a record hands out", function()
     for _ = 1, 3 do collectgarbage() end
     local scratch = {} -- takes the place of what was collected
     for i = 1, 20000 do scratch[i] = "scratch " .. i end
+    assert.equal(20000, #scratch)
     assert.is_true(#first > 10)
     for i = 1, #first do
       assert.equal(first[i][1], sizes[i][2])
