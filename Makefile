@@ -165,9 +165,19 @@ $(FUZZ_BUILD)/fuzz_%: spec/fuzz/fuzz_%.c $(OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_) -iquote core -fsanitize=fuzzer -o $@ $< $(OBJ) $(PKG_LIBS) -lm
 
+# ---- measuring ----
+
+# The floor needs the reader alone; linking no more keeps its start short.
+$(BUILD)/floor: bench/floor.c $(addprefix $(BUILD)/,source.o capfile.o stream.o)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_) $(LDFLAGS) -iquote core -Wl,--as-needed -o $@ $^ $(PKG_LIBS) -lm
+
+bench: all $(BUILD)/floor
+	@$(LUAJIT) bench/run.lua --program=./$(PROGRAM) --floor=$(BUILD)/floor $(BENCH)
+
 # ---- looking over the source ----
 
-C_SOURCES = $(wildcard core/*.c core/*.h core/*.cc spec/fuzz/*.c spec/support/*.c)
+C_SOURCES = $(wildcard core/*.c core/*.h core/*.cc spec/fuzz/*.c spec/support/*.c bench/*.c)
 
 lint: all
 	clang-format-14 --dry-run --Werror $(C_SOURCES)

@@ -168,7 +168,7 @@ void nf_meter_free(struct nf_meter *m) {
   if (m->dpi && m->table)
     for (struct nf_flow *flow; (flow = nf_table_oldest(m->table));) {
       nf_dpi_drop(m->dpi, l7_of(m, flow));
-      nf_table_remove(m->table, flow);
+      nf_table_drain(m->table, flow);
     }
   nf_dpi_free(m->dpi);
   nf_table_free(m->table);
@@ -185,7 +185,8 @@ static void tell(struct nf_meter *m, enum nf_event_kind kind, struct nf_flow *fl
 }
 
 static void end_flow(struct nf_meter *m, struct nf_flow *flow, enum nf_end reason, uint64_t position) {
-  nf_table_remove(m->table, flow);
+  if (m->state == READING) nf_table_remove(m->table, flow);
+  else nf_table_drain(m->table, flow);
   if (m->dpi) nf_dpi_finish(m->dpi, l7_of(m, flow), l7_extra_of(m, flow));
   nf_flow_finish(flow, &m->layout, reason);
   flow->ended_at = position;

@@ -238,12 +238,12 @@ struct nf_options {
   const char *bpf_filter; /* libpcap filter expression, or NULL */
   uint64_t idle_timeout_s;
   uint64_t active_timeout_s;
-  uint64_t max_flows;     /* live flows at most; 0 for no limit */
-  uint32_t n_dissections; /* packets of a flow given to nDPI, 0..255; 0: no L7 */
-  uint32_t splt_analysis; /* packets in the SPLT section, 0..65535; 0: none */
-  uint32_t udps_size;     /* bytes of the plugins' section */
-  uint32_t events;        /* bits of INIT, UPDATE and PROGRESS that are wanted; others always come */
-  uint8_t time_unit;      /* enum nf_time_unit */
+  uint64_t max_flows;      /* live flows at most; 0 for no limit */
+  uint32_t n_dissections;  /* packets of a flow given to nDPI, 0..255; 0: no L7 */
+  uint32_t splt_analysis;  /* packets in the SPLT section, 0..65535; 0: none */
+  uint32_t udps_size;      /* bytes of the plugins' section */
+  uint32_t events;         /* bits of INIT, UPDATE and PROGRESS that are wanted; others always come */
+  uint8_t time_unit;       /* enum nf_time_unit */
   uint8_t accounting_mode; /* enum nf_accounting */
   bool decode_tunnels;
   bool statistical_analysis;

@@ -312,5 +312,10 @@ void nf_table_remove(struct nf_table *t, struct nf_flow *flow) {
   t->count--;
 }
 
+void nf_table_drain(struct nf_table *t, const struct nf_flow *flow) {
+  unlink_slot(t, flow->slot);
+  t->count--;
+}
+
 uint64_t nf_table_count(const struct nf_table *t) { return t->count; }
 bool nf_table_is_full(const struct nf_table *t) { return t->count >= t->max; }

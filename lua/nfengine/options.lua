@@ -25,7 +25,7 @@ end
 local checks = {}
 
 function checks.integer(option, value)
-  if type(value) ~= "number" or value ~= math.floor(value) then return nil, expected_number(option) end -- NaN is neither
+  if type(value) ~= "number" or value ~= math.floor(value) then return nil, expected_number(option) end
   if option.min and value < option.min or option.max and value > option.max then return nil, expected_number(option) end
   return value
 end
