@@ -18,6 +18,7 @@ const struct nf_abi nf_abi = {
     .options_size = sizeof(struct nf_options),
     .counters_size = sizeof(struct nf_counters),
     .column_size = sizeof(struct nf_column),
+    .layout_size = sizeof(struct nf_layout),
 };
 
 const char *nf_version(void) { return NF_VERSION; }

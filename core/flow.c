@@ -15,7 +15,7 @@ static void splt_record(struct nf_flow *flow, const struct nf_layout *layout, co
   int32_t *ps = (int32_t *)(piat + n);
   int8_t *direction = (int8_t *)(ps + n);
   piat[i] = (int64_t)packet->delta;
-  ps[i] = (int32_t)packet->accounted_size;
+  ps[i] = packet->accounted_size > INT32_MAX ? INT32_MAX : (int32_t)packet->accounted_size;
   direction[i] = (int8_t)packet->direction;
   flow->splt_count = (uint16_t)(i + 1);
 }

@@ -335,7 +335,10 @@ static void stop_reading(struct nf_meter *m, int status) {
   if (m->state != READING) return;
   m->state = DRAINING;
   m->is_scanning = false;
-  m->next = m->ahead;
+  for (; m->next < m->ahead; m->next++) { /* read ahead, but never come to */
+    m->counters.packets--;
+    m->counters.bytes -= m->packets[m->next].raw_size;
+  }
   m->failure = status;
 }
 

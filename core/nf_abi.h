@@ -379,6 +379,6 @@ bool nf_l7_has(const char *column);
 struct nf_abi {
   uint32_t version;
   uint32_t packet_size, flow_size, statistics_size, l7_size, l7_extra_size, event_size, options_size, counters_size,
-      column_size;
+      column_size, layout_size;
 };
 extern const struct nf_abi nf_abi;

@@ -99,6 +99,7 @@ local SIZES = {
   packet_size = "struct nf_packet", flow_size = "struct nf_flow", statistics_size = "struct nf_statistics",
   l7_size = "struct nf_l7", l7_extra_size = "struct nf_l7_extra", event_size = "struct nf_event",
   options_size = "struct nf_options", counters_size = "struct nf_counters", column_size = "struct nf_column",
+  layout_size = "struct nf_layout",
 }
 
 describe("the contract header", function()

@@ -40,7 +40,7 @@ local function handshake()
   for field, name in pairs {
     packet_size = "packet", flow_size = "flow", statistics_size = "statistics", l7_size = "l7",
     l7_extra_size = "l7_extra", event_size = "event", options_size = "options", counters_size = "counters",
-    column_size = "column",
+    column_size = "column", layout_size = "layout",
   } do
     expect("sizeof(struct nf_" .. name .. ")", tonumber(abi[field]), ffi.sizeof("struct nf_" .. name))
   end
