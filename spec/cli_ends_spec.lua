@@ -30,15 +30,26 @@ cat $folder/out 2>/dev/null; cat $folder/err >&2 2>/dev/null; rm -rf $folder
 exit $status]]):format(PROGRAM, text))
 end
 
--- Starts the program on a pipe that holds DNS and stays open, signals it as `steps` say, and waits for its end.
+-- Starts the program on a pipe that holds DNS and stays open, signals it as `steps` say, and waits for its end, but not
+-- for ever.
 local function on_open_pipe(words, steps)
   return shell(([[
 { cat %s; exec sleep 60; } >$folder/in & feeder=$!
 $nfengine %s - <$folder/in >$folder/out 2>$folder/err & run=$!
+(sleep 20; kill -KILL $run) 2>/dev/null & guard=$!
 until_told begun
 %s
 wait $run; status=$?
-kill $feeder]]):format(DNS, words, steps))
+kill $feeder $guard]]):format(DNS, words, steps))
+end
+
+-- A command that prints a capture without an end; it gives up after a while.
+local function endless()
+  local packets = {}
+  for i = 1, 500 do packets[i] = meter.udp(i, 1000 + i) end
+  local bytes = capture.pcap(packets, { ns = true })
+  local head, records = program.write(bytes:sub(1, 24), ".head"), program.write(bytes:sub(25), ".records")
+  return ("timeout 20 sh -c 'cat %s; while cat %s; do :; done' 2>/dev/null"):format(head, records)
 end
 
 -- Asks for the status until all packets of DNS have been seen.
@@ -72,16 +83,12 @@ describe("an interrupted run", function()
   end
 
   it("keeps whole rows of an input that never ends", function()
-    local packets = {}
-    for i = 1, 500 do packets[i] = meter.udp(i, 1000 + i) end
-    local bytes = capture.pcap(packets, { ns = true })
-    local head, records = program.write(bytes:sub(1, 24), ".head"), program.write(bytes:sub(25), ".records")
     local result = shell(([[
-{ cat %s; while cat %s 2>/dev/null; do :; done; } >$folder/in & feeder=$!
+%s >$folder/in & feeder=$!
 $nfengine --idle-timeout=0 -o $folder/out %s - <$folder/in 2>$folder/err & run=$!
 until_told begun; sleep 0.3
 kill -INT $run; wait $run; status=$?
-kill $feeder 2>/dev/null]]):format(head, records, exporter()))
+kill $feeder 2>/dev/null]]):format(endless(), exporter()))
     assert.equal(130, result.status)
     assert.is_true(whole_rows(result.out) > 500)
     assert.matches(", interrupted\n", result.err)
@@ -122,14 +129,9 @@ describe("a reader that goes away", function()
 
   -- Runs these words on an input that never ends, and reads one line of what they print.
   local function one_line_of(words)
-    local packets = {}
-    for i = 1, 500 do packets[i] = meter.udp(i, 1000 + i) end
-    local bytes = capture.pcap(packets, { ns = true })
-    local head, records = program.write(bytes:sub(1, 24), ".head"), program.write(bytes:sub(25), ".records")
     return shell(([[
-{ cat %s; while cat %s 2>/dev/null; do :; done; } |
-{ $nfengine -q --idle-timeout=0 %s - 2>$folder/err; echo $? >$folder/status; } | head -n 1 >$folder/out
-status=$(cat $folder/status)]]):format(head, records, words))
+%s | { $nfengine -q --idle-timeout=0 %s - 2>$folder/err; echo $? >$folder/status; } | head -n 1 >$folder/out
+status=$(cat $folder/status)]]):format(endless(), words))
   end
 
   it("ends an export quietly", function()
