@@ -6,10 +6,11 @@ local Sizes = nf.plugin {
   columns = { { "size_bins", "uint32[8]", "packets by size, doubling from 64 bytes" } },
   on_init = function(_, _, flow) flow.udps.size_bins[1] = 1 end,
   on_update = function(_, packet, flow)
-    local bins, limit, bin = flow.udps.size_bins, 64, 1
-    while bin < 8 and packet.raw_size > limit do
+    local size, limit, bin = packet.raw_size, 64, 1
+    while bin < 8 and size > limit do
       limit, bin = limit * 2, bin + 1
     end
+    local bins = flow.udps.size_bins
     bins[bin] = bins[bin] + 1
   end,
 }

@@ -181,7 +181,7 @@ void nf_meter_free(struct nf_meter *m) {
 static void tell(struct nf_meter *m, enum nf_event_kind kind, struct nf_flow *flow) {
   nf_require(m->queue_count < QUEUE);
   m->queue[m->queue_count].kind = kind;
-  m->queue[m->queue_count++].event = (struct nf_event){.flow = flow};
+  m->queue[m->queue_count++].event = (struct nf_event){.flow = flow, .slot = flow ? flow->slot : 0};
 }
 
 static void end_flow(struct nf_meter *m, struct nf_flow *flow, enum nf_end reason, uint64_t position) {
@@ -198,8 +198,14 @@ static void tell_packet(struct nf_meter *m, enum nf_event_kind kind, struct nf_f
   p->number = (double)p->position;
   p->time = (double)p->tick;
   p->delta_time = (double)p->delta;
-  tell(m, kind, flow);
-  m->queue[m->queue_count - 1].event.packet = (uint32_t)(p - m->packets);
+  struct nf_event event = {.flow = flow, .slot = flow->slot, .packet = (uint32_t)(p - m->packets)};
+  if (m->queue_count == 0) { /* nearly always: past the queue */
+    m->event = event;
+    m->told_kind = (int)kind;
+  } else {
+    tell(m, kind, flow);
+    m->queue[m->queue_count - 1].event = event;
+  }
 }
 
 /* What was told last has been handled: a flow that ended gives its slot back, a hook may have forced its flow's end. */
@@ -215,7 +221,6 @@ static int tell_next(struct nf_meter *m) {
   int i = m->queue_next++;
   if (m->queue_next == m->queue_count) m->queue_next = m->queue_count = 0;
   m->event = m->queue[i].event;
-  if (m->event.flow) m->event.slot = m->event.flow->slot;
   return m->told_kind = (int)m->queue[i].kind;
 }
 
@@ -404,6 +409,7 @@ int nf_meter_next(struct nf_meter *m) {
   settle(m);
   for (;;) {
     if (m->queue_count > 0) return tell_next(m);
+    if (m->told_kind) return m->told_kind;
     if (m->is_scanning) {
       end_one_idle(m);
     } else if (m->next < m->ahead) {

@@ -129,9 +129,12 @@ describe("a reader that goes away", function()
 
   -- Runs these words on an input that never ends, and reads one line of what they print.
   local function one_line_of(words)
-    return shell(([[
+    local began = os.time()
+    local result = shell(([[
 %s | { $nfengine -q --idle-timeout=0 %s - 2>$folder/err; echo $? >$folder/status; } | head -n 1 >$folder/out
 status=$(cat $folder/status)]]):format(endless(), words))
+    assert.is_true(os.time() - began < 15, "it read on to the end")
+    return result
   end
 
   it("ends an export quietly", function()

@@ -152,6 +152,10 @@ describe("l7_columns", function()
     end
   end)
 
+  it("are left out where L7 is off", function()
+    assert.same(keys_of {}, keys_of { n_dissections = 0, l7_columns = "all" })
+  end)
+
   it("hold what nDPI found", function()
     local flow = engine.flows { n_dissections = 20, l7_columns = { "dns_query_type" }, max_nflows = 1 }[1]
     assert.same({ "DNS", 1 }, { flow.application_name, flow.dns_query_type })

@@ -195,7 +195,8 @@ describe("a filter", function()
 
   it("that fails ends the run with one line on the flow", function()
     local seen = 0
-    local streamer = engine.streamer { packets = singles(5), filter = function(flow)
+    local Quiet = nf.plugin { name = "quiet", on_init = function() end, on_expire = function() end }
+    local streamer = engine.streamer { packets = singles(5), udps = Quiet, filter = function(flow)
       if flow.src_port == 1002 then error "out of luck" end
       return true
     end }
