@@ -22,9 +22,9 @@
 #include <time.h>
 
 enum {
-  AHEAD = NF_PACKETS_AHEAD,
-  NEAR = 8,  /* of those, how far ahead slots are fetched */
-  QUEUE = 4, /* events that one step can bring */
+  AHEAD = 32, /* packets decoded ahead */
+  NEAR = 8,   /* of those, how far ahead slots are fetched */
+  QUEUE = 4,  /* events that one step can bring */
   SCAN_INTERVAL_MS = 10,
   LOOKS_PER_CLOCK = 64, /* source reads between two looks at the wall clock */
 };
@@ -52,9 +52,9 @@ struct nf_meter {
   int told_kind;         /* what nf_meter_next returned last */
   struct nf_event event; /* the rest of it */
   int queue_next, queue_count;
-  struct {
+  struct told {
     enum nf_event_kind kind;
-    struct nf_event event;
+    struct nf_flow *flow;
   } queue[QUEUE]; /* to be told next */
   struct nf_counters counters;
   struct nf_packet packets[AHEAD];
@@ -180,8 +180,7 @@ void nf_meter_free(struct nf_meter *m) {
 
 static void tell(struct nf_meter *m, enum nf_event_kind kind, struct nf_flow *flow) {
   nf_require(m->queue_count < QUEUE);
-  m->queue[m->queue_count].kind = kind;
-  m->queue[m->queue_count++].event = (struct nf_event){.flow = flow, .slot = flow ? flow->slot : 0};
+  m->queue[m->queue_count++] = (struct told){.kind = kind, .flow = flow};
 }
 
 static void end_flow(struct nf_meter *m, struct nf_flow *flow, enum nf_end reason, uint64_t position) {
@@ -198,13 +197,13 @@ static void tell_packet(struct nf_meter *m, enum nf_event_kind kind, struct nf_f
   p->number = (double)p->position;
   p->time = (double)p->tick;
   p->delta_time = (double)p->delta;
-  struct nf_event event = {.flow = flow, .slot = flow->slot, .packet = (uint32_t)(p - m->packets)};
-  if (m->queue_count == 0) { /* nearly always: past the queue */
-    m->event = event;
-    m->told_kind = (int)kind;
-  } else {
+  m->event.packet = *p;
+  if (m->queue_count > 0) { /* behind the end of another flow */
     tell(m, kind, flow);
-    m->queue[m->queue_count - 1].event = event;
+  } else {
+    m->event.flow = flow;
+    m->event.slot = flow->slot;
+    m->told_kind = (int)kind;
   }
 }
 
@@ -218,10 +217,11 @@ static void settle(struct nf_meter *m) {
 }
 
 static int tell_next(struct nf_meter *m) {
-  int i = m->queue_next++;
+  struct told t = m->queue[m->queue_next++];
   if (m->queue_next == m->queue_count) m->queue_next = m->queue_count = 0;
-  m->event = m->queue[i].event;
-  return m->told_kind = (int)m->queue[i].kind;
+  m->event.flow = t.flow;
+  m->event.slot = t.flow ? t.flow->slot : 0;
+  return m->told_kind = (int)t.kind;
 }
 
 /* ---- one packet ---- */
@@ -425,7 +425,6 @@ int nf_meter_next(struct nf_meter *m) {
 }
 
 const struct nf_event *nf_meter_event(const struct nf_meter *m) { return &m->event; }
-const struct nf_packet *nf_meter_packets(const struct nf_meter *m) { return m->packets; }
 
 void nf_meter_stop(struct nf_meter *m) { stop_reading(m, NF_END); }
 

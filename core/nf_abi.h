@@ -222,13 +222,10 @@ enum nf_event_kind {
   NF_EVENT_STATUS = 16   /* SIGUSR1 came */
 };
 
-/* Packets are decoded a few ahead into an array of so many, which nf_meter_packets gives. */
-enum { NF_PACKETS_AHEAD = 32 };
-
 struct nf_event {
-  struct nf_flow *flow; /* NULL for PROGRESS and STATUS */
-  uint32_t slot;        /* of the flow */
-  uint32_t packet;      /* index of the packet of INIT and UPDATE */
+  struct nf_flow *flow;    /* NULL for PROGRESS and STATUS */
+  uint32_t slot;           /* of the flow */
+  struct nf_packet packet; /* of INIT and UPDATE; a copy in one place, so that compiled code knows its address */
 };
 
 /* A run's parameters. Strings and arrays are only read during nf_meter_new. */
@@ -279,9 +276,8 @@ struct nf_layout nf_layout_of(const struct nf_options *options);
  * ends if its expiration_id is -1 by then.
  */
 int nf_meter_next(struct nf_meter *meter);
-/* The event told last, and the packets that events name by index; the addresses stay for the meter's life. */
+/* The event told last; the address stays for the meter's life. */
 const struct nf_event *nf_meter_event(const struct nf_meter *meter);
-const struct nf_packet *nf_meter_packets(const struct nf_meter *meter);
 
 /* Ends the input early: the next calls bring the open flows' ends, then NF_END. */
 void nf_meter_stop(struct nf_meter *meter);

@@ -24,7 +24,7 @@ local dispatch = {}
 dispatch.where = ffi.typeof("struct { int32_t event; int32_t plugin; }")
 
 local RING = [[
-local C, meter, event, packets, where, filter, report, limit, plugins, hooks, sink, write = ...
+local C, meter, event, packet, where, filter, report, limit, plugins, hooks, sink, write = ...
 $LOCALS
 local next_event
 local given = 0
@@ -88,7 +88,7 @@ where.plugin = -1
 local STEP = [[
 function $STEP()
   where.event, where.plugin = $EVENT, $NUMBER
-  hook_$NUMBER_$HOOK(plugin_$NUMBER, packets[event.packet], $FLOW)
+  hook_$NUMBER_$HOOK(plugin_$NUMBER, packet, $FLOW)
   return $NEXT()
 end
 
@@ -160,13 +160,6 @@ function dispatch.events(instances)
   return wanted
 end
 
---- The packets that events name by index, as objects made once.
-local function packet_objects(meter)
-  local objects, first = {}, C.nf_meter_packets(meter)
-  for i = 0, C.NF_PACKETS_AHEAD - 1 do objects[i] = first + i end
-  return objects
-end
-
 --- The inner loop.
 -- @param run `meter`, `event_type` (ctype), `instances`, `filter` (function or nil), `report` (called with the kind of
 -- any
@@ -187,8 +180,9 @@ function dispatch.make(run, sink)
     INIT = C.NF_EVENT_INIT, UPDATE = C.NF_EVENT_UPDATE, EXPIRE = C.NF_EVENT_EXPIRE,
   })
   local event = ffi.cast(ffi.typeof("const $ *", run.event_type), C.nf_meter_event(run.meter))
+  local packet = ffi.cast("const struct nf_packet *", event.packet) -- one object for all packets
   local limit = run.limit > 0 and run.limit or math.huge
-  return assert(loadstring(source, "=nfengine.dispatcher"))(C, run.meter, event, packet_objects(run.meter), run.where,
+  return assert(loadstring(source, "=nfengine.dispatcher"))(C, run.meter, event, packet, run.where,
     run.filter, run.report, limit, run.instances, classes, sink, sink and sink.write)
 end
 

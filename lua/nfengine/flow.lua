@@ -29,6 +29,11 @@ function helpers.check_number(name, value)
   if kind ~= "number" and kind ~= "cdata" then error(("flow.%s: expected a number, got %s"):format(name, kind), 4) end
 end
 
+--- A live flow is found by its key, which therefore has to stay as it is.
+function helpers.check_ended(name, f)
+  if f.core.end_reason == 0 then error(("flow.%s can only be set in on_expire"):format(name), 4) end
+end
+
 local anchors = setmetatable({}, { __mode = "k" })
 
 --- Keeps a record alive as long as a reference into it is kept.
@@ -86,7 +91,8 @@ local function setter_source(column, is_record)
   local place = place_of(column, is_record)
   if column.type == "text" then return ("set_text(%s, %d, value)"):format(place, column.length) end
   if columns.types[column.type].is_number and not column.is_array then
-    return ("check_number('%s', value) %s = value"):format(column.name, place)
+    local check = column.place:find "^core%.tuple" and ("check_ended('%s', f) "):format(column.name) or ""
+    return check .. ("check_number('%s', value) %s = value"):format(column.name, place)
   end
   return ("error(\"flow.%s cannot be set\", 3)"):format(column.name)
 end
@@ -291,7 +297,7 @@ local function make_types(run)
   check_layout(live, run.layout)
   set_metatype(run, live, record, false)
   set_metatype(run, record, record, true)
-  return { record, ffi.typeof("struct { $ *flow; uint32_t slot, packet; }", live) }
+  return { record, ffi.typeof("struct { $ *flow; uint32_t slot; struct nf_packet packet; }", live) }
 end
 
 local made = {} -- by what they are made of: LuaJIT never forgets a type, and has room for 65536

@@ -181,7 +181,8 @@ function output.file(streamer, path, format, given)
   path = overrides.path or path
   if path == nil and format then
     local source = streamer.source
-    path = (type(source) == "table" and source[1] or source or "flows") .. "." .. format
+    local first = type(source) == "table" and source[1] or source
+    path = (first and first ~= "-" and first:gsub("/+$", "") or "flows") .. "." .. format
   end
   path = path == nil and "-" or path
   if type(path) ~= "string" and io.type(path) ~= "file" then

@@ -111,7 +111,8 @@ class.__call = function(self, given)
   if given ~= nil and type(given) ~= "table" then
     error(("plugin %s: options %s: expected a table"):format(self.name, text.quote(given)), 2)
   end
-  local instance = options.resolve(self.options, given or {}, "plugin " .. self.name)
+  local ok, instance = pcall(options.resolve, self.options, given or {}, "plugin " .. self.name)
+  if not ok then error(instance, 2) end
   return setmetatable(instance, {
     class = self,
     __tostring = function() return "plugin " .. self.name end,

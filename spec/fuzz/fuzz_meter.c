@@ -132,14 +132,13 @@ static void check_counters(const struct nf_counters *c, const struct tally *tall
 static void run(struct nf_meter *meter, const struct nf_options *o, const uint8_t *data) {
   const struct nf_layout layout = nf_layout_of(o);
   const struct nf_event *event = nf_meter_event(meter);
-  const struct nf_packet *packets = nf_meter_packets(meter);
   struct tally tally = {0};
   int kind;
   while ((kind = nf_meter_next(meter)) >= 0) {
     if (kind == 0) continue;
     nf_require(kind == NF_EVENT_EXPIRE || (o->events & (unsigned)kind));
     if (kind == NF_EVENT_EXPIRE) on_end(event->flow, &layout, &tally);
-    else on_packet(&packets[event->packet], event->flow, &layout, data[7]);
+    else on_packet(&event->packet, event->flow, &layout, data[7]);
     tally.begun += kind == NF_EVENT_INIT;
     if (!(data[0] & FLAG_STOP) || tally.events++ != data[6]) continue;
     nf_meter_stop(meter);

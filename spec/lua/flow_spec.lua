@@ -227,6 +227,17 @@ describe("setting a flow's columns", function()
       flow.bidirectional_mean_ps, flow.expiration_id })
   end)
 
+  it("leaves the key of a live flow alone", function()
+    for _, name in ipairs { "src_port", "dst_port", "protocol", "vlan_id", "tunnel_id" } do
+      for _, hook in ipairs { "on_init", "on_update" } do
+        assert.matches("flow_spec.lua:%d+: flow." .. name .. " can only be set in on_expire",
+          refusal_in(hook, function(_, _, flow) flow[name] = 5 end))
+      end
+      local Changer = nf.plugin { name = "changer", on_expire = function(_, flow) flow[name] = 5 end }
+      assert.equal(5, first({ udps = Changer })[name])
+    end
+  end)
+
   it("takes 64-bit integers", function()
     local Changer = nf.plugin { name = "changer", columns = { { "at", "int64" } }, on_expire = function(_, flow)
       flow.udps.at = flow:exact "bidirectional_last_seen_ns"

@@ -65,6 +65,18 @@ describe("to_csv", function()
     assert.equal(2, #lines(program.read(folder .. "/b.pcap.jsonl")))
   end)
 
+  it("goes beside a folder, and has a name of its own for standard input", function()
+    local folder = capture.folder { ["a.pcap"] = capture.pcap(singles(3), { ns = true }) }
+    streamer(0, { source = folder .. "/" }):to_csv()
+    assert.equal(4, #lines(program.read(folder .. ".csv")))
+    os.remove(folder .. ".csv")
+    local root, export = io.popen("pwd"):read "*l", 'require("nfengine").streamer({ n_dissections = 0 }):to_csv()'
+    local command = "program=$(realpath %s); cd %s && $program -q %s - <%s/samples/dns.pcap && wc -l <flows.csv"
+    local words = { program.quote(program.path), folder, engine.script_file(export), root }
+    local result = program.shell(command:format(unpack(words)))
+    assert.same({ 0, "16\n", "" }, { result.status, result.out, result.err })
+  end)
+
   it("takes an open file and leaves it open", function()
     local path = program.temporary ".csv"
     local file = assert(io.open(path, "w"))

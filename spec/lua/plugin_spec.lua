@@ -251,7 +251,9 @@ describe("a plugin's options", function()
       { 5, "options 5: expected a table" },
     }
     for _, case in ipairs(cases) do
-      assert.matches("plugin counter: " .. case[2], engine.refusal(Counter, case[1]), 1, true)
+      local message = engine.refusal(function() local _ = Counter(case[1]) end)
+      assert.matches("plugin counter: " .. case[2], message, 1, true)
+      assert.matches("^spec/lua/plugin_spec.lua:%d+: ", message)
     end
   end)
 end)

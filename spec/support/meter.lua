@@ -158,7 +158,7 @@ function meter.run(wanted)
   local handle, options = meter.open(wanted)
   assert(handle, options)
   local epoch = meter.EPOCH / NS_PER_TICK[options.time_unit]
-  local event, packets = C.nf_meter_event(handle), C.nf_meter_packets(handle)
+  local event = C.nf_meter_event(handle)
   local run = { trace = {}, flows = {} }
   repeat
     local kind = C.nf_meter_next(handle)
@@ -166,7 +166,7 @@ function meter.run(wanted)
       local name = NAMES[kind]
       local has_packet = name == "init" or name == "update"
       table.insert(run.trace, described(name, event.flow))
-      if wanted.on then wanted.on(name, event.flow, has_packet and packets[event.packet] or nil, handle) end
+      if wanted.on then wanted.on(name, event.flow, has_packet and event.packet or nil, handle) end
       if name == "expire" then table.insert(run.flows, record_of(event.flow, epoch)) end
     end
   until kind < 0
