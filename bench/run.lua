@@ -177,7 +177,7 @@ function Bench:measure()
       local result = self.results[row.id]
       if not result.problem and not (result.is_slow and #result.runs >= SLOW_RUNS) then
         self:tell(("round %d of %d: "):format(round, self.settings.runs), row.name)
-        -- A virtual machine's host takes unused memory back, and giving it again is slow: the flood needs a lot at once.
+        -- A virtual machine's host takes unused memory back, and giving it again is slow: the flood needs a lot.
         if row.trace == "syn_flood" then self:run(row) end
         self:keep(result, (self:run(row)), round)
       end

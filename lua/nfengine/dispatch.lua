@@ -5,7 +5,7 @@
 -- loop over a list of hooks falls off its trace at every other hook. In a ring every function that starts a step
 -- becomes a trace of its own, and a path that leaves one ends where the next step begins: paths add up. That asks for
 -- two things: a step takes no arguments, since values passed from trace to trace would have to become objects on the
--- way, and packets are the same few objects throughout.
+-- way; and packets are one object throughout, flows one each where a hook has a loop, which is a trace of its own.
 --
 -- The text is made anew for every run. There is no pcall inside: where an error came from stands in `where`, and one
 -- pcall outside reports it.
@@ -23,35 +23,11 @@ local dispatch = {}
 -- sink).
 dispatch.where = ffi.typeof("struct { int32_t event; int32_t plugin; }")
 
-local RING = [[
-local C, meter, event, packet, where, filter, report, limit, plugins, hooks, sink, write = ...
-$LOCALS
-local next_event
+-- The ring's hub. Steps are connected once they are made.
+local HUB = [[
+local C, meter, event, where, filter, report, limit, sink, write = ...
+local next_event, first_init, first_update, first_expire
 local given = 0
-
--- Flow objects by slot, which stays where it is; only so many, to bound their memory. Slots are used lowest first.
-local flows = {}
-local function kept_flow()
-  local slot = event.slot
-  local flow = flows[slot]
-  if flow then return flow end
-  if slot < 65536 then flows[slot] = event.flow end
-  return event.flow
-end
-
-$STEPS
-local function ended()
-  local flow = event.flow
-  where.event = $EXPIRE
-  $HOOKS
-  where.plugin = 0
-  if $FILTER then
-    flow.core.record_id = given
-    given = given + 1
-    $GIVE
-  end
-  return next_event()
-end
 
 local function other(kind)
   if kind < 0 then return nil, kind, given end
@@ -61,16 +37,34 @@ end
 
 function next_event()
   local kind = C.nf_meter_next(meter)
-  if kind == $UPDATE then return update_1() end
-  if kind == $EXPIRE then return ended() end
-  if kind == $INIT then return init_1() end
+  if kind == $UPDATE then return first_update() end
+  if kind == $EXPIRE then return first_expire() end
+  if kind == $INIT then return first_init() end
   return other(kind)
 end
 
-return function()
+-- The hooks have seen a flow's end: it is given out.
+local function give()
+  where.event, where.plugin = $EXPIRE, 0
+  local flow = event.flow
+  if $FILTER then
+    flow.core.record_id = given
+    given = given + 1
+    $GIVE
+  end
+  return next_event()
+end
+
+local function enter()
   if given == limit then return nil, C.NF_END, given end
   return next_event()
 end
+
+local function connect(init, update, expire)
+  first_init, first_update, first_expire = init, update, expire
+end
+
+return enter, next_event, give, connect
 ]]
 
 -- What happens to a flow that ended: the ring is left with it, to be entered again for the next ...
@@ -85,31 +79,21 @@ where.plugin = -1
     if given == limit then return nil, C.NF_END, given end
 ]]
 
+-- One hook. Each step is a text of its own, so that it has bytecode, and traces, of its own.
 local STEP = [[
-function $STEP()
+local event, where, packet, kept_flow, hook, plugin, next_step = ...
+return function()
   where.event, where.plugin = $EVENT, $NUMBER
-  hook_$NUMBER_$HOOK(plugin_$NUMBER, packet, $FLOW)
-  return $NEXT()
+  hook(plugin, $ARGUMENTS)
+  return next_step()
 end
-
 ]]
 
 local function fill(template, parts)
   return (template:gsub("%$(%u+)", function(name) return tostring(parts[name]) end))
 end
 
-local function hook_locals(instances)
-  local lines = {}
-  for i, instance in ipairs(instances) do
-    lines[#lines + 1] = ("local plugin_%d = plugins[%d]"):format(i, i)
-    for _, hook in ipairs { "on_init", "on_update", "on_expire" } do
-      if plugin.class_of(instance)[hook] then
-        lines[#lines + 1] = ("local hook_%d_%s = hooks[%d].%s"):format(i, hook, i, hook)
-      end
-    end
-  end
-  return table.concat(lines, "\n")
-end
+local function load(template, parts) return assert(loadstring(fill(template, parts), "=nfengine.dispatcher")) end
 
 --- Whether a function's own code loops.
 local function has_loop(func)
@@ -121,32 +105,34 @@ local function has_loop(func)
   end
 end
 
---- The ring's steps for one kind of packet event, named PREFIX_1, PREFIX_2 …
-local function packet_steps(instances, prefix, hook, event)
-  local numbers = {}
-  for i, instance in ipairs(instances) do
-    if plugin.class_of(instance)[hook] then numbers[#numbers + 1] = i end
+--- A function for the flow of an event as an object made once for its slot, which stays where it is; only so many, to
+-- bound their memory. Slots are used lowest first.
+local function flow_keeper(event)
+  local flows = {}
+  return function()
+    local slot = event.slot
+    local flow = flows[slot]
+    if flow then return flow end
+    if slot < 65536 then flows[slot] = event.flow end
+    return event.flow
   end
-  local names, steps = { ("local %s_1\n"):format(prefix) }, {}
-  for n, number in ipairs(numbers) do
-    names[n] = ("local %s_%d\n"):format(prefix, n)
-    steps[n] = fill(STEP, {
-      STEP = prefix .. "_" .. n, EVENT = event, NUMBER = number, HOOK = hook,
-      FLOW = has_loop(plugin.class_of(instances[number])[hook]) and "kept_flow()" or "event.flow",
-      NEXT = numbers[n + 1] and prefix .. "_" .. (n + 1) or "next_event",
-    })
-  end
-  return table.concat(names) .. table.concat(steps)
 end
 
-local function expire_calls(instances)
-  local calls = {}
-  for i, instance in ipairs(instances) do
-    if plugin.class_of(instance).on_expire then
-      calls[#calls + 1] = ("where.plugin = %d hook_%d_on_expire(plugin_%d, flow)"):format(i, i, i)
+--- The steps of one hook, from the last plugin that has it to the first, which is returned.
+local function make_steps(run, parts, hook, kind, last)
+  local step = last
+  for number = #run.instances, 1, -1 do
+    local instance = run.instances[number]
+    local func = plugin.class_of(instance)[hook]
+    if func then
+      local flow = has_loop(func) and "kept_flow()" or "event.flow"
+      local make = load(STEP, {
+        EVENT = kind, NUMBER = number, ARGUMENTS = hook == "on_expire" and flow or "packet, " .. flow,
+      })
+      step = make(parts.event, run.where, parts.packet, parts.kept_flow, func, instance, step)
     end
   end
-  return table.concat(calls, "\n  ")
+  return step
 end
 
 --- Which events these plugins want, as nf_options.events takes them.
@@ -162,28 +148,27 @@ end
 
 --- The inner loop.
 -- @param run `meter`, `event_type` (ctype), `instances`, `filter` (function or nil), `report` (called with the kind of
--- any
---   other event and the flows given so far), `limit` (flows at most, 0 for none), `where` (dispatch.where)
+--   any other event and the flows given so far), `limit` (flows at most, 0 for none), `where` (dispatch.where)
 -- @param sink a table with a method `write`, or nil
 -- @return a function. Without a sink each call returns the next flow that ended and passed the filter, at the end nil;
 --   with one, a single call runs to the end. Behind nil come the last status, the flows given, a sink's failure.
 function dispatch.make(run, sink)
-  local classes = {}
-  for i, instance in ipairs(run.instances) do classes[i] = plugin.class_of(instance) end
-  local source = fill(RING, {
-    LOCALS = hook_locals(run.instances),
-    STEPS = packet_steps(run.instances, "init", "on_init", C.NF_EVENT_INIT)
-      .. packet_steps(run.instances, "update", "on_update", C.NF_EVENT_UPDATE),
-    HOOKS = expire_calls(run.instances),
-    FILTER = run.filter and "filter(flow)" or "true",
-    GIVE = sink and GIVE_TO_SINK or GIVE_TO_CALLER,
+  local event = ffi.cast(ffi.typeof("const $ *", run.event_type), C.nf_meter_event(run.meter))
+  local parts = {
+    event = event, kept_flow = flow_keeper(event),
+    packet = ffi.cast("const struct nf_packet *", event.packet), -- one object for all packets
+  }
+  local hub = load(HUB, {
+    FILTER = run.filter and "filter(flow)" or "true", GIVE = sink and GIVE_TO_SINK or GIVE_TO_CALLER,
     INIT = C.NF_EVENT_INIT, UPDATE = C.NF_EVENT_UPDATE, EXPIRE = C.NF_EVENT_EXPIRE,
   })
-  local event = ffi.cast(ffi.typeof("const $ *", run.event_type), C.nf_meter_event(run.meter))
-  local packet = ffi.cast("const struct nf_packet *", event.packet) -- one object for all packets
   local limit = run.limit > 0 and run.limit or math.huge
-  return assert(loadstring(source, "=nfengine.dispatcher"))(C, run.meter, event, packet, run.where,
-    run.filter, run.report, limit, run.instances, classes, sink, sink and sink.write)
+  local enter, next_event, give, connect =
+    hub(C, run.meter, event, run.where, run.filter, run.report, limit, sink, sink and sink.write)
+  connect(make_steps(run, parts, "on_init", C.NF_EVENT_INIT, next_event),
+    make_steps(run, parts, "on_update", C.NF_EVENT_UPDATE, next_event),
+    make_steps(run, parts, "on_expire", C.NF_EVENT_EXPIRE, give))
+  return enter
 end
 
 return dispatch
