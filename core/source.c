@@ -110,7 +110,7 @@ static bool add_folder(struct nf_source *source, const char *folder, char *error
   struct dirent **entries;
   int count = scandir(folder, &entries, is_visible, by_bytes);
   if (count < 0) {
-    nf_fail(error, "'%s': %s, expected a folder of capture files", folder, strerror(errno));
+    nf_fail(error, "\"%s\": %s, expected a folder of capture files", folder, strerror(errno));
     return false;
   }
   uint32_t before = source->count;
@@ -123,7 +123,7 @@ static bool add_folder(struct nf_source *source, const char *folder, char *error
   if (!is_done) {
     nf_fail(error, "out of memory");
   } else if (source->count == before) {
-    nf_fail(error, "'%s': a folder without files, expected capture files in it", folder);
+    nf_fail(error, "\"%s\": a folder without files, expected capture files in it", folder);
   }
   return is_done && source->count > before;
 }
@@ -134,7 +134,7 @@ static bool add_path(struct nf_source *source, const char *path, char *error) {
   int result = is_stdin ? fstat(STDIN_FILENO, &status) : stat(path, &status);
   if (result == 0 && S_ISDIR(status.st_mode) && !is_stdin) return add_folder(source, path, error);
   if (result != 0 || (!is_stdin && access(path, R_OK) != 0)) {
-    nf_fail(error, "'%s': %s, expected a capture file or a folder of them", path, strerror(errno));
+    nf_fail(error, "\"%s\": %s, expected a capture file or a folder of them", path, strerror(errno));
     return false;
   }
   if (add_input(source, path, true, &status)) return true;
@@ -197,7 +197,7 @@ static int compile_filter(struct nf_source *source, uint32_t link_type, char *er
   int result = pcap_compile(pcap, &program->code, source->filter, 1, 0xffffff00);
   if (result != 0) {
     const char *name = pcap_datalink_val_to_name(pcap_datalink(pcap));
-    nf_fail(error, "bpf_filter '%s': %s, expected a libpcap filter for link type %u (%s)", source->filter,
+    nf_fail(error, "bpf_filter \"%s\": %s, expected a libpcap filter for link type %u (%s)", source->filter,
             pcap_geterr(pcap), link_type, name ? name : "unknown");
   } else {
     source->program_count++;

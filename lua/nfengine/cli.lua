@@ -22,7 +22,7 @@ local general = {
   { name = "progress", kind = "boolean", doc = "show progress even where stderr is no terminal" },
   { name = "traceback", kind = "boolean", is_flag = true, doc = "show where in the script an error came from" },
   { name = "help", short = "h", kind = "boolean", is_flag = true,
-    doc = "this text, or behind a script's name that script's" },
+    doc = "this text, or after a script's name that script's" },
   { name = "version", kind = "boolean", is_flag = true, doc = "version of nfengine and of its libraries" },
 }
 
@@ -163,7 +163,7 @@ local function finish_stdout()
 end
 
 local function main(words, root)
-  local values, others, rest = options.parse(words, declaration(), "; a script's own options stand behind \"--\"")
+  local values, others, rest = options.parse(words, declaration(), "; a script's own options come after \"--\"")
   if values.version then return print_version() end
   if values.help and not others[1] then return print_usage() end
   report.is_program = true

@@ -177,7 +177,7 @@ local function unknown(key, available, unit, is_write)
   end
   local names = {}
   for i, column in ipairs(available) do names[i] = column.name end
-  local hint = is_write and "; a plugin's own values belong into flow.udps, declared as columns" or ""
+  local hint = is_write and "; a plugin's own values belong in flow.udps, declared as columns" or ""
   error(("flow has no '%s'%s%s"):format(tostring(key), text.suggest(key, names), hint), 3)
 end
 

@@ -179,7 +179,7 @@ function options.parse(words, declaration, hint)
 
   local function next_word(shown)
     at = at + 1
-    return words[at] or usage_error(("%s: expected a value behind it"):format(shown))
+    return words[at] or usage_error(("%s: expected a value after it"):format(shown))
   end
 
   local function long(word)

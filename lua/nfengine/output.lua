@@ -177,6 +177,9 @@ end
 function output.file(streamer, path, format, given)
   local options = check_options(given or {})
   local overrides = output.overrides
+  if overrides.path and overrides.is_used then
+    error(("-o \"%s\": this script writes more than once, expected no -o"):format(overrides.path), 3)
+  end
   overrides.is_used = true
   path = overrides.path or path
   if path == nil and format then

@@ -107,6 +107,9 @@ function run.count_open() return open_runs end
 
 --- Opens a run, which its opener has to close. Raises one line when a parameter, a plugin or a source is wrong.
 function run.open(parameters)
+  if parameters.system_visibility_mode == 1 then
+    report.say "warning: system_visibility_mode = 1: has no effect on captures"
+  end
   local instances = plugin.instances(parameters.udps)
   local udps, slots = plugin.layout(instances)
   local l7_extra = l7_extra_set(parameters.l7_columns)
@@ -139,10 +142,10 @@ function run.open(parameters)
   self.meter = open_meter(options)
   open_runs = open_runs + 1
   self.sources = anchor -- named here so that they outlive nf_meter_new, which reads them
-  local ok, message = pcall(self.call_hooks, self, "setup")
-  if not ok then
+  local failure = self:call_hooks "setup"
+  if failure then
     self:close()
-    error(message, 0)
+    error(failure, 0)
   end
   self.where = dispatch.where()
   self.filter, self.limit = parameters.filter, parameters.max_nflows
@@ -155,15 +158,17 @@ end
 
 -- ---- errors of plugins ----
 
---- Calls a hook that takes no flow, in every plugin that has it.
+--- Calls a hook that takes no flow, in every plugin that has it. Returns the first one's failure, as a line.
 function run:call_hooks(hook)
+  local failure
   for _, instance in ipairs(self.instances) do
     local class = plugin.class_of(instance)
     if class[hook] then
       local ok, message = pcall(class[hook], instance)
-      if not ok then error(("plugin %s: %s: %s"):format(class.name, hook, tostring(message)), 0) end
+      if not ok then failure = failure or ("plugin %s: %s: %s"):format(class.name, hook, tostring(message)) end
     end
   end
+  return failure
 end
 
 local function endpoint(address, port) return (address:find ":" and "[%s]:%d" or "%s:%d"):format(address, port) end
@@ -194,7 +199,8 @@ function run:finish(ok, result, status, given, failure)
   self.flows = given or self.flows
   if not ok then failure = self:describe_error(result)
   elseif status ~= C.NF_END then failure = failure or ffi.string(C.nf_meter_error(self.meter)) end
-  self:close()
+  local cleanup_failure = self:close()
+  failure = failure or cleanup_failure
   if failure then error(failure, 0) end
 end
 
@@ -215,7 +221,7 @@ function run:drain(sink)
   return self.flows
 end
 
---- Ends the run, in whatever state it is, and reports it. Safe to call twice.
+--- Ends the run, in whatever state it is, and reports it. Safe to call twice. Returns what failed in cleanup hooks.
 function run:close()
   if not self.meter then return end
   report.finished(self)
@@ -223,7 +229,7 @@ function run:close()
   self.meter, self.pump = nil, nil
   open_runs = open_runs - 1
   C.nf_meter_free(meter)
-  self:call_hooks "cleanup"
+  return self:call_hooks "cleanup"
 end
 
 return run

@@ -40,7 +40,7 @@ end
 local function print_help(declaration)
   io.write(without_tags(script.doc_block(script.path)), "\n")
   if #declaration > 0 then
-    io.write("\nOptions of this script, behind \"--\":\n", options.help(declaration), "\n")
+    io.write("\nOptions of this script, after \"--\":\n", options.help(declaration), "\n")
   end
   io.write("\nSee nfengine --help for the options that every script takes.\n")
   error(script.done, 0)
@@ -52,7 +52,7 @@ function script.options(short)
   if script.is_help_wanted then print_help(declaration) end
   local given, others = options.parse(script.words, declaration)
   if others[1] then
-    error({ usage = ("unexpected word \"%s\" behind --: expected script options"):format(others[1]) }, 0)
+    error({ usage = ("unexpected word \"%s\" after --: expected script options"):format(others[1]) }, 0)
   end
   script.words = {}
   return options.resolve(declaration, given, "nf.options")
@@ -62,7 +62,7 @@ end
 function script.ready()
   if script.is_help_wanted then print_help {} end
   if script.words[1] then
-    error({ usage = ("unexpected word \"%s\" behind --: this script declares no options"):format(script.words[1]) }, 0)
+    error({ usage = ("unexpected word \"%s\" after --: this script declares no options"):format(script.words[1]) }, 0)
   end
 end
 

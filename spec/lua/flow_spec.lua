@@ -278,7 +278,7 @@ describe("a name that a flow does not have", function()
     local flow = first {}
     assert.matches("flow_spec.lua:%d+: flow has no 'srcip' %(did you mean 'src_ip'%?%)",
       engine.refusal(function() return flow.srcip end))
-    assert.matches("flow_spec.lua:%d+: flow has no 'colour'; a plugin's own values belong into flow.udps",
+    assert.matches("flow_spec.lua:%d+: flow has no 'colour'; a plugin's own values belong in flow.udps",
       engine.refusal(function() flow.colour = 5 end))
   end)
 

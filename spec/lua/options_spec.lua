@@ -107,8 +107,8 @@ describe("the command line", function()
   end)
 
   it("refuses an option without the value it needs", function()
-    assert.equal("--output: expected a value behind it", usage "--output")
-    assert.equal("-o: expected a value behind it", usage "-o")
+    assert.equal("--output: expected a value after it", usage "--output")
+    assert.equal("-o: expected a value after it", usage "-o")
   end)
 end)
 
