@@ -446,7 +446,7 @@ describe("a source", function()
       local folder = capture.folder {}
       local source, message = open(folder)
       assert.is_nil(source)
-      assert.equal("'" .. folder .. "': a folder without files, expected capture files in it", message)
+      assert.equal(('"%s": a folder without files, expected capture files in it'):format(folder), message)
     end)
   end)
 
@@ -454,7 +454,7 @@ describe("a source", function()
     it("a file that does not exist, even behind others that do", function()
       local source, message = open { capture.file(capture.pcap {}), "/nowhere/x.pcap" }
       assert.is_nil(source)
-      assert.equal("\"/nowhere/x.pcap\": No such file or directory, expected a capture file or a folder of them", message)
+      assert.equal('"/nowhere/x.pcap": No such file or directory, expected a capture file or a folder of them', message)
     end)
 
     it("no file at all", function()
