@@ -246,13 +246,13 @@ describe("a meter", function()
 
     it("a file that is not there, and no file at all", function()
       refused({ sources = { "/nonexistent/a.pcap" } },
-        "'/nonexistent/a.pcap': No such file or directory, expected a capture file or a folder of them")
+        '"/nonexistent/a.pcap": No such file or directory, expected a capture file or a folder of them')
       refused({ sources = {} }, "no source, expected at least one capture file")
     end)
 
     it("a filter that does not compile", function()
       local _, reason = meter.open { packets = { udp(0, 1000) }, bpf_filter = "prot 80" }
-      assert.equal("bpf_filter 'prot 80': ", reason:sub(1, 22))
+      assert.equal("bpf_filter \"prot 80\": ", reason:sub(1, 22))
     end)
 
     it("without a reason where nobody wants it", function()
