@@ -51,10 +51,3 @@ static inline uint32_t nf_u32(struct nf_bytes b, uint32_t offset) {
 static inline uint16_t nf_u16_le(struct nf_bytes b, uint32_t offset) {
   return (uint16_t)(nf_u8(b, offset) | nf_u8(b, offset + 1) << 8);
 }
-
-/* Copies `count` bytes out; false and nothing copied when they are not all there. */
-static inline bool nf_copy(void *to, struct nf_bytes b, uint32_t offset, uint32_t count) {
-  if (!nf_has(b, offset, count)) return false;
-  memcpy(to, b.data + offset, count);
-  return true;
-}

@@ -40,7 +40,7 @@ struct nf_meter {
 
   enum state state;
   int failure; /* what to return once every flow has ended: NF_END or an error */
-  uint64_t ticks_per_ms, ns_per_tick;
+  uint64_t ticks_per_ms;
   uint64_t idle_timeout, active_timeout, scan_interval; /* ticks */
   uint64_t tick, last_scan;
   uint64_t position; /* of the packet handled last */
@@ -103,7 +103,6 @@ static uint64_t times(uint64_t a, uint64_t b) {
 static void set_clock(struct nf_meter *m) {
   static const uint64_t ticks_per_ms[] = {[NF_MILLISECONDS] = 1, [NF_MICROSECONDS] = 1000, [NF_NANOSECONDS] = 1000000};
   m->ticks_per_ms = ticks_per_ms[m->options.time_unit];
-  m->ns_per_tick = 1000000 / m->ticks_per_ms;
   m->idle_timeout = times(m->options.idle_timeout_s, 1000 * m->ticks_per_ms);
   m->active_timeout = times(m->options.active_timeout_s, 1000 * m->ticks_per_ms);
   m->scan_interval = SCAN_INTERVAL_MS * m->ticks_per_ms;
@@ -432,6 +431,7 @@ const struct nf_counters *nf_meter_counters(struct nf_meter *m) {
   m->counters.ended[NF_END_LIVE] = nf_table_count(m->table);
   return &m->counters;
 }
+bool nf_meter_reads(const struct nf_meter *m, const char *path) { return nf_source_reads(m->source, path); }
 const char *nf_meter_error(const struct nf_meter *m) { return m->error; }
 
 const char *nf_meter_warning(struct nf_meter *m) {

@@ -279,6 +279,9 @@ int nf_meter_next(struct nf_meter *meter);
 /* The event told last; the address stays for the meter's life. */
 const struct nf_event *nf_meter_event(const struct nf_meter *meter);
 
+/* Whether this path is one of the run's captures, by whatever name. */
+bool nf_meter_reads(const struct nf_meter *meter, const char *path);
+
 /* Ends the input early: the next calls bring the open flows' ends, then NF_END. */
 void nf_meter_stop(struct nf_meter *meter);
 

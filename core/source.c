@@ -329,6 +329,17 @@ int nf_source_read(struct nf_source *source, struct nf_frame *frames, int max) {
   return source->status;
 }
 
+bool nf_source_reads(const struct nf_source *source, const char *path) {
+  struct stat wanted, input;
+  if (stat(path, &wanted) != 0 || !S_ISREG(wanted.st_mode)) return false;
+  for (uint32_t i = 0; i < source->count; i++) {
+    const char *name = source->inputs[i].path;
+    int result = strcmp(name, "-") == 0 ? fstat(STDIN_FILENO, &input) : stat(name, &input);
+    if (result == 0 && input.st_dev == wanted.st_dev && input.st_ino == wanted.st_ino) return true;
+  }
+  return false;
+}
+
 bool nf_source_is_damaged(const struct nf_source *source) { return source->is_damaged; }
 
 const char *nf_source_error(const struct nf_source *source) {

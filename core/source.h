@@ -26,6 +26,9 @@ const char *nf_source_error(const struct nf_source *source);
 /* Next warning not yet fetched, or NULL; valid until the next call. */
 const char *nf_source_warning(struct nf_source *source);
 
+/* Whether this path is one of the source's files, by whatever name. */
+bool nf_source_reads(const struct nf_source *source, const char *path);
+
 /* Whether a file was damaged, or named and no capture at all; the warnings tell which and how. */
 bool nf_source_is_damaged(const struct nf_source *source);
 

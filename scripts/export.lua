@@ -18,8 +18,8 @@ local nf = require "nfengine"
 
 local options = nf.options {
   anonymize = { { "src_ip", "src_mac", "dst_ip", "dst_mac" }, "columns to write as hashes" },
-  flows_per_file = { 0, "start another file after so many flows; 0: one file for all" },
-  rotate_files = { 0, "keep that many files, the newest; 0: all" },
+  flows_per_file = { 0, "start another file after so many flows; 0: one file for all", integer = true, min = 0 },
+  rotate_files = { 0, "keep that many files, the newest; 0: all", integer = true, min = 0 },
   key_file = { "", "file with the key, 64 bytes" },
 }
 

@@ -41,7 +41,7 @@
 
 local nf = require "nfengine"
 
-local options = nf.options { top = { 5, "lines in each table", min = 1, max = 1000 } }
+local options = nf.options { top = { 5, "lines in each table", integer = true, min = 1, max = 1000 } }
 local streamer = nf.streamer {}
 local unit = streamer.time_unit -- names of times end in it
 local has_applications = streamer.n_dissections > 0

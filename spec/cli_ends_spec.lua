@@ -245,3 +245,60 @@ describe("a loop that is left", function()
     assert.matches("^nfengine: 62 packets, 1 flow, ", result.err)
   end)
 end)
+
+describe("what must not happen by accident", function()
+  after_each(program.remove_temporaries)
+
+  it("a capture is never written over", function()
+    local path = program.write(program.read "samples/dns.pcap", ".pcap")
+    local result = program.run("-q", "flows", "-o", path, path)
+    assert.equal(1, result.status)
+    assert.equal(('nfengine: cannot write "%s": it is a capture of this run\n'):format(path), result.err)
+    assert.equal(program.read "samples/dns.pcap", program.read(path))
+  end)
+
+  it("a folder's scripts and modules do not run unasked", function()
+    local folder = program.temporary()
+    program.shell(("mkdir -p %s/scripts && cd %s && echo 'print \"ran\"' | tee scripts/flows.lua > cjson.lua")
+      :format(folder, folder))
+    local here = program.shell("pwd").out:gsub("\n", "")
+    local command = ("cd %s && %s/%s"):format(folder, here, program.path:gsub("^%./", ""))
+    assert.is_nil(program.shell(command .. " -q " .. here .. "/samples/dns.pcap").out:match "ran")
+    assert.is_nil(program.shell(command .. " --version").out:match "ran")
+    program.shell("rm -r " .. folder)
+  end)
+
+  it("a filter over a name that is none says so", function()
+    local result = program.run("-q", "flows", "--filter=dst_port == 53", "samples/dns.pcap")
+    assert.equal(1, result.status)
+    assert.matches("no such name 'dst_port', expected flow.dst_port perhaps\n$", result.err)
+  end)
+
+  it("an error line holds no line ends and no commands to a terminal", function()
+    local result = program.run("flows", "--columns=a\27[31m\nb", "samples/dns.pcap")
+    assert.equal('nfengine: nf.streamer: columns: no column "a?[31m?b" in this run\n', result.err)
+  end)
+
+  it("an error in setup or a hook is not hidden by one in cleanup", function()
+    local template = [[local nf = require "nfengine"
+      nf.streamer({ n_dissections = 0, udps = nf.plugin { name = "p", %s = function() error("first", 0) end,
+        cleanup = function() error("second", 0) end } }):write()]]
+    for _, hook in ipairs { "setup", "on_init", "on_expire" } do
+      local script = program.write(template:format(hook), ".lua")
+      local result = program.run("-q", script, "samples/dns.pcap")
+      assert.equal(1, result.status)
+      assert.matches("^nfengine: plugin p: " .. hook .. ": .*first\n$", result.err)
+    end
+  end)
+
+  it("the summary counts the flows written before an error", function()
+    local script = program.write([[local nf, n = require "nfengine", 0
+      nf.streamer({ n_dissections = 0, udps = nf.plugin { name = "p", on_expire = function()
+        n = n + 1
+        if n == 5 then error("stop", 0) end
+      end } }):write()]], ".lua")
+    local result = program.run("--columns=id", script, "samples/dns.pcap")
+    assert.equal("id\n0\n1\n2\n3\n", result.out)
+    assert.matches(", 4 flows,", result.err)
+  end)
+end)

@@ -63,9 +63,17 @@ Exit status: 0 done, 1 the run failed or part of the input was unreadable, 2 usa
   return DONE
 end
 
+local function cjson_version()
+  local path = package.path
+  package.path = "" -- it is a C module: no file in the current folder is meant
+  local version = require("cjson")._VERSION
+  package.path = path
+  return version
+end
+
 local function print_version()
   io.write("nfengine ", ffi.string(C.nf_version()), "\n", ffi.string(C.nf_pcap_version()), "\n",
-    ffi.string(C.nf_dpi_version()), "\n", jit.version, "\nlua-cjson ", require("cjson")._VERSION, "\n")
+    ffi.string(C.nf_dpi_version()), "\n", jit.version, "\nlua-cjson ", cjson_version(), "\n")
   return DONE
 end
 
@@ -109,7 +117,7 @@ local function choose_script(words, root)
   if first ~= "-" and not is_readable(first) then
     error(("cannot find \"%s\": no such script or capture"):format(first), 0)
   end
-  return assert(find_script("flows", root))
+  return root .. "/scripts/flows.lua" -- nobody named a script, so none but our own will do
 end
 
 -- ---- running ----
@@ -129,7 +137,7 @@ local function run_script(path, words, is_help_wanted)
   script.path, script.words, script.is_help_wanted = path, words, is_help_wanted
   _G.arg = { [0] = path, unpack(words) }
   local folder = path:match "^(.*/)" or "./"
-  package.path = folder .. "?.lua;" .. package.path -- modules beside the script
+  package.path = package.path .. ";" .. folder .. "?.lua" -- modules beside the script
   local chunk, message = loadfile(path)
   if not chunk then error(message, 0) end
   chunk(unpack(words))

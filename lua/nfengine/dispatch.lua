@@ -19,9 +19,9 @@ local plugin = require "nfengine.plugin"
 
 local dispatch = {}
 
---- What was being done, for error messages: the kind of event, and the plugin called last (0: the filter, -1: the
--- sink).
-dispatch.where = ffi.typeof("struct { int32_t event; int32_t plugin; }")
+--- What was being done, for error messages: the kind of event, the plugin called last (0: the filter, -1: the sink),
+-- and how many flows had been given out.
+dispatch.where = ffi.typeof("struct { int32_t event, plugin; double given; }")
 
 -- The ring's hub. Steps are connected once they are made.
 local HUB = [[
@@ -49,7 +49,6 @@ local function give()
   local flow = event.flow
   if $FILTER then
     flow.core.record_id = given
-    given = given + 1
     $GIVE
   end
   return next_event()
@@ -68,7 +67,11 @@ return enter, next_event, give, connect
 ]]
 
 -- What happens to a flow that ended: the ring is left with it, to be entered again for the next ...
-local GIVE_TO_CALLER = "do return flow end"
+local GIVE_TO_CALLER = [[
+given = given + 1
+    where.given = given
+    do return flow end
+]]
 
 -- ... or a sink takes it, and the ring is left at the end of the run. A sink answers false to stop the run, nil and a
 -- text when it fails.
@@ -76,6 +79,8 @@ local GIVE_TO_SINK = [[
 where.plugin = -1
     local answer, failure = write(sink, flow)
     if answer == false or failure then return nil, C.NF_END, given, failure end
+    given = given + 1
+    where.given = given
     if given == limit then return nil, C.NF_END, given end
 ]]
 

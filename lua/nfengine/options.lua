@@ -90,9 +90,10 @@ function options.from_short(short, owner)
       error(("%s: option %s: default %s: expected a number, string, boolean or list")
         :format(owner, name, text.quote(entry[1])), 0)
     end
+    if entry.choices then kind = "choice" elseif entry.integer then kind = "integer" end
     declaration[#declaration + 1] = {
-      name = name, default = entry[1], doc = entry[2] or "", kind = entry.choices and "choice" or kind,
-      min = entry.min, max = entry.max, choices = entry.choices,
+      name = name, default = entry[1], doc = entry[2] or "", kind = kind, min = entry.min, max = entry.max,
+      choices = entry.choices,
     }
   end
   return declaration
@@ -169,12 +170,7 @@ function options.parse(words, declaration, hint)
       local _, wanted = options.check(option, {})
       usage_error(("%s %s: expected %s"):format(shown, text.quote(word), expected or wanted or "another value"))
     end
-    if option.is_repeatable then
-      values[option.name] = values[option.name] or {}
-      table.insert(values[option.name], checked)
-    else
-      values[option.name] = checked
-    end
+    values[option.name] = checked
   end
 
   local function next_word(shown)

@@ -28,7 +28,7 @@ end
 --- Runs to the end, giving every record to the sink. The sink is closed, and what it has is written, whatever happens.
 -- @return number of records
 function output.drain(current, sink)
-  local failure = failure_of(sink, "open", current.columns)
+  local failure = failure_of(sink, "open", current.columns, current.meter)
   local ok, result = true, 0
   current.has_failed = failure ~= nil
   if not failure then ok, result = pcall(current.drain, current, sink) end
@@ -68,7 +68,8 @@ local function anonymized_set(names, selected)
   return set
 end
 
-function file:open(selected)
+function file:open(selected, meter)
+  self.meter = meter
   local key = self.options.anonymization_key
   self.selected = selected -- the C array refers to its names
   self.columns = columns.to_c(selected, anonymized_set(self.options.columns_to_anonymize, selected))
@@ -87,7 +88,9 @@ function file:open_chunk()
     self.chunk = number + 1
   end
   self.rows = 0
-  if type(path) == "string" then
+  if type(path) == "string" and C.nf_meter_reads(self.meter, path) then
+    return nil, ("cannot write %s: it is a capture of this run"):format(text.quote(path))
+  elseif type(path) == "string" then
     self.writer = C.nf_writer_open(path, formats[self.format], self.columns, self.count, self.key, self.message)
   else
     path:flush()

@@ -7,7 +7,7 @@ local text = require "nfengine.text"
 
 local parameters = {}
 
-local MAX_SECONDS = 18446744073709550 -- (2^64 - 1) / 1000 as in NFStream, rounded to what a Lua number can be
+local MAX_SECONDS = 18446744073709552 -- (2^64 - 1) / 1000 as in NFStream, rounded to what a Lua number can be
 
 local function integer(name, default, min, max, unit, doc)
   return {
@@ -55,16 +55,18 @@ local function check_names(value)
   return value
 end
 
-local function parse_names(word)
-  local list = {}
-  for item in (word .. ","):gmatch "%s*(.-)%s*," do
-    if item ~= "" then list[#list + 1] = item end
-  end
-  return list
-end
+--- A filter on the command line sees globals, and says so where a name is none: a column without `flow.` is no filter.
+local filter_names = setmetatable({}, {
+  __index = function(_, name)
+    local value = _G[name]
+    if value == nil then error(("--filter: no such name '%s', expected flow.%s perhaps"):format(name, name), 0) end
+    return value
+  end,
+})
 
 local function parse_filter(word)
   local chunk, message = loadstring("local flow = ... return (" .. word .. "\n)", "=--filter")
+  if chunk then setfenv(chunk, filter_names) end
   return chunk, message and "a Lua expression over flow: " .. message:gsub("^%-%-filter:%d+: ", "")
 end
 
@@ -96,9 +98,9 @@ parameters.list = {
   choice("time_unit", "ms", { "ms", "us", "ns" }, "unit of every time, and of the columns' names"),
   integer("max_flows", 4194304, 0, 2147483647, nil,
     "live flows at most; the least recently seen then ends early; 0 for no limit"),
-  { name = "l7_columns", kind = "list", default = {}, check = check_names, parse = parse_names, value = "NAME,...",
+  { name = "l7_columns", kind = "list", default = {}, check = check_names, value = "NAME,...",
     doc = "more L7 columns, by name, or \"all\"" },
-  { name = "columns", kind = "list", check = check_names, parse = parse_names, value = "NAME,...",
+  { name = "columns", kind = "list", check = check_names, value = "NAME,...",
     doc = "columns to give, in this order; \"*\" stands for the usual ones" },
   { name = "filter", kind = "string", check = check_function, parse = parse_filter, value = "EXPR",
     doc = "only flows for which this Lua expression over `flow` is true" },

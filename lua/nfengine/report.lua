@@ -18,7 +18,7 @@ local is_line_open = false
 local function say(line)
   if is_line_open then io.stderr:write "\r\27[K" end
   is_line_open = false
-  io.stderr:write("nfengine: ", line, "\n")
+  io.stderr:write("nfengine: ", (line:gsub("[%c\127]", "?")), "\n") -- one line, and no commands to a terminal
 end
 
 report.say = say

@@ -135,15 +135,18 @@ function run.open(parameters)
   for _, column in ipairs(optional) do available[#available + 1] = column end
   local selected = select(available, parameters.columns)
 
-  local self = setmetatable({ columns = selected, instances = instances, started = report.now(), flows = 0 }, run)
+  local self = setmetatable({
+    columns = selected, instances = instances, set_up_count = 0, started = report.now(), flows = 0,
+  }, run)
   self.record_type, self.event_type = flow_types.types {
     layout = layout, unit = parameters.time_unit, columns = available, selected = selected, udps = udps,
   }
   self.meter = open_meter(options)
   open_runs = open_runs + 1
   self.sources = anchor -- named here so that they outlive nf_meter_new, which reads them
-  local failure = self:call_hooks "setup"
+  local failure = self:set_up()
   if failure then
+    self.has_failed = true
     self:close()
     error(failure, 0)
   end
@@ -158,15 +161,29 @@ end
 
 -- ---- errors of plugins ----
 
---- Calls a hook that takes no flow, in every plugin that has it. Returns the first one's failure, as a line.
-function run:call_hooks(hook)
+--- Calls a hook that takes no flow. Returns its failure, as a line, or nil.
+local function call_hook(instance, hook)
+  local class = plugin.class_of(instance)
+  local ok, message = true, nil
+  if class[hook] then ok, message = pcall(class[hook], instance) end
+  return not ok and ("plugin %s: %s: %s"):format(class.name, hook, tostring(message)) or nil
+end
+
+--- Sets the plugins up, until one fails. Returns its failure.
+function run:set_up()
+  for i, instance in ipairs(self.instances) do
+    local failure = call_hook(instance, "setup")
+    if failure then return failure end
+    self.set_up_count = i
+  end
+end
+
+--- Cleans up after the plugins that were set up, all of them. Returns the first one's failure.
+function run:clean_up()
   local failure
-  for _, instance in ipairs(self.instances) do
-    local class = plugin.class_of(instance)
-    if class[hook] then
-      local ok, message = pcall(class[hook], instance)
-      if not ok then failure = failure or ("plugin %s: %s: %s"):format(class.name, hook, tostring(message)) end
-    end
+  for i = 1, self.set_up_count do
+    local problem = call_hook(self.instances[i], "cleanup")
+    failure = failure or problem
   end
   return failure
 end
@@ -196,7 +213,7 @@ end
 
 --- Closes the run after the inner loop has returned, and raises what went wrong.
 function run:finish(ok, result, status, given, failure)
-  self.flows = given or self.flows
+  self.flows = given or tonumber(self.where.given)
   if not ok then failure = self:describe_error(result)
   elseif status ~= C.NF_END then failure = failure or ffi.string(C.nf_meter_error(self.meter)) end
   local cleanup_failure = self:close()
@@ -229,7 +246,7 @@ function run:close()
   self.meter, self.pump = nil, nil
   open_runs = open_runs - 1
   C.nf_meter_free(meter)
-  return self:call_hooks "cleanup"
+  return self:clean_up()
 end
 
 return run

@@ -32,7 +32,7 @@ end
 --- A value as error messages quote it.
 function text.quote(value)
   local kind = type(value)
-  if kind == "string" then return '"' .. value .. '"' end
+  if kind == "string" then return '"' .. value:gsub("[%c\127]", "?") .. '"' end
   if kind == "number" or kind == "boolean" or kind == "nil" then return tostring(value) end
   local meta = getmetatable(value)
   return type(meta) == "table" and meta.__tostring and tostring(value) or "a " .. kind

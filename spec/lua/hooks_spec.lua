@@ -338,3 +338,22 @@ describe("eight plugins at once", function()
     assert.equal(expected, sum)
   end)
 end)
+
+describe("a hundred plugins", function()
+  after_each(engine.cleanup)
+
+  it("all get their hooks, in order", function()
+    local plugins, order = {}, {}
+    for i = 1, 100 do
+      local function note(what) return function() order[#order + 1] = what .. i end end
+      plugins[i] = nf.plugin { name = "p" .. i, on_init = note "init ", on_update = note "update ",
+        on_expire = note "expire " }
+    end
+    engine.flows { packets = { meter.udp(0, 1000), meter.udp(1, 1000) }, udps = plugins }
+    local expected = {}
+    for _, what in ipairs { "init ", "update ", "expire " } do
+      for i = 1, 100 do expected[#expected + 1] = what .. i end
+    end
+    assert.same(expected, order)
+  end)
+end)

@@ -109,6 +109,6 @@ describe("scripts/summary.lua", function()
 
   it("refuses a table of no lines", function()
     local result = program.run("summary", "samples/web.pcap", "--", "--top=0")
-    assert.are.same({ 2, 'nfengine: --top "0": expected a number from 1 to 1000\n' }, { result.status, result.err })
+    assert.are.same({ 2, 'nfengine: --top "0": expected an integer from 1 to 1000\n' }, { result.status, result.err })
   end)
 end)
