@@ -80,7 +80,7 @@ struct nf_tuple {
 } __attribute__((aligned(8)));
 
 /*
- * One decoded packet. Valid while its hook runs: its bytes lie in the capture's own block. Offsets count from the
+ * One decoded packet. Valid while its hook runs: frame points into the capture's own block. Offsets count from the
  * frame's first byte and never exceed captured_size; what lies behind captured_size does not exist. The fields under
  * "for hooks" repeat others as Lua numbers, and are set only where a hook will see the packet.
  */

@@ -2,8 +2,7 @@
  * table.c: the flow table. Three parts, kept apart so that each stays in few cache lines:
  *
  *   index   open addressing with linear probing: 32 bits of the hash and a slot number per entry, so that neither a
- *   miss
- *           nor a growing table touches a slot; deletion shifts back, so there are no tombstones
+ *           miss nor a growing table touches a slot; deletion shifts back, so there are no tombstones
  *   slots   one stretch of reserved addresses, given memory step by step: a slot never moves; a freed one is the next
  *           to be reused. Steps are as large as huge pages, which a million new flows would otherwise spend half their
  *           time faulting in one small page after another

@@ -130,7 +130,6 @@ end
 
 -- ---- the run's struct ----
 
---
 -- There are two types of it. A live flow lies in the meter's memory and is lent to hooks; its udps are a plain member.
 -- A record is a copy that Lua's collector frees, and whatever points into it has to keep it alive: its arrays and udps
 -- do.
@@ -215,6 +214,7 @@ local function make_methods(run, record_type, getters)
   function methods.copy(self)
     local copy = record_type()
     ffi.copy(copy, self, ffi.sizeof(record_type))
+    if run.layout.l7 > 0 then copy.l7.dissection = nil end -- nDPI's state stays the live flow's
     return copy
   end
 

@@ -106,5 +106,4 @@ function streamer.new(given)
   })
 end
 
-
 return streamer

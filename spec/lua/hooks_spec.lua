@@ -357,3 +357,16 @@ describe("a hundred plugins", function()
     assert.same(expected, order)
   end)
 end)
+
+describe("a copy of a live flow", function()
+  it("leaves nDPI's state with the flow", function()
+    local copies = 0
+    local Keeper = nf.plugin { name = "keeper", on_init = function(_, _, flow)
+      local copy = flow:copy()
+      assert.is_true(copy.l7.dissection == nil)
+      copies = copies + 1
+    end }
+    for _ in nf.streamer({ source = "samples/dns.pcap", udps = Keeper }):flows() do copies = copies + 0 end
+    assert.is_true(copies > 5)
+  end)
+end)
