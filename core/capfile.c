@@ -124,7 +124,7 @@ static inline uint64_t u64(const struct nf_capfile *file, const uint8_t *at) {
 }
 
 /* Notes what is wrong with the next record. Returns false for the caller to pass on. */
-__attribute__((format(printf, 2, 3))) static bool wrong(struct nf_capfile *file, const char *format, ...) {
+NF_PRINTF(2, 3) static bool wrong(struct nf_capfile *file, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(file->what, sizeof file->what, format, arguments);

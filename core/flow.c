@@ -21,9 +21,7 @@ static void splt_record(struct nf_flow *flow, const struct nf_layout *layout, co
 }
 
 static void splt_start(struct nf_flow *flow, const struct nf_layout *layout, const struct nf_packet *packet) {
-  size_t entry = sizeof(int64_t) + sizeof(int32_t) + sizeof(int8_t);
-  memset(nf_section(flow, layout->splt), 0xff, layout->splt_length * entry);
-  flow->splt_count = 0;
+  memset(nf_section(flow, layout->splt), 0xff, (size_t)layout->splt_length * NF_SPLT_ENTRY);
   splt_record(flow, layout, packet);
 }
 

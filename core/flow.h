@@ -4,6 +4,9 @@
  */
 #include "base.h"
 
+/* Bytes of the SPLT section a packet: gap, size, direction. */
+enum { NF_SPLT_ENTRY = 8 + 4 + 1 };
+
 /* The flow's first packet: every section but L7 is set. The tuple and slot are already there. */
 void nf_flow_start(struct nf_flow *flow, const struct nf_layout *layout, struct nf_packet *packet);
 /* A later packet; packet->direction says which way. Sets packet->delta. */

@@ -18,7 +18,6 @@
 #include "table.h"
 
 #include <signal.h>
-#include <stdarg.h>
 #include <time.h>
 
 enum {
@@ -83,11 +82,10 @@ static uint32_t take(uint32_t *end, size_t size, bool wanted) {
 }
 
 struct nf_layout nf_layout_of(const struct nf_options *o) {
-  size_t splt_entry = sizeof(int64_t) + sizeof(int32_t) + sizeof(int8_t);
   uint32_t end = sizeof(struct nf_flow);
   struct nf_layout l = {.splt_length = o->splt_analysis};
   l.statistics = take(&end, NF_SCOPES * sizeof(struct nf_statistics), o->statistical_analysis);
-  l.splt = take(&end, o->splt_analysis * splt_entry, o->splt_analysis > 0);
+  l.splt = take(&end, o->splt_analysis * NF_SPLT_ENTRY, o->splt_analysis > 0);
   l.l7 = take(&end, sizeof(struct nf_l7), o->n_dissections > 0);
   l.l7_extra = take(&end, sizeof(struct nf_l7_extra), o->n_dissections > 0 && o->l7_extra);
   l.udps = take(&end, o->udps_size, o->udps_size > 0);
@@ -108,18 +106,17 @@ static void set_clock(struct nf_meter *m) {
   m->scan_interval = SCAN_INTERVAL_MS * m->ticks_per_ms;
 }
 
-static int check_options(const struct nf_options *o, char *error) {
-  if (o->time_unit > NF_NANOSECONDS)
-    return nf_fail(error, "time_unit %u: expected 0, 1 or 2", o->time_unit), NF_ERR_USAGE;
-  if (o->accounting_mode > NF_SIZE_PAYLOAD)
-    return nf_fail(error, "accounting_mode %u: expected 0, 1, 2 or 3", o->accounting_mode), NF_ERR_USAGE;
-  if (o->n_dissections > 255)
-    return nf_fail(error, "n_dissections %u: expected 0 to 255", o->n_dissections), NF_ERR_USAGE;
-  if (o->splt_analysis > 65535)
-    return nf_fail(error, "splt_analysis %u: expected 0 to 65535", o->splt_analysis), NF_ERR_USAGE;
-  if (o->udps_size > 1u << 28)
-    return nf_fail(error, "udps_size %u: expected at most 268435456", o->udps_size), NF_ERR_USAGE;
-  return NF_OK;
+static bool is_within(const char *name, uint32_t value, uint32_t max, const char *expected, char *error) {
+  if (value > max) nf_fail(error, "%s %u: expected %s", name, value, expected);
+  return value <= max;
+}
+
+static bool check_options(const struct nf_options *o, char *error) {
+  return is_within("time_unit", o->time_unit, NF_NANOSECONDS, "0, 1 or 2", error) &&
+         is_within("accounting_mode", o->accounting_mode, NF_SIZE_PAYLOAD, "0, 1, 2 or 3", error) &&
+         is_within("n_dissections", o->n_dissections, 255, "0 to 255", error) &&
+         is_within("splt_analysis", o->splt_analysis, 65535, "0 to 65535", error) &&
+         is_within("udps_size", o->udps_size, 1u << 28, "at most 268435456", error);
 }
 
 static bool open_parts(struct nf_meter *m, const struct nf_options *o, char *error) {
@@ -135,7 +132,7 @@ static bool open_parts(struct nf_meter *m, const struct nf_options *o, char *err
 }
 
 struct nf_meter *nf_meter_new(const struct nf_options *options, char *error) {
-  if (check_options(options, error) != NF_OK) return NULL;
+  if (!check_options(options, error)) return NULL;
   struct nf_meter *m = calloc(1, sizeof *m);
   if (!m) {
     nf_fail(error, "out of memory: cannot make a meter");
@@ -201,7 +198,6 @@ static void tell_packet(struct nf_meter *m, enum nf_event_kind kind, struct nf_f
     tell(m, kind, flow);
   } else {
     m->event.flow = flow;
-    m->event.slot = flow->slot;
     m->told_kind = (int)kind;
   }
 }
@@ -219,7 +215,6 @@ static int tell_next(struct nf_meter *m) {
   struct told t = m->queue[m->queue_next++];
   if (m->queue_next == m->queue_count) m->queue_next = m->queue_count = 0;
   m->event.flow = t.flow;
-  m->event.slot = t.flow ? t.flow->slot : 0;
   return m->told_kind = (int)t.kind;
 }
 

@@ -17,8 +17,7 @@ enum {
 /* What calls return: 0 or a count when all is well, else one of these. */
 enum nf_status {
   NF_OK = 0,
-  NF_END = -1,       /* nothing more will come */
-  NF_ERR_USAGE = -2, /* an option or argument is wrong */
+  NF_END = -1, /* nothing more will come */
   NF_ERR_NOMEM = -3,
   NF_ERR_SOURCE = -4, /* a capture cannot be opened or read on */
   NF_ERR_OUTPUT = -5  /* the output cannot be written */
@@ -224,7 +223,6 @@ enum nf_event_kind {
 
 struct nf_event {
   struct nf_flow *flow;    /* NULL for PROGRESS and STATUS */
-  uint32_t slot;           /* of the flow */
   struct nf_packet packet; /* of INIT and UPDATE; a copy in one place, so that compiled code knows its address */
 };
 

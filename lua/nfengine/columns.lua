@@ -225,15 +225,19 @@ end
 
 --- The columns that a run can give: every column of the groups it has, in NFStream's order, with offsets.
 -- @param run `layout` (struct nf_layout), `unit` ("ms", "us" or "ns"), `has` (set of group names), `l7_extra` (set of
---   names wanted among that group)
--- @return list of columns; those of group "optional" are last and only given where a caller selects them
+--   names wanted among that group), `udps` (the plugins' columns)
+-- @return list of columns, the plugins' after NFStream's; those of group "optional" are last and only given where a
+--   caller selects them
 function columns.of_run(run)
-  local available = {}
+  local available, optional = {}, {}
   for _, column in ipairs(list) do
     local wanted = run.has[column.group]
     if column.group == "l7_extra" then wanted = wanted and run.l7_extra[column.name] end
-    if wanted then available[#available + 1] = instantiate(column, run.layout, run.unit) end
+    local part = column.group == "optional" and optional or available
+    if wanted then part[#part + 1] = instantiate(column, run.layout, run.unit) end
   end
+  for _, column in ipairs(run.udps) do available[#available + 1] = column end
+  for _, column in ipairs(optional) do available[#available + 1] = column end
   return available
 end
 

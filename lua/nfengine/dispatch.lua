@@ -115,7 +115,7 @@ end
 local function flow_keeper(event)
   local flows = {}
   return function()
-    local slot = event.slot
+    local slot = event.flow.core.slot
     local flow = flows[slot]
     if flow then return flow end
     if slot < 65536 then flows[slot] = event.flow end

@@ -297,7 +297,7 @@ local function make_types(run)
   check_layout(live, run.layout)
   set_metatype(run, live, record, false)
   set_metatype(run, record, record, true)
-  return { record, ffi.typeof("struct { $ *flow; uint32_t slot; struct nf_packet packet; }", live) }
+  return { record, ffi.typeof("struct { $ *flow; struct nf_packet packet; }", live) }
 end
 
 local made = {} -- by what they are made of: LuaJIT never forgets a type, and has room for 65536

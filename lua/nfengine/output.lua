@@ -58,9 +58,7 @@ local function anonymized_set(names, selected)
   local set, known = {}, {}
   for i, column in ipairs(selected) do known[i] = column.name end
   for _, name in ipairs(names or {}) do
-    local found = false
-    for _, candidate in ipairs(known) do found = found or candidate == name end
-    if not found then
+    if not text.contains(known, name) then
       error(("columns_to_anonymize: no column %s in this run%s"):format(text.quote(name), text.suggest(name, known)), 0)
     end
     set[name] = true
@@ -161,11 +159,11 @@ local function check_options(given)
   if key ~= nil and (type(key) ~= "string" or #key ~= 64) then
     error("anonymization_key: expected a string of 64 bytes", 4)
   end
+  local known = { "columns_to_anonymize", "anonymization_key", "flows_per_file", "rotate_files" }
   for name in pairs(given) do
-    local known = { "columns_to_anonymize", "anonymization_key", "flows_per_file", "rotate_files" }
-    local is_known = false
-    for _, candidate in ipairs(known) do is_known = is_known or candidate == name end
-    if not is_known then error(("unknown option %s%s"):format(text.quote(name), text.suggest(name, known)), 4) end
+    if not text.contains(known, name) then
+      error(("unknown option %s%s"):format(text.quote(name), text.suggest(name, known)), 4)
+    end
   end
   return options
 end

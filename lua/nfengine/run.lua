@@ -20,22 +20,23 @@ local units = { ms = C.NF_MILLISECONDS, us = C.NF_MICROSECONDS, ns = C.NF_NANOSE
 
 --- Names wanted of the L7 columns beyond NFStream's, as a set; nil when none are.
 local function l7_extra_set(names)
-  local known = columns.names "l7_extra"
-  if names[1] == "all" then names = known end
-  local set
-  for _, name in ipairs(names) do
-    local is_known = false
-    for _, candidate in ipairs(known) do is_known = is_known or candidate == name end
-    if not is_known then
-      error(("nf.streamer: l7_columns: unknown column %s%s"):format(text.quote(name), text.suggest(name, known)), 0)
-    end
+  local known, set = columns.names "l7_extra", {}
+  local function want(name)
     if not C.nf_l7_has(name) then
       error(("nf.streamer: l7_columns: %s is not in the linked %s"):format(name, ffi.string(C.nf_dpi_version())), 0)
     end
-    set = set or {}
     set[name] = true
   end
-  return set
+  for _, name in ipairs(names) do
+    if name == "all" then
+      for _, each in ipairs(known) do want(each) end
+    elseif text.contains(known, name) then
+      want(name)
+    else
+      error(("nf.streamer: l7_columns: unknown column %s%s"):format(text.quote(name), text.suggest(name, known)), 0)
+    end
+  end
+  return next(set) and set
 end
 
 --- The columns of records: all that the run has in their order, or those that `names` lists, "*" standing for the
@@ -121,18 +122,12 @@ function run.open(parameters)
 
   local available = columns.of_run {
     layout = layout, unit = parameters.time_unit, l7_extra = l7_extra or {},
+    udps = udps and plugin.columns(udps, slots, layout.udps) or {},
     has = {
       core = true, optional = true, tunnel = parameters.decode_tunnels, statistics = parameters.statistical_analysis,
       splt = parameters.splt_analysis > 0, l7 = parameters.n_dissections > 0, l7_extra = l7_extra ~= nil,
     },
   }
-  -- Plugins' columns stand behind NFStream's, before the optional ones.
-  local optional = {}
-  while available[#available].group == "optional" do table.insert(optional, 1, table.remove(available)) end
-  if udps then
-    for _, column in ipairs(plugin.columns(udps, slots, layout.udps)) do available[#available + 1] = column end
-  end
-  for _, column in ipairs(optional) do available[#available + 1] = column end
   local selected = select(available, parameters.columns)
 
   local self = setmetatable({
@@ -241,6 +236,7 @@ end
 --- Ends the run, in whatever state it is, and reports it. Safe to call twice. Returns what failed in cleanup hooks.
 function run:close()
   if not self.meter then return end
+  C.nf_meter_stop(self.meter) -- ended early, it has read ahead of what it has counted
   report.finished(self)
   local meter = self.meter
   self.meter, self.pump = nil, nil

@@ -29,6 +29,14 @@ function text.suggest(name, names)
   return near and (" (did you mean '%s'?)"):format(best) or ""
 end
 
+--- Whether a list holds a word.
+function text.contains(list, word)
+  for _, item in ipairs(list) do
+    if item == word then return true end
+  end
+  return false
+end
+
 --- A value as error messages quote it.
 function text.quote(value)
   local kind = type(value)

@@ -297,3 +297,25 @@ describe("what a record hands out", function()
     end
   end)
 end)
+
+describe("l7_columns", function()
+  local function names(wanted)
+    local streamer = nf.streamer { source = "samples/dns.pcap", l7_columns = wanted }
+    for flow in streamer:flows() do return table.concat(flow:keys(), " ") end
+  end
+
+  it("takes all wherever it stands, and refuses what is none beside it", function()
+    assert.equal(names { "all" }, names { "tls_version", "all" })
+    assert.has_error(function() names { "all", "colour" } end)
+  end)
+end)
+
+describe("an early end", function()
+  after_each(engine.cleanup)
+
+  it("counts no packet that it had only read ahead", function()
+    local streamer = engine.streamer { packets = singles(30), idle_timeout = 0, max_nflows = 3 }
+    for _ in streamer:flows() do end -- luacheck: ignore (to its end)
+    assert.is_true(streamer:account().packets < 10)
+  end)
+end)
