@@ -4,9 +4,14 @@
 #include "base.h"
 #include "script.h"
 
+#include <errno.h>
 #include <signal.h>
 
-static void on_signal(int number) { nf_interrupt(number == SIGUSR1 ? 1 : 2); }
+static void on_signal(int number) {
+  int kept = errno;
+  nf_interrupt(number == SIGUSR1 ? NF_REQUEST_STATUS : NF_REQUEST_STOP);
+  errno = kept;
+}
 
 static void handle(int number, int flags) {
   struct sigaction action = {.sa_handler = on_signal, .sa_flags = flags};

@@ -14,10 +14,10 @@
 #include "decode.h"
 #include "dpi.h"
 #include "flow.h"
+#include "interrupt.h"
 #include "source.h"
 #include "table.h"
 
-#include <signal.h>
 #include <time.h>
 
 enum {
@@ -63,14 +63,6 @@ struct nf_meter {
   uint32_t unknown_link;
   char error[NF_ERROR_SIZE], warning[NF_ERROR_SIZE];
 };
-
-/* Set by signal handlers, so it cannot live in a handle. */
-static volatile sig_atomic_t interrupt_level;
-
-void nf_interrupt(int level) {
-  if (level == 0 || level > interrupt_level) interrupt_level = level;
-}
-bool nf_interrupted(void) { return interrupt_level >= 2; }
 
 /* ---- set-up ---- */
 
@@ -317,10 +309,7 @@ static void count_source(struct nf_meter *m) {
 }
 
 static void look_at_clock(struct nf_meter *m) {
-  if (interrupt_level == 1) {
-    interrupt_level = 0;
-    tell(m, NF_EVENT_STATUS, NULL);
-  }
+  if (nf_interrupt_take() & NF_REQUEST_STATUS) tell(m, NF_EVENT_STATUS, NULL);
   if (!(m->options.events & NF_EVENT_PROGRESS) || ++m->looks < LOOKS_PER_CLOCK) return;
   m->looks = 0;
   struct timespec now;
@@ -351,7 +340,7 @@ static void ignore(struct nf_meter *m, const struct nf_frame *frame, enum nf_ign
 /* Decodes the next frames. Returns false when there is nothing to go on with at the moment. */
 static bool look_ahead(struct nf_meter *m) {
   struct nf_frame frames[AHEAD];
-  if (interrupt_level >= 2) {
+  if (nf_interrupted()) {
     stop_reading(m, NF_END);
     return true;
   }

@@ -202,6 +202,12 @@ struct nf_l7_extra {
   int16_t dns_response_code; /* -1 where there was no response */
 };
 
+/* The process at the local end of a flow. */
+struct nf_process {
+  int32_t pid;   /* -1 where none was found */
+  char name[60]; /* as `ps` shows it; ends in NUL, valid UTF-8 */
+};
+
 /* Where a run's sections begin in a slot, in bytes; 0 where a section is absent. All are multiples of 8. */
 struct nf_layout {
   uint32_t statistics; /* struct nf_statistics[3] */
@@ -291,8 +297,13 @@ const char *nf_meter_warning(struct nf_meter *meter);
 /* Whether some of the input was damaged or of an unknown link type, so that the run should not be called a success. */
 bool nf_meter_is_damaged(const struct nf_meter *meter);
 
-/* Asks every meter of the process to stop (2), or to report progress (1); safe in a signal handler. 0 clears. */
-void nf_interrupt(int level);
+/* Asks this of every run of the process; safe in a signal handler. 0 takes back what was asked. */
+enum nf_request {
+  NF_REQUEST_STATUS = 1, /* tell where the run stands */
+  NF_REQUEST_REOPEN = 2, /* open the output anew: its file was moved away */
+  NF_REQUEST_STOP = 4    /* end the run as if its input had ended; stays asked */
+};
+void nf_interrupt(int request);
 /* Whether a stop has been asked for. */
 bool nf_interrupted(void);
 

@@ -146,7 +146,7 @@ describe("a meter", function()
     it("ends the input and the flows", function()
       local packets = every(1, 0, 999)
       local result = run { packets = packets, events = "init update", on = function(_, flow)
-        if flow.scope[0].packets == 10 then C.nf_interrupt(2) end
+        if flow.scope[0].packets == 10 then C.nf_interrupt(C.NF_REQUEST_STOP) end
       end }
       assert.is_true(C.nf_interrupted())
       assert.equal(C.NF_END, result.status)
@@ -155,14 +155,14 @@ describe("a meter", function()
     end)
 
     it("before it starts, reads nothing", function()
-      C.nf_interrupt(2)
+      C.nf_interrupt(C.NF_REQUEST_STOP)
       assert.same({}, run({ packets = { udp(0, 1000) } }).trace)
     end)
 
     it("goes on until then, and again after it was cleared", function()
       assert.is_false(C.nf_interrupted())
-      C.nf_interrupt(2)
-      C.nf_interrupt(1)
+      C.nf_interrupt(C.NF_REQUEST_STOP)
+      C.nf_interrupt(C.NF_REQUEST_STATUS)
       assert.is_true(C.nf_interrupted())
       C.nf_interrupt(0)
       assert.is_false(C.nf_interrupted())
@@ -170,7 +170,7 @@ describe("a meter", function()
     end)
 
     it("for a report, gives one and goes on", function()
-      C.nf_interrupt(1)
+      C.nf_interrupt(C.NF_REQUEST_STATUS)
       assert.is_false(C.nf_interrupted())
       local reports = 0
       local result = run { packets = every(1, 0, 999), on = function(name, flow)

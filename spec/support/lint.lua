@@ -3,7 +3,7 @@
 
 -- What is included stands to the left: a file may include only headers of earlier groups, and its own.
 local ORDER = {
-  { "nf_abi" }, { "base" }, { "bytes", "frame", "shortest" },
+  { "nf_abi" }, { "base" }, { "bytes", "frame", "interrupt", "shortest" },
   { "format", "table", "features", "decode_parts", "decode", "stream" },
   { "flow", "capfile", "cell", "dpi_text" }, { "source", "dpi", "writer" }, { "meter" }, { "script" }, { "main" },
 }
