@@ -106,15 +106,21 @@ local class = {}
 class.__index = class
 class.__tostring = function(self) return "plugin " .. self.name end
 
---- An instance with these options: `CustomSize { size = 666 }`.
-class.__call = function(self, given)
-  if given ~= nil and type(given) ~= "table" then
-    error(("plugin %s: options %s: expected a table"):format(self.name, text.quote(given)), 2)
-  end
-  local ok, instance = pcall(options.resolve, self.options, given or {}, "plugin " .. self.name)
-  if not ok then error(instance, 2) end
-  return setmetatable(instance, {
+-- How nfengine.transfer carries a class: declared anew.
+class.__carry = function(self) return "nfengine.plugin", "declare", self.definition end
+
+-- How it carries an instance: its options. What setup adds, setup adds again there.
+local function carry_instance(instance)
+  local owner, values = getmetatable(instance).class, {}
+  for _, option in ipairs(owner.options) do values[option.name] = rawget(instance, option.name) end
+  return "nfengine.plugin", "restore", { class = owner, options = values }
+end
+
+-- An instance with values for all options, which have been checked.
+local function make_instance(self, values)
+  return setmetatable(values, {
     class = self,
+    __carry = carry_instance,
     __tostring = function() return "plugin " .. self.name end,
     -- A misspelt option must not read as nil. What a plugin keeps of its own begins in setup.
     __index = function(_, key)
@@ -126,18 +132,33 @@ class.__call = function(self, given)
   })
 end
 
+--- An instance with these options: `CustomSize { size = 666 }`.
+class.__call = function(self, given)
+  if given ~= nil and type(given) ~= "table" then
+    error(("plugin %s: options %s: expected a table"):format(self.name, text.quote(given)), 2)
+  end
+  local ok, instance = pcall(options.resolve, self.options, given or {}, "plugin " .. self.name)
+  if not ok then error(instance, 2) end
+  return make_instance(self, instance)
+end
+
 --- Checks a declaration and makes a class of it. Raises one line naming the plugin and the field.
 function plugin.declare(definition)
   if type(definition) ~= "table" then error(("nf.plugin: %s: expected a table"):format(text.quote(definition)), 0) end
   local owner = "plugin " .. tostring(definition.name)
   check_fields(definition, owner)
   local self = { name = definition.name, description = definition.description, version = definition.version }
+  self.definition = {} -- a copy: the table given may become another plugin's
+  for field in pairs(fields) do self.definition[field] = definition[field] end
   self.options = options.from_short(definition.options or {}, owner)
   self.columns = parse_slots(definition.columns, owner, "column")
   self.state = parse_slots(definition.state, owner, "state")
   for _, hook in ipairs(plugin.hooks) do self[hook] = definition[hook] end
   return setmetatable(self, class)
 end
+
+--- An instance as its __carry describes it: a class, and values for all its options.
+function plugin.restore(carried) return make_instance(carried.class, carried.options) end
 
 --- The class of an instance, or nil for anything else.
 function plugin.class_of(instance)
