@@ -3,7 +3,7 @@
  * frame is read with the core's own reader, and the bytes where Ethernet, IPv4 and TCP headers lie are looked at.
  * Prints how many frames and how many bytes of them there were.
  */
-#include "source.h"
+#include "files.h"
 
 #include <inttypes.h>
 
@@ -25,8 +25,8 @@ int main(int argc, char **argv) {
     return 2;
   }
   char error[NF_ERROR_SIZE];
-  struct nf_source *source = nf_source_open((const char *const *)&argv[1], 1, NULL, error);
-  if (source == NULL) {
+  struct nf_files *files = nf_files_open((const char *const *)&argv[1], 1, NULL, error);
+  if (files == NULL) {
     fprintf(stderr, "floor: %s\n", error);
     return 1;
   }
@@ -34,18 +34,18 @@ int main(int argc, char **argv) {
   struct nf_frame frames[FRAMES];
   uint64_t seen = 0, bytes = 0;
   int count;
-  while ((count = nf_source_read(source, frames, FRAMES)) >= 0) {
+  while ((count = nf_files_read(files, frames, FRAMES)) >= 0) {
     for (int i = 0; i < count; i++) {
       seen ^= look_at(&frames[i]);
       bytes += frames[i].size;
     }
   }
-  bool is_whole = count == NF_END && !nf_source_is_damaged(source);
+  bool is_whole = count == NF_END && !nf_files_is_damaged(files);
   /* What was looked at has to matter, or the compiler would leave the looking out. */
-  printf("%" PRIu64 " packets, %" PRIu64 " bytes, %016" PRIx64 "\n", nf_source_counters(source)->packets, bytes, seen);
+  printf("%" PRIu64 " packets, %" PRIu64 " bytes, %016" PRIx64 "\n", nf_files_counters(files)->packets, bytes, seen);
   if (!is_whole) {
     fprintf(stderr, "floor: %s cannot be read to its end\n", argv[1]);
   }
-  nf_source_close(source);
+  nf_files_close(files);
   return is_whole ? 0 : 1;
 }

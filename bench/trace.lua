@@ -11,7 +11,7 @@ package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 
 local bit = require "bit"
 local ffi = require "ffi"
-local C = require "spec.support.core"("frame", "source", "decode")
+local C = require "spec.support.core"("frame", "files", "decode")
 
 ffi.cdef [[
   struct bench_frame { uint32_t at, size, ip_offset, transport_offset; bool is_back; double time; };
@@ -103,7 +103,7 @@ end
 -- Frames and flows of one sample, added to `templates`.
 local function add_templates(templates, path)
   local reason = ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local source = C.nf_source_open(ffi.new("const char *[1]", { path }), 1, nil, reason)
+  local source = C.nf_files_open(ffi.new("const char *[1]", { path }), 1, nil, reason)
   assert(source ~= nil, ffi.string(reason))
   local frames, packet, flows = ffi.new "struct nf_frame[64]", ffi.new "struct nf_packet", {}
 
@@ -128,10 +128,10 @@ local function add_templates(templates, path)
   end
 
   repeat
-    local count = C.nf_source_read(source, frames, 64)
+    local count = C.nf_files_read(source, frames, 64)
     for i = 0, count - 1 do add(frames[i]) end
   until count < 0
-  C.nf_source_close(source)
+  C.nf_files_close(source)
 end
 
 -- Frames as flat memory, in the order of their times.

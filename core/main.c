@@ -9,7 +9,7 @@
 
 static void on_signal(int number) {
   int kept = errno;
-  nf_interrupt(number == SIGUSR1 ? NF_REQUEST_STATUS : NF_REQUEST_STOP);
+  nf_interrupt(number == SIGUSR1 ? NF_REQUEST_STATUS : number == SIGHUP ? NF_REQUEST_REOPEN : NF_REQUEST_STOP);
   errno = kept;
 }
 
@@ -25,6 +25,7 @@ int main(int argc, char **argv) {
   handle(SIGINT, (int)SA_RESETHAND);
   handle(SIGTERM, (int)SA_RESETHAND);
   handle(SIGUSR1, 0);
+  handle(SIGHUP, 0);
   signal(SIGPIPE, SIG_IGN); /* writers report EPIPE instead */
   return nf_script_run(argc, argv);
 }

@@ -20,7 +20,8 @@ enum nf_status {
   NF_END = -1, /* nothing more will come */
   NF_ERR_NOMEM = -3,
   NF_ERR_SOURCE = -4, /* a capture cannot be opened or read on */
-  NF_ERR_OUTPUT = -5  /* the output cannot be written */
+  NF_ERR_OUTPUT = -5, /* the output cannot be written */
+  NF_ERR_METER = -7   /* one of several meters failed */
 };
 
 enum nf_time_unit { NF_MILLISECONDS, NF_MICROSECONDS, NF_NANOSECONDS };
@@ -133,7 +134,8 @@ struct nf_scope {
 /*
  * A flow, and once it has ended its record: flat memory, copied as it is. It lies at the head of a slot; behind it, at
  * the offsets of struct nf_layout, come the sections that the run asked for. A slot never moves. It belongs to the
- * meter and is valid until the end of the flow has been handled (the next call of nf_meter_next).
+ * meter and is valid until the end of the flow has been handled (the next call of nf_meter_next), a record of several
+ * meters until the next call of nf_crew_next.
  */
 struct nf_flow {
   struct nf_tuple tuple; /* orientation of the first packet */
@@ -215,6 +217,7 @@ struct nf_layout {
   uint32_t splt_length;
   uint32_t l7;       /* struct nf_l7 */
   uint32_t l7_extra; /* struct nf_l7_extra */
+  uint32_t process;  /* struct nf_process */
   uint32_t udps;     /* the plugins' columns and state, zeroed when a flow starts */
   uint32_t size;     /* of the whole slot */
 };
@@ -224,78 +227,132 @@ enum nf_event_kind {
   NF_EVENT_UPDATE = 2,   /* a flow got this packet */
   NF_EVENT_EXPIRE = 4,   /* a flow ended */
   NF_EVENT_PROGRESS = 8, /* about a second has passed */
-  NF_EVENT_STATUS = 16   /* SIGUSR1 came */
+  NF_EVENT_STATUS = 16,  /* NF_REQUEST_STATUS came */
+  NF_EVENT_REOPEN = 32,  /* NF_REQUEST_REOPEN came */
+  NF_EVENT_REPORT = 64   /* performance_report_s have passed, or the input has ended */
 };
 
 struct nf_event {
-  struct nf_flow *flow;    /* NULL for PROGRESS and STATUS */
+  struct nf_flow *flow;    /* of INIT, UPDATE and EXPIRE */
   struct nf_packet packet; /* of INIT and UPDATE; a copy in one place, so that compiled code knows its address */
 };
 
-/* A run's parameters. Strings and arrays are only read during nf_meter_new. */
+/* A run's parameters. Strings and arrays are only read during nf_crew_new. */
 struct nf_options {
-  const char *const *sources; /* capture files, folders, or "-" for standard input */
+  const char *const *sources; /* capture files, folders, or "-" for standard input; or network interfaces */
   uint32_t source_count;
   const char *bpf_filter; /* libpcap filter expression, or NULL */
   uint64_t idle_timeout_s;
   uint64_t active_timeout_s;
-  uint64_t max_flows;      /* live flows at most; 0 for no limit */
-  uint32_t n_dissections;  /* packets of a flow given to nDPI, 0..255; 0: no L7 */
-  uint32_t splt_analysis;  /* packets in the SPLT section, 0..65535; 0: none */
-  uint32_t udps_size;      /* bytes of the plugins' section */
-  uint32_t events;         /* bits of INIT, UPDATE and PROGRESS that are wanted; others always come */
+  uint64_t max_flows;            /* live flows at most, shared evenly by the meters; 0 for no limit */
+  uint64_t max_packets;          /* the input ends after so many; 0 for no limit */
+  uint32_t duration_s;           /* the input ends after this long by the wall clock; 0 for no limit */
+  uint32_t performance_report_s; /* REPORT events come this often; 0 for none */
+  uint32_t n_meters;             /* threads that share the work; 0 chooses */
+  uint32_t n_dissections;        /* packets of a flow given to nDPI, 0..255; 0: no L7 */
+  uint32_t splt_analysis;        /* packets in the SPLT section, 0..65535; 0: none */
+  uint32_t udps_size;            /* bytes of the plugins' section */
+  uint32_t events;               /* bits of INIT, UPDATE and PROGRESS that are wanted; others, and interfaces' PROGRESS, always come */
+  uint32_t snapshot_length;      /* interfaces: bytes kept of each packet */
+  uint32_t socket_buffer_size;   /* interfaces: bytes of the kernel's buffer; 0 for libpcap's default */
+  uint32_t system_visibility_poll_ms;
   uint8_t time_unit;       /* enum nf_time_unit */
   uint8_t accounting_mode; /* enum nf_accounting */
   bool decode_tunnels;
   bool statistical_analysis;
   bool l7_extra;
+  bool promiscuous_mode;  /* interfaces: see all packets of the network */
+  bool reconnect;         /* interfaces: wait for one that went away to come back */
+  bool system_visibility; /* interfaces: the process section is filled */
 };
 
-/* What a run has seen so far. */
+/* What a run has seen so far. packets = those of all flows + ignored. */
 struct nf_counters {
-  uint64_t packets;    /* read from the source */
-  uint64_t bytes;      /* their sizes on the wire */
-  uint64_t ignored[7]; /* by enum nf_ignored; [0] stays 0 */
-  uint64_t ended[6];   /* flows by enum nf_end; [0] counts live ones */
-  uint64_t input_size; /* bytes of all input files, 0 when not known */
-  uint64_t input_read; /* bytes of them read */
+  uint64_t packets;           /* read from the source and dealt with */
+  uint64_t bytes;             /* their sizes on the wire */
+  uint64_t ignored[7];        /* by enum nf_ignored; [0] stays 0 */
+  uint64_t ended[6];          /* flows by enum nf_end; [0] counts live ones */
+  uint64_t dropped_kernel;    /* interfaces: packets lost because the kernel's buffer was full */
+  uint64_t dropped_interface; /* packets that the interface or its driver says it lost */
+  uint64_t input_size;        /* bytes of all input files, 0 when not known */
+  uint64_t input_read;        /* bytes of them read */
 };
 
+/*
+ * A run: its input and the meters that share it. With one meter everything happens in the thread that calls
+ * nf_crew_next. With several, each has a thread of its own, started by nf_crew_start, and nf_crew_next gives their
+ * records, those of files in the order in which one meter would.
+ */
+struct nf_crew;
+/* One share of the traffic: flow table, nDPI module, clock. It belongs to its crew. */
 struct nf_meter;
 
 /*
  * Opens the sources and prepares a run. Returns NULL with a one-line reason in `error` (NF_ERROR_SIZE bytes), among
- * them: no such file, filter does not compile, out of memory. The caller frees it with nf_meter_free.
+ * them: no such file, filter does not compile, out of memory. The caller frees it with nf_crew_free, which ends the
+ * threads.
  */
-struct nf_meter *nf_meter_new(const struct nf_options *options, char *error);
-void nf_meter_free(struct nf_meter *meter);
+struct nf_crew *nf_crew_new(const struct nf_options *options, char *error);
+void nf_crew_free(struct nf_crew *crew);
+
+/* How many meters there are. */
+uint32_t nf_crew_size(const struct nf_crew *crew);
+struct nf_meter *nf_crew_meter(const struct nf_crew *crew, uint32_t index);
+/* Whether the input is network interfaces. */
+bool nf_crew_is_live(const struct nf_crew *crew);
 
 /* Offsets of the sections that these options ask for. */
 struct nf_layout nf_layout_of(const struct nf_options *options);
 
 /*
- * Goes on until there is something to tell, and returns its kind, the rest being at nf_meter_event; 0: call again;
- * NF_END when the source is used up and every flow has ended; or an error, with nf_meter_error saying which. What the
- * event points to is valid until the next call. With that call an INIT or UPDATE counts as handled: its flow
- * ends if its expiration_id is -1 by then.
+ * With several meters: starts a thread for each, in a Lua state with these search paths, which calls
+ * require("nfengine.worker").run(crew, index, plan). Returns once all of them are ready to read, or NF_ERR_METER with a
+ * one-line reason in `error`.
  */
+int nf_crew_start(struct nf_crew *crew, const char *path, const char *cpath, const char *plan, size_t plan_size,
+                  char *error);
+
+/*
+ * Goes on until there is something to tell, and returns its kind, the rest being at nf_crew_event; 0: call again;
+ * NF_END when the source is used up and every flow has ended; or an error, with nf_crew_error saying which. What the
+ * event points to is valid until the next call. With that call an INIT or UPDATE counts as handled: its flow
+ * ends if its expiration_id is -1 by then. Several meters give EXPIRE alone: their hooks have run in their threads.
+ */
+int nf_crew_next(struct nf_crew *crew);
+/* The event told last; the address stays for the crew's life. */
+const struct nf_event *nf_crew_event(const struct nf_crew *crew);
+
+/* The same for one meter of several, in its own thread; tells INIT, UPDATE and EXPIRE. */
 int nf_meter_next(struct nf_meter *meter);
-/* The event told last; the address stays for the meter's life. */
 const struct nf_event *nf_meter_event(const struct nf_meter *meter);
-
-/* Whether this path is one of the run's captures, by whatever name. */
-bool nf_meter_reads(const struct nf_meter *meter, const char *path);
-
-/* Ends the input early: the next calls bring the open flows' ends, then NF_END. */
-void nf_meter_stop(struct nf_meter *meter);
-
-const struct nf_counters *nf_meter_counters(struct nf_meter *meter);
 const char *nf_meter_error(const struct nf_meter *meter);
 
+/* What a meter's thread tells its crew. It is ready to read; false: the run is called off, or `failure` said why. */
+bool nf_crew_ready(struct nf_crew *crew, uint32_t index, const char *failure);
+/* The flow of the EXPIRE told last becomes a record. Waits while many are not taken yet; false once none is wanted. */
+bool nf_crew_give(struct nf_crew *crew, uint32_t index);
+/* It has ended: well, with `state` for nf_crew_state, or with the one-line reason `failure`. Both are copied. */
+void nf_crew_leave(struct nf_crew *crew, uint32_t index, const char *failure, const char *state, size_t state_size);
+
+/* What a meter's thread left behind when it ended; NULL before. Belongs to the crew. */
+const char *nf_crew_state(struct nf_crew *crew, uint32_t index, size_t *size);
+
+/* Whether this path is one of the run's captures, by whatever name. */
+bool nf_crew_reads(const struct nf_crew *crew, const char *path);
+
+/* Ends the run early. One meter: the next calls bring the open flows' ends, then NF_END. Several: their threads end
+   without giving any more records. */
+void nf_crew_stop(struct nf_crew *crew);
+
+/* What all meters have seen so far, and one of them. Valid until the next call. */
+const struct nf_counters *nf_crew_counters(struct nf_crew *crew);
+const struct nf_counters *nf_crew_counters_of(struct nf_crew *crew, uint32_t index);
+const char *nf_crew_error(const struct nf_crew *crew);
+
 /* Next warning not yet fetched (a damaged file, say), or NULL. Valid until the next call. */
-const char *nf_meter_warning(struct nf_meter *meter);
+const char *nf_crew_warning(struct nf_crew *crew);
 /* Whether some of the input was damaged or of an unknown link type, so that the run should not be called a success. */
-bool nf_meter_is_damaged(const struct nf_meter *meter);
+bool nf_crew_is_damaged(const struct nf_crew *crew);
 
 /* Asks this of every run of the process; safe in a signal handler. 0 takes back what was asked. */
 enum nf_request {
@@ -371,7 +428,8 @@ const char *nf_end_name(int end_reason);                             /* "idle", 
 const char *nf_ignored_name(int reason);                             /* "not IP", "truncated", ... */
 
 /* Small questions to the system. A `file` is one of Lua's, which FFI passes as its FILE pointer. */
-double nf_now(void); /* seconds on a clock that never goes back */
+double nf_now(void);  /* seconds on a clock that never goes back */
+double nf_time(void); /* seconds since 1970 */
 bool nf_is_terminal(int descriptor);
 bool nf_has_failed(void *file); /* whether writing it has failed before */
 int nf_descriptor_of(void *file);

@@ -1,10 +1,11 @@
 /*
- * script.c: starts Lua, tells it where the library and the scripts lie, and hands it the command line. Everything a
- * user can see of the command line is in lua/nfengine/cli.lua.
+ * script.c: starts Lua, tells it where the library and the scripts lie, and hands it the command line; and again in
+ * every thread of a crew, there with a meter's plan. Everything a user can see of the command line is in
+ * lua/nfengine/cli.lua, what a meter's thread does in lua/nfengine/worker.lua.
  */
 #include "script.h"
 
-#include "base.h"
+#include "crew.h"
 
 #include <lauxlib.h>
 #include <limits.h>
@@ -79,4 +80,55 @@ int nf_script_run(int argc, char **argv) {
   else fprintf(stderr, "nfengine: %s\n", lua_tostring(L, -1));
   lua_close(L);
   return status;
+}
+
+/* ---- a meter's thread ---- */
+
+struct plan {
+  struct nf_crew *crew;
+  uint32_t index;
+  const char *path, *cpath;
+  const char *text;
+  size_t size;
+};
+
+/* In protected mode: require "nfengine.worker".run(crew, index, plan). */
+static int work(lua_State *L) {
+  const struct plan *plan = lua_touserdata(L, 1);
+  luaL_openlibs(L);
+  lua_getglobal(L, "package");
+  lua_pushstring(L, plan->path);
+  lua_setfield(L, -2, "path");
+  lua_pushstring(L, plan->cpath);
+  lua_setfield(L, -2, "cpath");
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "nfengine.worker");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "run");
+  lua_pushlightuserdata(L, plan->crew);
+  lua_pushinteger(L, plan->index);
+  lua_pushlstring(L, plan->text, plan->size);
+  lua_call(L, 3, 0);
+  return 0;
+}
+
+static void run_meter(struct nf_crew *crew, uint32_t index, void *context) {
+  struct plan plan = *(const struct plan *)context;
+  plan.index = index;
+  lua_State *L = luaL_newstate();
+  const char *failure = "out of memory: cannot start Lua";
+  if (L) {
+    lua_pushcfunction(L, work);
+    lua_pushlightuserdata(L, &plan);
+    failure = lua_pcall(L, 1, 0, 0) == 0 ? NULL : lua_tostring(L, -1);
+  }
+  /* The Lua side tells of its failures itself: this one kept it from doing so. */
+  if (failure && nf_crew_ready(crew, index, failure)) nf_crew_leave(crew, index, failure, NULL, 0);
+  if (L) lua_close(L);
+}
+
+int nf_crew_start(struct nf_crew *crew, const char *path, const char *cpath, const char *text, size_t size,
+                  char *error) {
+  struct plan plan = {.crew = crew, .path = path, .cpath = cpath, .text = text, .size = size};
+  return nf_crew_launch(crew, run_meter, &plan, error);
 }

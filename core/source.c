@@ -1,351 +1,81 @@
 /*
- * source.c: several capture files, one after another, as one capture. Owns the list of files, the filter, the counters
- * and the warnings. The only file that knows libpcap, which compiles the filter and runs it; reading files is
- * capfile's. It must not know what a frame holds.
+ * source.c: one face for files and interfaces, and the limits that end either: a stop asked for, packets, time. It
+ * knows neither formats nor libpcap.
  */
 #include "source.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <sys/stat.h>
-#include <unistd.h>
+#include <time.h>
 
-#include <pcap/pcap.h>
-
-#include "capfile.h"
-
-struct input {
-  char *path;
-  bool is_named; /* by the user, not found in a folder */
-};
-
-/* A filter is compiled anew for every link type: where the IP header is differs. Without code it accepts nothing. */
-struct program {
-  uint32_t link_type;
-  struct bpf_program code;
-};
-
-struct warning {
-  struct warning *next;
-  char text[];
-};
+#include "files.h"
+#include "interrupt.h"
 
 struct nf_source {
-  struct input *inputs;
-  uint32_t count, next;    /* next: the first not yet opened */
-  bool has_pipe;           /* so how much there is to read is not known */
-  struct nf_capfile *file; /* being read, or NULL */
-
-  char *filter; /* NULL accepts everything */
-  struct program *programs;
-  uint32_t program_count;
-  uint32_t program; /* the one used last */
-
-  struct nf_source_counters counters;
-  uint64_t finished_read; /* input bytes of the files done with */
-  bool is_damaged;
-  int status; /* a final error */
-  char error[NF_ERROR_SIZE];
-  struct warning *warnings, **last_warning; /* not yet fetched */
-  struct warning *fetched;                  /* the one the caller may still read */
+  struct nf_files *files;
+  uint64_t packets_left; /* before max_packets is reached */
+  struct timespec deadline;
+  bool has_deadline;
+  bool is_stopped;
 };
 
-static const char *name_of(const struct input *input) {
-  return strcmp(input->path, "-") == 0 ? "standard input" : input->path;
-}
-
-/* File names may hold anything; a warning is one line of text. */
-static void warn(struct nf_source *source, const struct input *input, const char *what) {
-  const char *name = name_of(input);
-  size_t size = strlen(name) + strlen(what) + 3;
-  struct warning *warning = malloc(sizeof *warning + size);
-  if (!warning) return;
-  snprintf(warning->text, size, "%s: %s", name, what);
-  for (char *c = warning->text; *c; c++) {
-    if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
-  }
-  warning->next = NULL;
-  *source->last_warning = warning;
-  source->last_warning = &warning->next;
-}
-
-const char *nf_source_warning(struct nf_source *source) {
-  free(source->fetched);
-  struct warning *warning = source->fetched = source->warnings;
-  if (!warning) return NULL;
-  source->warnings = warning->next;
-  if (!source->warnings) source->last_warning = &source->warnings;
-  return warning->text;
-}
-
-static bool add_input(struct nf_source *source, const char *path, bool is_named, const struct stat *status) {
-  struct input *larger = realloc(source->inputs, (source->count + 1) * sizeof *larger);
-  if (!larger) return false;
-  source->inputs = larger;
-  larger[source->count] = (struct input){strdup(path), is_named};
-  if (!larger[source->count].path) return false;
-  source->count++;
-  if (S_ISREG(status->st_mode)) source->counters.input_size += (uint64_t)status->st_size;
-  else source->has_pipe = true;
-  return true;
-}
-
-static bool add_entry(struct nf_source *source, const char *folder, const char *name) {
-  char *path;
-  struct stat status;
-  const char *separator = folder[strlen(folder) - 1] == '/' ? "" : "/";
-  if (asprintf(&path, "%s%s%s", folder, separator, name) < 0) return false;
-  bool is_regular = stat(path, &status) == 0 && S_ISREG(status.st_mode);
-  bool is_done = !is_regular || add_input(source, path, false, &status);
-  free(path);
-  return is_done;
-}
-
-static int is_visible(const struct dirent *entry) { return entry->d_name[0] != '.'; }
-
-static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
-
-/* A folder's files in the order of their names' bytes, the same in every locale. */
-static bool add_folder(struct nf_source *source, const char *folder, char *error) {
-  struct dirent **entries;
-  int count = scandir(folder, &entries, is_visible, by_bytes);
-  if (count < 0) {
-    nf_fail(error, "\"%s\": %s, expected a folder of capture files", folder, strerror(errno));
-    return false;
-  }
-  uint32_t before = source->count;
-  bool is_done = true;
-  for (int i = 0; i < count; i++) {
-    is_done = is_done && add_entry(source, folder, entries[i]->d_name);
-    free(entries[i]);
-  }
-  free(entries);
-  if (!is_done) {
-    nf_fail(error, "out of memory");
-  } else if (source->count == before) {
-    nf_fail(error, "\"%s\": a folder without files, expected capture files in it", folder);
-  }
-  return is_done && source->count > before;
-}
-
-static bool add_path(struct nf_source *source, const char *path, char *error) {
-  struct stat status;
-  bool is_stdin = strcmp(path, "-") == 0;
-  int result = is_stdin ? fstat(STDIN_FILENO, &status) : stat(path, &status);
-  if (result == 0 && S_ISDIR(status.st_mode) && !is_stdin) return add_folder(source, path, error);
-  if (result != 0 || (!is_stdin && access(path, R_OK) != 0)) {
-    nf_fail(error, "\"%s\": %s, expected a capture file or a folder of them", path, strerror(errno));
-    return false;
-  }
-  if (add_input(source, path, true, &status)) return true;
-  nf_fail(error, "out of memory");
+bool nf_source_is_live(const char *const *names, uint32_t count) {
+  (void)names, (void)count;
   return false;
 }
 
-/* Ends the current file, which gave `status` instead of frames. */
-static void finish_file(struct nf_source *source, int status) {
-  const struct input *input = &source->inputs[source->next - 1];
-  if (status != NF_CAPFILE_END) warn(source, input, nf_capfile_problem(source->file));
-  /* A folder may hold other files; whoever names one means it to be a capture. */
-  if (status == NF_CAPFILE_DAMAGED || (status == NF_CAPFILE_FOREIGN && input->is_named)) source->is_damaged = true;
-  source->finished_read += nf_capfile_input_read(source->file);
-  nf_capfile_close(source->file);
-  source->file = NULL;
-}
-
-/* Opens the next file that can be opened. NF_OK (with no file when a signal came while waiting for a pipe's writer),
-   NF_END or NF_ERR_NOMEM. */
-static int open_next(struct nf_source *source) {
-  while (source->next < source->count) {
-    const struct input *input = &source->inputs[source->next];
-    source->file = nf_capfile_open(input->path);
-    if (!source->file && errno == EINTR) return NF_OK;
-    if (!source->file && errno == ENOMEM) return NF_ERR_NOMEM;
-    source->next++;
-    if (source->file) return NF_OK;
-    char what[128];
-    snprintf(what, sizeof what, "cannot be opened: %s", strerror(errno));
-    warn(source, input, what);
-    source->is_damaged = true;
-  }
-  return NF_END;
-}
-
-/* A handle to compile a filter for a link type. It is one of an (empty) capture file, not pcap_open_dead's: for files,
-   libpcap knows all the numbers that systems have given IPv6 on their loopback interfaces. */
-static pcap_t *open_empty_capture(uint32_t link_type) {
-  enum { OPENBSD_RAW = 14, RAW = 101, SNAPLEN = 262144 };
-  struct pcap_file_header header = {.magic = 0xa1b2c3d4, .version_major = 2, .version_minor = 4, .snaplen = SNAPLEN};
-  header.linktype = link_type == OPENBSD_RAW ? RAW : link_type;
-  char ignored[PCAP_ERRBUF_SIZE];
-  FILE *file = fmemopen(&header, sizeof header, "rb");
-  pcap_t *pcap = file ? pcap_fopen_offline(file, ignored) : NULL;
-  if (!pcap && file) fclose(file);
-  return pcap;
-}
-
-/* Compiles the filter for a link type. NF_ERR_SOURCE with a reason in `error`, else NF_OK. */
-static int compile_filter(struct nf_source *source, uint32_t link_type, char *error) {
-  struct program *larger = realloc(source->programs, (source->program_count + 1) * sizeof *larger);
-  if (!larger) return NF_ERR_NOMEM;
-  source->programs = larger;
-  struct program *program = &larger[source->program_count];
-  *program = (struct program){.link_type = link_type};
-  pcap_t *pcap = open_empty_capture(link_type);
-  if (!pcap) return NF_ERR_NOMEM;
-  /* The netmask, in the machine's byte order, matters to "ip broadcast" only; NFStream gives the same. */
-  int result = pcap_compile(pcap, &program->code, source->filter, 1, 0xffffff00);
-  if (result != 0) {
-    const char *name = pcap_datalink_val_to_name(pcap_datalink(pcap));
-    nf_fail(error, "bpf_filter \"%s\": %s, expected a libpcap filter for link type %u (%s)", source->filter,
-            pcap_geterr(pcap), link_type, name ? name : "unknown");
-  } else {
-    source->program_count++;
-  }
-  pcap_close(pcap);
-  return result == 0 ? NF_OK : NF_ERR_SOURCE;
-}
-
-/* Makes the program for a link type the current one. Where the filter makes no sense for the link type, no frame of it
-   can be meant: they are all refused, with a warning. */
-static int choose_program(struct nf_source *source, uint32_t link_type) {
-  for (uint32_t i = 0; i < source->program_count; i++) {
-    if (source->programs[i].link_type == link_type) {
-      source->program = i;
-      return NF_OK;
-    }
-  }
-  char reason[NF_ERROR_SIZE];
-  int status = compile_filter(source, link_type, reason);
-  if (status == NF_ERR_NOMEM) return status;
-  if (status == NF_ERR_SOURCE) {
-    warn(source, &source->inputs[source->next - 1], reason);
-    source->program_count++;
-  }
-  source->program = source->program_count - 1;
-  return NF_OK;
-}
-
-/* A mistake in the filter shows before the run: it has to compile for the first capture's link type or for Ethernet. */
-static int check_filter(struct nf_source *source, char *error) {
-  int status;
-  uint32_t link_type = DLT_EN10MB;
-  while ((status = open_next(source)) == NF_OK) {
-    int known = source->file ? nf_capfile_link_type(source->file, &link_type) : 0;
-    if (known == 1) break;
-    if (known == 0) return NF_OK; /* a pipe with nothing in it yet */
-    if (known == NF_CAPFILE_NOMEM) return NF_ERR_NOMEM;
-    finish_file(source, known);
-  }
-  if (status == NF_ERR_NOMEM) return status;
-  status = compile_filter(source, link_type, error);
-  char ignored[NF_ERROR_SIZE];
-  if (status == NF_ERR_SOURCE && link_type != DLT_EN10MB) status = compile_filter(source, DLT_EN10MB, ignored);
-  return status;
-}
-
-struct nf_source *nf_source_open(const char *const *paths, uint32_t count, const char *filter, char *error) {
+struct nf_source *nf_source_open(const struct nf_options *o, int32_t *fanout, char *error) {
+  (void)fanout;
   struct nf_source *source = calloc(1, sizeof *source);
-  if (!source) goto no_memory;
-  source->last_warning = &source->warnings;
-  if (count == 0) {
-    nf_fail(error, "no source, expected at least one capture file");
-    goto fail;
+  if (!source) {
+    nf_fail(error, "out of memory");
+    return NULL;
   }
-  for (uint32_t i = 0; i < count; i++) {
-    if (!add_path(source, paths[i], error)) goto fail;
+  source->packets_left = o->max_packets ? o->max_packets : UINT64_MAX;
+  if (o->duration_s) {
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &source->deadline);
+    source->deadline.tv_sec += o->duration_s;
+    source->has_deadline = true;
   }
-  if (source->has_pipe) source->counters.input_size = 0;
-  if (filter && *filter) {
-    source->filter = strdup(filter);
-    if (!source->filter) goto no_memory;
-    int status = check_filter(source, error);
-    if (status == NF_ERR_NOMEM) goto no_memory;
-    if (status != NF_OK) goto fail;
-  }
-  return source;
-
-no_memory:
-  nf_fail(error, "out of memory");
-fail:
+  source->files = nf_files_open(o->sources, o->source_count, o->bpf_filter, error);
+  if (source->files) return source;
   nf_source_close(source);
   return NULL;
 }
 
 void nf_source_close(struct nf_source *source) {
   if (!source) return;
-  nf_capfile_close(source->file);
-  for (uint32_t i = 0; i < source->count; i++) free(source->inputs[i].path);
-  free(source->inputs);
-  for (uint32_t i = 0; i < source->program_count; i++) pcap_freecode(&source->programs[i].code);
-  free(source->programs);
-  free(source->filter);
-  while (source->fetched || source->warnings) nf_source_warning(source);
+  nf_files_close(source->files);
   free(source);
 }
 
-static void count_frame(struct nf_source *source, const struct nf_frame *frame) {
-  source->counters.packets++;
-  source->counters.bytes += frame->size;
-}
-
-/* Counts what was read and moves the frames that the filter accepts together. */
-static int filter_frames(struct nf_source *source, struct nf_frame *frames, int count) {
-  int accepted = 0;
-  for (int i = 0; i < count; i++) {
-    const struct nf_frame *frame = &frames[i];
-    if (source->program >= source->program_count || source->programs[source->program].link_type != frame->link_type) {
-      source->status = choose_program(source, frame->link_type);
-      if (source->status != NF_OK) break; /* told when asked next, after the frames before it */
-    }
-    count_frame(source, frame);
-    const struct bpf_insn *code = source->programs[source->program].code.bf_insns;
-    /* bpf_filter takes a missing program to accept everything. */
-    if (code && bpf_filter(code, frame->data, frame->size, frame->captured)) frames[accepted++] = *frame;
-    else source->counters.filtered++;
-  }
-  return accepted;
-}
-
-static int accept_frames(struct nf_source *source, struct nf_frame *frames, int count) {
-  if (source->filter) return filter_frames(source, frames, count);
-  for (int i = 0; i < count; i++) count_frame(source, &frames[i]);
-  return count;
+static bool is_late(const struct nf_source *source) {
+  struct timespec now;
+  if (!source->has_deadline) return false;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return now.tv_sec > source->deadline.tv_sec ||
+         (now.tv_sec == source->deadline.tv_sec && now.tv_nsec >= source->deadline.tv_nsec);
 }
 
 int nf_source_read(struct nf_source *source, struct nf_frame *frames, int max) {
-  while (source->status == NF_OK) {
-    if (!source->file) {
-      source->status = open_next(source);
-      if (source->status != NF_OK) break;
-      if (!source->file) return 0;
-    }
-    int count = nf_capfile_read(source->file, frames, max, source->counters.packets + 1);
-    source->counters.input_read = source->finished_read + nf_capfile_input_read(source->file);
-    if (count >= 0) return accept_frames(source, frames, count);
-    if (count == NF_CAPFILE_NOMEM) return source->status = NF_ERR_NOMEM;
-    finish_file(source, count);
-  }
-  return source->status;
+  if (source->packets_left == 0 || nf_interrupted() || is_late(source)) source->is_stopped = true;
+  if (source->is_stopped) return NF_END;
+  if ((uint64_t)max > source->packets_left) max = (int)source->packets_left;
+  uint64_t before = nf_files_counters(source->files)->packets;
+  int count = nf_files_read(source->files, frames, max);
+  source->packets_left -= nf_files_counters(source->files)->packets - before;
+  return count;
 }
 
-bool nf_source_reads(const struct nf_source *source, const char *path) {
-  struct stat wanted, input;
-  if (stat(path, &wanted) != 0 || !S_ISREG(wanted.st_mode)) return false;
-  for (uint32_t i = 0; i < source->count; i++) {
-    const char *name = source->inputs[i].path;
-    int result = strcmp(name, "-") == 0 ? fstat(STDIN_FILENO, &input) : stat(name, &input);
-    if (result == 0 && input.st_dev == wanted.st_dev && input.st_ino == wanted.st_ino) return true;
-  }
-  return false;
+const char *nf_source_error(const struct nf_source *source) { return nf_files_error(source->files); }
+const char *nf_source_warning(struct nf_source *source) { return nf_files_warning(source->files); }
+bool nf_source_reads(const struct nf_source *source, const char *path) { return nf_files_reads(source->files, path); }
+bool nf_source_is_damaged(const struct nf_source *source) { return nf_files_is_damaged(source->files); }
+
+void nf_source_count(struct nf_source *source, struct nf_counters *counters) {
+  const struct nf_files_counters *c = nf_files_counters(source->files);
+  counters->ignored[NF_IGNORED_FILTERED] += c->filtered;
+  counters->packets += c->filtered;
+  counters->bytes += c->filtered_bytes;
+  counters->input_read += c->input_read;
+  counters->input_size += c->input_size;
 }
-
-bool nf_source_is_damaged(const struct nf_source *source) { return source->is_damaged; }
-
-const char *nf_source_error(const struct nf_source *source) {
-  return source->status == NF_ERR_NOMEM ? "out of memory" : source->error;
-}
-
-const struct nf_source_counters *nf_source_counters(const struct nf_source *source) { return &source->counters; }
-
-const char *nf_pcap_version(void) { return pcap_lib_version(); }

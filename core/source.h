@@ -1,23 +1,26 @@
 #pragma once
 /*
- * source.h: where frames come from: capture files, one after another as one capture, filtered by libpcap.
+ * source.h: where frames come from: capture files or network interfaces, up to the limits that the run sets.
  */
 #include "frame.h"
 
 struct nf_source;
 
+/* Whether these names are network interfaces. A file of the same name comes first. */
+bool nf_source_is_live(const char *const *names, uint32_t count);
+
 /*
- * Opens `count` sources: capture files (pcap, pcapng; gzip or zstd), folders of such files, or "-" for standard input.
- * Every named file is checked to exist and the filter to be well-formed before the first frame is read; `filter` may be
- * NULL. With a filter this waits for the first input of a pipe. Returns NULL with a one-line reason in `error`.
+ * Opens what the options name: files as nf_files_open, interfaces as nf_devices_open, in the kernel's fan-out groups
+ * `fanout` if that is not NULL. Returns NULL with a one-line reason in `error`.
  */
-struct nf_source *nf_source_open(const char *const *paths, uint32_t count, const char *filter, char *error);
+struct nf_source *nf_source_open(const struct nf_options *options, int32_t *fanout, char *error);
 void nf_source_close(struct nf_source *source);
 
 /*
  * Gives up to `max` frames that the filter accepts, in capture order. Returns how many, 0 when it has to be asked
  * again, NF_END after the last, or NF_ERR_SOURCE or NF_ERR_NOMEM with nf_source_error telling why. Frames are valid
- * until the next call. A damaged file ends early with a warning and reading goes on with the next one.
+ * until the next call. Ends early where a stop is asked for or a limit is reached; then interfaces give what the kernel
+ * has already taken for them.
  */
 int nf_source_read(struct nf_source *source, struct nf_frame *frames, int max);
 
@@ -25,16 +28,10 @@ int nf_source_read(struct nf_source *source, struct nf_frame *frames, int max);
 const char *nf_source_error(const struct nf_source *source);
 /* Next warning not yet fetched, or NULL; valid until the next call. */
 const char *nf_source_warning(struct nf_source *source);
-
 /* Whether this path is one of the source's files, by whatever name. */
 bool nf_source_reads(const struct nf_source *source, const char *path);
-
-/* Whether a file was damaged, or named and no capture at all; the warnings tell which and how. */
+/* Whether a file was damaged or an interface went away; the warnings tell which and how. */
 bool nf_source_is_damaged(const struct nf_source *source);
 
-/* Frames and wire bytes read so far, filtered ones included; frames the filter refused; bytes of input read and in all
-   (0 in all when unknown). */
-struct nf_source_counters {
-  uint64_t packets, bytes, filtered, input_read, input_size;
-};
-const struct nf_source_counters *nf_source_counters(const struct nf_source *source);
+/* Adds what the source alone knows to `counters`: input read, packets filtered and dropped. */
+void nf_source_count(struct nf_source *source, struct nf_counters *counters);

@@ -8,9 +8,12 @@
  */
 #include "stream.h"
 
+#include "interrupt.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <zlib.h>
@@ -28,6 +31,7 @@ enum packing { UNKNOWN, PLAIN, GZIP, ZSTD };
 
 struct nf_stream {
   int descriptor;
+  bool may_wait; /* for input to arrive: no regular file */
   enum packing packing;
   bool is_at_end; /* read() has said so */
 
@@ -55,8 +59,11 @@ static enum nf_stream_status broken(struct nf_stream *stream, const char *what, 
 struct nf_stream *nf_stream_open(const char *path) {
   struct nf_stream *stream = calloc(1, sizeof *stream);
   if (!stream) return NULL;
-  stream->descriptor = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-  if (stream->descriptor < 0) goto fail;
+  /* Non-blocking, so that nobody waits here for the writer of a named pipe. */
+  stream->descriptor = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  struct stat status;
+  if (stream->descriptor < 0 || fstat(stream->descriptor, &status) < 0) goto fail;
+  stream->may_wait = !S_ISREG(status.st_mode);
   stream->block = malloc(BLOCK_SIZE);
   if (!stream->block) goto fail;
   stream->capacity = BLOCK_SIZE;
@@ -81,18 +88,20 @@ void nf_stream_close(struct nf_stream *stream) {
   free(stream);
 }
 
-/* The only read(). Never waits in a loop through signals: who asked decides whether the run goes on. */
+/* Waits a while for input. Never in a loop: whoever reads decides whether the run goes on. */
+static bool wait_for_input(const struct nf_stream *stream) {
+  struct pollfd wait = {.fd = stream->descriptor, .events = POLLIN};
+  return poll(&wait, 1, NF_LOOK_MS) > 0;
+}
+
+/* The only read(). */
 static enum nf_stream_status read_some(struct nf_stream *stream, uint8_t *to, size_t room, size_t *got) {
   *got = 0;
   if (stream->is_at_end) return NF_STREAM_END;
+  if (stream->may_wait && !wait_for_input(stream)) return NF_STREAM_AGAIN;
   ssize_t count = read(stream->descriptor, to, room);
-  if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-    /* A standard input that its owner made non-blocking. */
-    struct pollfd wait = {.fd = stream->descriptor, .events = POLLIN};
-    (void)poll(&wait, 1, -1);
-    return NF_STREAM_AGAIN;
-  }
-  if (count < 0) return errno == EINTR ? NF_STREAM_AGAIN : broken(stream, "cannot be read", strerror(errno));
+  if (count < 0 && (errno == EINTR || errno == EAGAIN)) return NF_STREAM_AGAIN;
+  if (count < 0) return broken(stream, "cannot be read", strerror(errno));
   if (count == 0) {
     stream->is_at_end = true;
     return NF_STREAM_END;

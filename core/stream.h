@@ -9,7 +9,7 @@ struct nf_stream;
 enum nf_stream_status {
   NF_STREAM_READY,
   NF_STREAM_END,    /* the input ends before that many bytes */
-  NF_STREAM_AGAIN,  /* a signal came while waiting for input: decide, then ask again */
+  NF_STREAM_AGAIN,  /* there was no input for a while: decide, then ask again */
   NF_STREAM_BROKEN, /* cannot be read on; nf_stream_problem tells why */
   NF_STREAM_NOMEM
 };

@@ -6,11 +6,14 @@
 #include <time.h>
 #include <unistd.h>
 
-double nf_now(void) {
+static double seconds_of(clockid_t clock) {
   struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(clock, &now);
   return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
+
+double nf_now(void) { return seconds_of(CLOCK_MONOTONIC); }
+double nf_time(void) { return seconds_of(CLOCK_REALTIME); }
 
 bool nf_is_terminal(int descriptor) { return isatty(descriptor) == 1; }
 bool nf_has_failed(void *file) { return ferror(file) != 0; }

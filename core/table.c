@@ -7,14 +7,10 @@
  *           to be reused. Steps are as large as huge pages, which a million new flows would otherwise spend half their
  *           time faulting in one small page after another
  *   order   a doubly linked list over slot numbers, least recently seen first
- *
- * The hash is keyed with random words per table: nobody outside can choose tuples that collide.
  */
 #include "table.h"
 
 #include <sys/mman.h>
-#include <sys/random.h>
-#include <time.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -57,17 +53,8 @@ struct nf_table {
   uint32_t free;                   /* most recently freed slot */
   uint32_t oldest, newest;
   uint64_t count, max;
-  uint64_t key[6];
+  struct nf_hash_key key;
 };
-
-static void seed(uint64_t *key, size_t size) {
-  if (getrandom(key, size, 0) == (ssize_t)size) return;
-  /* No entropy source: clock and stack address are still unknown to whoever sends packets. */
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  for (size_t i = 0; i < size / sizeof *key; i++)
-    key[i] = ((uint64_t)now.tv_nsec * 0x9E3779B97F4A7C15u + (uintptr_t)&now) * (2 * i + 1);
-}
 
 /* Reserves addresses for `slots` slots, or for as many as the system lets us. */
 static bool reserve(struct nf_table *t, uint64_t slots) {
@@ -86,7 +73,7 @@ static bool reserve(struct nf_table *t, uint64_t slots) {
   return false;
 }
 
-struct nf_table *nf_table_new(uint32_t slot_size, uint64_t max_flows) {
+struct nf_table *nf_table_new(uint32_t slot_size, uint64_t max_flows, const struct nf_hash_key *key) {
   nf_require(slot_size >= sizeof(struct nf_flow) && slot_size % 8 == 0);
   struct nf_table *t = calloc(1, sizeof *t);
   if (!t) return NULL;
@@ -94,7 +81,7 @@ struct nf_table *nf_table_new(uint32_t slot_size, uint64_t max_flows) {
   t->max = max_flows && max_flows < NO_SLOT / 2 ? max_flows : NO_SLOT / 2;
   t->free = t->oldest = t->newest = NO_SLOT;
   t->mask = FIRST_INDEX - 1;
-  seed(t->key, sizeof t->key);
+  t->key = *key;
   t->index = calloc(FIRST_INDEX, sizeof *t->index);
   if (!t->index || !reserve(t, t->max + 1)) { /* one more: a flow that ended may wait beside a full table */
     nf_table_free(t);
@@ -114,28 +101,7 @@ void nf_table_free(struct nf_table *t) {
   free(t);
 }
 
-/* ---- hash ---- */
-
-__extension__ typedef unsigned __int128 wide;
-
-static inline uint64_t mix(uint64_t a, uint64_t b) {
-  wide product = (wide)a * b;
-  return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-/* Address and port go through separate keyed multiplications: folded into one word they could be traded against each
-   other without knowing the key. */
-static inline uint64_t hash_end(const uint64_t *key, const uint8_t *address, uint16_t port) {
-  uint64_t word[2];
-  memcpy(word, address, sizeof word);
-  return mix(mix(word[0] ^ key[0], word[1] ^ key[1]) ^ port, key[2]);
-}
-
-uint64_t nf_table_hash(const struct nf_table *t, const struct nf_tuple *p) {
-  uint64_t rest = (uint64_t)p->vlan_id << 16 | (uint64_t)p->protocol << 8 | p->tunnel_id;
-  uint64_t ends = hash_end(t->key, p->src_address, p->src_port) + hash_end(t->key, p->dst_address, p->dst_port);
-  return mix(ends ^ t->key[3], rest ^ t->key[4]) ^ t->key[5];
-}
+uint64_t nf_table_hash(const struct nf_table *t, const struct nf_tuple *tuple) { return nf_hash_tuple(&t->key, tuple); }
 
 /* ---- slots ---- */
 

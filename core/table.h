@@ -2,17 +2,17 @@
 /*
  * table.h: live flows by tuple, in order of when they were last seen. Knows tuples and slots, not features.
  */
-#include "base.h"
+#include "hash.h"
 
 struct nf_table;
 
 /* A table of slots of `slot_size` bytes, each starting with a struct nf_flow; at most `max_flows` live ones, 0 for no
-   limit. NULL when out of memory. */
-struct nf_table *nf_table_new(uint32_t slot_size, uint64_t max_flows);
+   limit. Tuples are hashed with `key`. NULL when out of memory. */
+struct nf_table *nf_table_new(uint32_t slot_size, uint64_t max_flows, const struct nf_hash_key *key);
 /* Frees the table and every slot. */
 void nf_table_free(struct nf_table *table);
 
-/* Seeded hash of a tuple, the same for both directions. */
+/* Hash of a tuple as the table takes it. */
 uint64_t nf_table_hash(const struct nf_table *table, const struct nf_tuple *tuple);
 
 /* Hints for a look-up soon to come: first where the slot is noted, a while later the slot itself. */

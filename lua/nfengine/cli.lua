@@ -2,10 +2,12 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local json = require "nfengine.json"
 local options = require "nfengine.options"
 local output = require "nfengine.output"
 local parameters = require "nfengine.parameters"
 local report = require "nfengine.report"
+local run = require "nfengine.run"
 local script = require "nfengine.script"
 
 local cli = {}
@@ -14,6 +16,10 @@ local cli = {}
 local DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 local general = {
+  { name = "interface", short = "i", kind = "list", value = "NAME", is_repeatable = true,
+    doc = "capture live from this network interface (\"any\" for all of them); may be given more than once" },
+  { name = "user", kind = "string", value = "NAME",
+    doc = "become this user once interfaces and outputs are open, keeping no more privileges than needed" },
   { name = "output", short = "o", kind = "string", value = "FILE",
     doc = "write records to FILE (\"-\" for standard output)" },
   { name = "format", kind = "choice", choices = { "csv", "jsonl", "null" }, value = "csv|jsonl|null",
@@ -43,8 +49,8 @@ local function print_usage()
     if not option.is_hidden then shown[#shown + 1] = option end
   end
   io.write([[
-usage: nfengine [options] script.lua [capture ...] [-- script options]
-       nfengine [options] capture ...
+usage: nfengine [options] script.lua [capture ... | -i IFACE] [-- script options]
+       nfengine [options] capture ... | -i IFACE
 
 Turns packets into bidirectional flow records with features. A script says what to do with them; a bare NAME is
 scripts/NAME.lua on the search path, and without a script `flows` writes all records as CSV. Captures are pcap or
@@ -53,27 +59,23 @@ pcapng files, also gzip or zstd, folders of them, or - for standard input; sever
   nfengine flows capture.pcap > flows.csv
   nfengine flows -o flows.csv --statistical-analysis --splt-analysis=10 capture.pcap
   nfengine summary capture.pcap
+  nfengine flows -i eth0 -o flows.csv --user=nobody
 
 Options:
 ]], options.help(general), "\n\nParameters of the run, which win over what the script sets:\n", options.help(shown), [[
 
 
-Exit status: 0 done, 1 the run failed or part of the input was unreadable, 2 usage, 130 interrupted.
+Signals: INT and TERM end the run, with all flows written; USR1 asks for a line on where it stands; HUP makes a live
+run go on in a new output file where the old one was moved away.
+
+Exit status: 0 done, 1 the run failed or part of the input was unreadable, 2 usage, 130 interrupted while reading files.
 ]])
   return DONE
 end
 
-local function cjson_version()
-  local path = package.path
-  package.path = "" -- it is a C module: no file in the current folder is meant
-  local version = require("cjson")._VERSION
-  package.path = path
-  return version
-end
-
 local function print_version()
   io.write("nfengine ", ffi.string(C.nf_version()), "\n", ffi.string(C.nf_pcap_version()), "\n",
-    ffi.string(C.nf_dpi_version()), "\n", jit.version, "\nlua-cjson ", cjson_version(), "\n")
+    ffi.string(C.nf_dpi_version()), "\n", jit.version, "\nlua-cjson ", json._VERSION, "\n")
   return DONE
 end
 
@@ -105,8 +107,9 @@ local function find_script(word, root)
 end
 
 --- Splits the words into script and captures.
-local function choose_script(words, root)
+local function choose_script(words, root, has_interface)
   local first = words[1]
+  if not first and has_interface then return root .. "/scripts/flows.lua" end
   if not first then error({ usage = "no script and no capture: see nfengine --help" }, 0) end
   local path = find_script(first, root)
   if path then
@@ -124,6 +127,11 @@ end
 
 local function apply(values, captures)
   for _, option in ipairs(parameters.list) do parameters.overrides[option.name] = values[option.name] end
+  if values.interface and captures[1] then
+    error({ usage = ("-i %s and capture \"%s\": expected one or the other"):format(values.interface[1], captures[1]) }, 0)
+  end
+  if values.interface then captures = values.interface end
+  run.user = values.user
   if captures[1] then parameters.default_source = #captures == 1 and captures[1] or captures end
   if captures[1] then parameters.overrides.source = parameters.default_source end
   output.overrides = { path = values.output, format = values.format }
@@ -154,7 +162,7 @@ end
 local function status_of_runs()
   local status = DONE
   for _, account in ipairs(report.runs) do
-    if account.is_interrupted then return INTERRUPTED end
+    if account.is_interrupted and not account.is_live then return INTERRUPTED end
     if account.is_damaged then status = FAILED end
   end
   return status
@@ -175,7 +183,7 @@ local function main(words, root)
   if values.version then return print_version() end
   if values.help and not others[1] then return print_usage() end
   report.is_program = true
-  local path = choose_script(others, root)
+  local path = choose_script(others, root, values.interface ~= nil)
   apply(values, others)
   run_script(path, rest, values.help or false)
   collectgarbage() -- closes the runs of loops that were left early
@@ -183,27 +191,26 @@ local function main(words, root)
   return status_of_runs()
 end
 
-local function failed(raised, wants_traceback)
+local function failed(raised)
   if raised == script.done then return DONE end
   if type(raised) == "table" and raised.usage then
     report.say(raised.usage)
     return USAGE
   end
   report.say(tostring(raised))
-  if wants_traceback and report.traceback then io.stderr:write(report.traceback, "\n") end
+  if report.wants_traceback and report.traceback then io.stderr:write(report.traceback, "\n") end
   return FAILED
 end
 
 --- Runs the program. `words` are the command line's, `root` the folder of lua/, scripts/ and plugins/.
 -- @return exit status
 function cli.main(words, root)
-  local wants_traceback = false
-  for _, word in ipairs(words) do wants_traceback = wants_traceback or word == "--traceback" end
+  for _, word in ipairs(words) do report.wants_traceback = report.wants_traceback or word == "--traceback" end
   local ok, result = xpcall(main, function(raised)
     report.traceback = report.traceback or debug.traceback("", 2)
     return raised
   end, words, root)
-  local status = ok and result or failed(result, wants_traceback)
+  local status = ok and result or failed(result)
   if not finish_stdout() and status == DONE then status = FAILED end
   return status
 end

@@ -8,7 +8,7 @@
 --   unit   of its values: "bytes", "packets", "{unit}" ..., or nil
 --   doc    one line for people
 --   place  path into the run's flow struct, e.g. "core.scope[0].packets": Lua expression and C offset at once
---   group  "core", "tunnel", "statistics", "splt", "l7", "l7_extra", "udps" or "optional": when it exists
+--   group  "core", "tunnel", "statistics", "splt", "l7", "l7_extra", "process", "udps" or "optional": when it exists
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
@@ -149,6 +149,13 @@ add("l7_extra", "risk_score", "uint16", nil, "l7_extra.risk_score", "nDPI's scor
 add("l7_extra", "dns_query_type", "uint16", nil, "l7_extra.dns_query_type", "type of the DNS question, 0 without")
 add("l7_extra", "dns_response_code", "int16", nil, "l7_extra.dns_response_code", "code of the DNS answer, -1 without")
 
+-- ---- system visibility ----
+
+add("process", "system_process_pid", "int32", nil, "process.pid",
+  "process at the local end of the flow, -1 where none was found")
+add("process", "system_process_name", "text", nil, "process.name", "name of that process",
+  text_length("struct nf_process", "name"))
+
 -- ---- optional ----
 
 add("optional", "end_reason", "end_reason", nil, "core.end_reason",
@@ -160,6 +167,7 @@ add("optional", "end_reason", "end_reason", nil, "core.end_reason",
 local structs = {
   [""] = {
     core = "struct nf_flow", statistics = "struct nf_statistics", l7 = "struct nf_l7", l7_extra = "struct nf_l7_extra",
+    process = "struct nf_process",
   },
   ["core.tuple"] = "struct nf_tuple",
   ["core.scope"] = "struct nf_scope",

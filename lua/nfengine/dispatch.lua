@@ -25,7 +25,7 @@ dispatch.where = ffi.typeof("struct { int32_t event, plugin; double given; }")
 
 -- The ring's hub. Steps are connected once they are made.
 local HUB = [[
-local C, meter, event, where, filter, report, limit, sink, write = ...
+local C, handle, event, where, filter, report, limit, sink, write = ...
 local next_event, first_init, first_update, first_expire
 local given = 0
 
@@ -36,7 +36,7 @@ local function other(kind)
 end
 
 function next_event()
-  local kind = C.nf_meter_next(meter)
+  local kind = C.$CALL(handle)
   if kind == $UPDATE then return first_update() end
   if kind == $EXPIRE then return first_expire() end
   if kind == $INIT then return first_init() end
@@ -152,24 +152,26 @@ function dispatch.events(instances)
 end
 
 --- The inner loop.
--- @param run `meter`, `event_type` (ctype), `instances`, `filter` (function or nil), `limit` (flows at most, 0 for
+-- @param run `call` (what to ask for the next event: "nf_crew_next" or "nf_meter_next"), `handle` (whom), `event` (where
+--   it comes), `event_type` (ctype), `instances`, `filter` (function or nil), `limit` (flows at most, 0 for
 --   none), `where` (dispatch.where), `report` (called with the kind of any other event and the flows given so far)
 -- @param sink a table with a method `write`, or nil
 -- @return a function. Without a sink each call returns the next flow that ended and passed the filter, at the end nil;
 --   with one, a single call runs to the end. Behind nil come the last status, the flows given, a sink's failure.
 function dispatch.make(run, sink)
-  local event = ffi.cast(ffi.typeof("const $ *", run.event_type), C.nf_meter_event(run.meter))
+  local event = ffi.cast(ffi.typeof("const $ *", run.event_type), run.event)
   local parts = {
     event = event, kept_flow = flow_keeper(event),
     packet = ffi.cast("const struct nf_packet *", event.packet), -- one object for all packets
   }
   local hub = load(HUB, {
+    CALL = run.call,
     FILTER = run.filter and "filter(flow)" or "true", GIVE = sink and GIVE_TO_SINK or GIVE_TO_CALLER,
     INIT = C.NF_EVENT_INIT, UPDATE = C.NF_EVENT_UPDATE, EXPIRE = C.NF_EVENT_EXPIRE,
   })
   local limit = run.limit > 0 and run.limit or math.huge
   local enter, next_event, give, connect =
-    hub(C, run.meter, event, run.where, run.filter, run.report, limit, sink, sink and sink.write)
+    hub(C, run.handle, event, run.where, run.filter, run.report, limit, sink, sink and sink.write)
   connect(make_steps(run, parts, "on_init", C.NF_EVENT_INIT, next_event),
     make_steps(run, parts, "on_update", C.NF_EVENT_UPDATE, next_event),
     make_steps(run, parts, "on_expire", C.NF_EVENT_EXPIRE, give))

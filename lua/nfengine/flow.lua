@@ -149,12 +149,13 @@ local function struct_of(run, is_record)
   end
   if run.layout.l7 > 0 then member "struct nf_l7 l7;" end
   if run.layout.l7_extra > 0 then member "struct nf_l7_extra l7_extra;" end
+  if run.layout.process > 0 then member "struct nf_process process;" end
   if run.udps then member(("$ %s __attribute__((aligned(8)));"):format(is_record and "_udps" or "udps"), run.udps) end
   return ffi.typeof("struct { " .. table.concat(members, " ") .. " }", unpack(types))
 end
 
 local function check_layout(ctype, layout)
-  for _, section in ipairs { "statistics", "splt", "l7", "l7_extra", "udps" } do
+  for _, section in ipairs { "statistics", "splt", "l7", "l7_extra", "process", "udps" } do
     local got = ffi.offsetof(ctype, section) or 0
     if got ~= layout[section] then
       error(("nfengine: section %s lies at %d in C, at %d in Lua"):format(section, layout[section], got), 0)
@@ -166,6 +167,7 @@ end
 local remedies = {
   tunnel = "decode_tunnels is false", statistics = "needs statistical_analysis = true",
   splt = "needs splt_analysis > 0", l7 = "needs n_dissections > 0", l7_extra = "name it in l7_columns",
+  process = "needs system_visibility_mode = 1 on an interface",
 }
 
 local function unknown(key, available, unit, is_write)

@@ -8,6 +8,7 @@
 --   doc      one line
 --   min, max for numbers; choices for "choice"; unit for help; short, a one-letter form; value, its name in help
 --   is_flag  a boolean without a --no- form
+--   is_repeatable  a list to which each further mention adds
 
 local text = require "nfengine.text"
 
@@ -170,7 +171,11 @@ function options.parse(words, declaration, hint)
       local _, wanted = options.check(option, {})
       usage_error(("%s %s: expected %s"):format(shown, text.quote(word), expected or wanted or "another value"))
     end
-    values[option.name] = checked
+    if option.is_repeatable and values[option.name] then
+      for _, item in ipairs(checked) do table.insert(values[option.name], item) end
+    else
+      values[option.name] = checked
+    end
   end
 
   local function next_word(shown)

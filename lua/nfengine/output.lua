@@ -3,6 +3,7 @@
 local ffi = require "ffi"
 local C = require "nfengine.lib"
 local columns = require "nfengine.columns"
+local report = require "nfengine.report"
 local text = require "nfengine.text"
 
 local output = {}
@@ -28,7 +29,7 @@ end
 --- Runs to the end, giving every record to the sink. The sink is closed, and what it has is written, whatever happens.
 -- @return number of records
 function output.drain(current, sink)
-  local failure = failure_of(sink, "open", current.columns, current.meter)
+  local failure = failure_of(sink, "open", current.columns, current.crew)
   local ok, result = true, 0
   current.has_failed = failure ~= nil
   if not failure then ok, result = pcall(current.drain, current, sink) end
@@ -66,8 +67,8 @@ local function anonymized_set(names, selected)
   return set
 end
 
-function file:open(selected, meter)
-  self.meter = meter
+function file:open(selected, crew)
+  self.crew = crew
   local key = self.options.anonymization_key
   self.selected = selected -- the C array refers to its names
   self.columns = columns.to_c(selected, anonymized_set(self.options.columns_to_anonymize, selected))
@@ -86,7 +87,7 @@ function file:open_chunk()
     self.chunk = number + 1
   end
   self.rows = 0
-  if type(path) == "string" and C.nf_meter_reads(self.meter, path) then
+  if type(path) == "string" and C.nf_crew_reads(self.crew, path) then
     return nil, ("cannot write %s: it is a capture of this run"):format(text.quote(path))
   elseif type(path) == "string" then
     self.writer = C.nf_writer_open(path, formats[self.format], self.columns, self.count, self.key, self.message)
@@ -106,6 +107,16 @@ function file:close()
   local is_quiet = C.nf_writer_is_broken_pipe(writer)
   if C.nf_writer_close(writer, self.message) ~= C.NF_OK and not is_quiet then return nil, ffi.string(self.message) end
   return true
+end
+
+--- What is written shows.
+function file:flush() C.nf_writer_flush(self.writer) end
+
+--- Goes on in a new file where the old one was moved away.
+function file:reopen()
+  if C.nf_writer_reopen(self.writer, self.message) ~= C.NF_OK then
+    report.say("warning: " .. ffi.string(self.message) .. ": the old file stays in use")
+  end
 end
 
 --- Answers false when no more can be written; the reason comes with close.

@@ -18,7 +18,7 @@ local text = require "nfengine.text"
 local plugin = {}
 
 --- Hooks, in the order of a run. Absent ones cost nothing.
-plugin.hooks = { "setup", "on_init", "on_update", "on_expire", "cleanup" }
+plugin.hooks = { "setup", "on_init", "on_update", "on_expire", "merge", "cleanup" }
 
 local DEFAULT_TEXT = 64     -- bytes of a "string" column without a length
 local LONGEST_TEXT = 65535
@@ -27,7 +27,8 @@ local LONGEST_ARRAY = 65535
 local fields = {
   name = "string", version = "string", api = "number", description = "string", author = "string", license = "string",
   categories = "table", options = "table", columns = "table", state = "table",
-  setup = "function", on_init = "function", on_update = "function", on_expire = "function", cleanup = "function",
+  setup = "function", on_init = "function", on_update = "function", on_expire = "function", merge = "function",
+  cleanup = "function",
 }
 
 -- ---- columns and state ----

@@ -1,104 +1,30 @@
---- One pass over the input: opens a meter for resolved parameters, gives out flows, and keeps account of what happened.
+--- One pass over the input: opens a crew for resolved parameters, gives out flows, and keeps account of what happened.
+--
+-- With one meter, hooks are called here, in the script's own Lua state. With several, each meter's thread calls them in
+-- a state of its own (worker.lua), and only records come here; filter, ids and sinks are here in either case.
 --
 -- A run ends when the input does, when max_nflows is reached, when an error stops it, or when it is closed.
 
+local bit = require "bit"
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local columns = require "nfengine.columns"
 local dispatch = require "nfengine.dispatch"
-local flow_types = require "nfengine.flow"
+local hooks = require "nfengine.hooks"
 local plugin = require "nfengine.plugin"
 local report = require "nfengine.report"
-local text = require "nfengine.text"
+local shape = require "nfengine.shape"
+local worker = require "nfengine.worker"
 
 local run = {}
 run.__index = run
 
-local units = { ms = C.NF_MILLISECONDS, us = C.NF_MICROSECONDS, ns = C.NF_NANOSECONDS }
-
--- ---- what to record ----
-
---- Names wanted of the L7 columns beyond NFStream's, as a set; nil when none are.
-local function l7_extra_set(names)
-  local known, set = columns.names "l7_extra", {}
-  local function want(name)
-    if not C.nf_l7_has(name) then
-      error(("nf.streamer: l7_columns: %s is not in the linked %s"):format(name, ffi.string(C.nf_dpi_version())), 0)
-    end
-    set[name] = true
-  end
-  for _, name in ipairs(names) do
-    if name == "all" then
-      for _, each in ipairs(known) do want(each) end
-    elseif text.contains(known, name) then
-      want(name)
-    else
-      error(("nf.streamer: l7_columns: unknown column %s%s"):format(text.quote(name), text.suggest(name, known)), 0)
-    end
-  end
-  return next(set) and set
-end
-
---- The columns of records: all that the run has in their order, or those that `names` lists, "*" standing for the
--- usual.
-local function select(available, names)
-  local usual, known, by_name = {}, {}, {}
-  for _, column in ipairs(available) do
-    if column.group ~= "optional" then usual[#usual + 1] = column end
-    known[#known + 1] = column.name
-    by_name[column.name] = column
-  end
-  if not names then return usual end
-  local selected, taken = {}, {}
-  local function take(column)
-    if not taken[column.name] then selected[#selected + 1] = column end
-    taken[column.name] = true
-  end
-  for _, name in ipairs(names) do
-    if name == "*" then
-      for _, column in ipairs(usual) do take(column) end
-    elseif by_name[name] then
-      take(by_name[name])
-    else
-      error(("nf.streamer: columns: no column %s in this run%s"):format(text.quote(name), text.suggest(name, known)), 0)
-    end
-  end
-  return selected
-end
-
 -- ---- opening ----
 
-local function sources_of(source)
-  if source == nil then error("nf.streamer: no source: give captures on the command line or set source", 0) end
-  return type(source) == "table" and source or { source }
-end
-
-local function c_options(parameters, wanted_events, udps_size, has_l7_extra)
-  local options = ffi.new("struct nf_options")
-  local sources = sources_of(parameters.source)
-  local paths = ffi.new("const char *[?]", #sources)
-  for i, path in ipairs(sources) do paths[i - 1] = path end
-  options.sources, options.source_count = paths, #sources
-  options.bpf_filter = parameters.bpf_filter
-  options.idle_timeout_s, options.active_timeout_s = parameters.idle_timeout, parameters.active_timeout
-  options.max_flows = parameters.max_flows
-  options.n_dissections = parameters.n_dissections
-  options.splt_analysis = parameters.splt_analysis
-  options.udps_size = udps_size
-  options.events = wanted_events
-  options.time_unit = units[parameters.time_unit]
-  options.accounting_mode = parameters.accounting_mode
-  options.decode_tunnels = parameters.decode_tunnels
-  options.statistical_analysis = parameters.statistical_analysis
-  options.l7_extra = has_l7_extra
-  return options, { paths, sources } -- the second keeps alive what the first points to
-end
-
-local function open_meter(options)
+local function open_crew(options)
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local meter = C.nf_meter_new(options, message)
-  if meter == nil then error(ffi.string(message), 0) end
-  return meter
+  local crew = C.nf_crew_new(options, message)
+  if crew == nil then error(ffi.string(message), 0) end
+  return crew
 end
 
 local open_runs = 0
@@ -106,120 +32,138 @@ local open_runs = 0
 --- How many runs are open, loops that were left and not yet collected among them.
 function run.count_open() return open_runs end
 
+--- Where performance reports go, if there are to be any.
+local function open_report(parameters)
+  if parameters.performance_report == 0 then return nil end
+  local path = parameters.performance_report_file
+  if not path then return io.stderr end
+  local file, message = io.open(path, "a")
+  if not file then error(("performance_report_file: %s, expected a file to write"):format(message), 0) end
+  return file
+end
+
 --- Opens a run, which its opener has to close. Raises one line when a parameter, a plugin or a source is wrong.
 function run.open(parameters)
-  if parameters.system_visibility_mode == 1 then
-    report.say "warning: system_visibility_mode = 1: has no effect on captures"
-  end
   local instances = plugin.instances(parameters.udps)
-  local udps, slots = plugin.layout(instances)
-  local l7_extra = l7_extra_set(parameters.l7_columns)
-  if parameters.n_dissections == 0 then l7_extra = nil end
-  local events = dispatch.events(instances)
-  if report.wants_progress() then events = bit.bor(events, C.NF_EVENT_PROGRESS) end
-  local options, anchor = c_options(parameters, events, udps and ffi.sizeof(udps) or 0, l7_extra ~= nil)
-  local layout = C.nf_layout_of(options)
-
-  local available = columns.of_run {
-    layout = layout, unit = parameters.time_unit, l7_extra = l7_extra or {},
-    udps = udps and plugin.columns(udps, slots, layout.udps) or {},
-    has = {
-      core = true, optional = true, tunnel = parameters.decode_tunnels, statistics = parameters.statistical_analysis,
-      splt = parameters.splt_analysis > 0, l7 = parameters.n_dissections > 0, l7_extra = l7_extra ~= nil,
-    },
-  }
-  local selected = select(available, parameters.columns)
-
+  local made = shape.of(parameters, instances)
+  if parameters.n_meters == 0 and worker.wants_one(instances) then made.options.n_meters = 1 end
   local self = setmetatable({
-    columns = selected, instances = instances, set_up_count = 0, started = report.now(), flows = 0,
+    columns = made.columns, record_type = made.record_type, event_type = made.event_type,
+    started = report.now(), flows = 0, warnings = {}, max_flows = parameters.max_flows, all_instances = instances, set_up_count = 0,
+    filter = parameters.filter, limit = parameters.max_nflows,
+    options = made.options, call = "nf_crew_next", where = dispatch.where(),
   }, run)
-  self.record_type, self.event_type = flow_types.types {
-    layout = layout, unit = parameters.time_unit, columns = available, selected = selected, udps = udps,
-  }
-  self.meter = open_meter(options)
+  self.report_file = open_report(parameters)
+  self.crew = open_crew(made.options)
   open_runs = open_runs + 1
-  self.sources = anchor -- named here so that they outlive nf_meter_new, which reads them
-  local failure = self:set_up()
-  if failure then
-    self.has_failed = true
-    self:close()
-    error(failure, 0)
-  end
-  self.where = dispatch.where()
-  self.filter, self.limit = parameters.filter, parameters.max_nflows
+  self.sources = made.anchor -- named here so that they outlive nf_crew_new, which reads them
+  self.meters = C.nf_crew_size(self.crew)
+  self.handle, self.event = self.crew, C.nf_crew_event(self.crew)
+  self.instances = self.meters == 1 and instances or {}
   self.report = function(kind, given)
     self.flows = given
-    report.progress(self, kind)
+    report.event(self, kind)
+  end
+  if self.meters > 1 then
+    local ok, plan = pcall(worker.plan, parameters, instances, self.meters)
+    if not ok then self:fail(plan) end
+    self.plan = plan
   end
   return self
 end
 
--- ---- errors of plugins ----
-
---- Calls a hook that takes no flow. Returns its failure, as a line, or nil.
-local function call_hook(instance, hook)
-  local class = plugin.class_of(instance)
-  local ok, message = true, nil
-  if class[hook] then ok, message = pcall(class[hook], instance) end
-  return not ok and ("plugin %s: %s: %s"):format(class.name, hook, tostring(message)) or nil
+--- Closes the run because of a failure, and raises it.
+function run:fail(failure)
+  self.has_failed = true
+  self:close()
+  error(failure, 0)
 end
 
---- Sets the plugins up, until one fails. Returns its failure.
-function run:set_up()
-  for i, instance in ipairs(self.instances) do
-    local failure = call_hook(instance, "setup")
-    if failure then return failure end
-    self.set_up_count = i
+--- Who the process becomes before the first packet is looked at; nil: it stays who it is. Set by the command line.
+run.user = nil
+
+--- Gives up what the process was allowed to do so far but for what this run still needs. Returns a failure, or nil.
+function run:drop_privileges()
+  if not run.user then return nil end
+  local message, keep = ffi.new("char[?]", C.NF_ERROR_SIZE), 0
+  if self.options.reconnect then keep = bit.bor(keep, C.NF_PRIVILEGE_CAPTURE) end
+  if self.options.system_visibility then keep = bit.bor(keep, C.NF_PRIVILEGE_PROCESSES) end
+  if C.nf_privileges_drop(run.user, keep, message) ~= C.NF_OK then return "--user: " .. ffi.string(message) end
+  run.user = nil
+end
+
+--- Sets the plugins up: here, or in the meters' threads, which start with it. Raises what fails.
+function run:start()
+  if self.is_started then return end
+  self.is_started = true
+  local failure = self:drop_privileges()
+  if failure then self:fail(failure) end
+  if self.meters == 1 then
+    self.set_up_count, failure = hooks.set_up(self.instances)
+  else
+    local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
+    local status = C.nf_crew_start(self.crew, package.path, package.cpath, self.plan, #self.plan, message)
+    if status ~= C.NF_OK then failure = ffi.string(message) end
   end
+  if failure then self:fail(failure) end
 end
 
---- Cleans up after the plugins that were set up, all of them. Returns the first one's failure.
+-- ---- ending ----
+
+--- Joins what the meters' plugins have gathered. Returns a failure, or nil.
+function run:merge()
+  local states, size = {}, ffi.new "size_t[1]"
+  for meter = 0, self.meters - 1 do
+    local state = C.nf_crew_state(self.crew, meter, size)
+    if state ~= nil and size[0] > 0 then states[#states + 1] = ffi.string(state, size[0]) end
+  end
+  local failure = worker.merge(self.all_instances, states)
+  local merged = {}
+  for _, instance in ipairs(self.all_instances) do
+    if plugin.class_of(instance).merge then merged[#merged + 1] = instance end
+  end
+  return failure or hooks.clean_up(merged, #merged)
+end
+
+--- Cleans up after the plugins that were set up. Returns the first one's failure.
 function run:clean_up()
-  local failure
-  for i = 1, self.set_up_count do
-    local problem = call_hook(self.instances[i], "cleanup")
-    failure = failure or problem
-  end
-  return failure
+  if self.meters == 1 then return hooks.clean_up(self.instances, self.set_up_count) end
+  if self.is_started and not self.has_failed then return self:merge() end
 end
-
-local function endpoint(address, port) return (address:find ":" and "[%s]:%d" or "%s:%d"):format(address, port) end
-
-local function describe(flow)
-  return ("%s -> %s protocol %d"):format(endpoint(flow.src_ip, flow.src_port), endpoint(flow.dst_ip, flow.dst_port),
-    flow.protocol)
-end
-
-local hook_names = {
-  [tonumber(C.NF_EVENT_INIT)] = "on_init", [tonumber(C.NF_EVENT_UPDATE)] = "on_update",
-  [tonumber(C.NF_EVENT_EXPIRE)] = "on_expire",
-}
-
---- One line on an error that came out of the inner loop: plugin, hook, flow and what it said.
-function run:describe_error(message)
-  local hook, instance = hook_names[self.where.event], self.instances[self.where.plugin]
-  if not hook or self.where.plugin < 0 then return tostring(message) end
-  local event = ffi.cast(ffi.typeof("const $ *", self.event_type), C.nf_meter_event(self.meter))
-  local who = instance and ("plugin %s: %s"):format(plugin.class_of(instance).name, hook) or "filter"
-  return ("%s: flow %s: %s"):format(who, describe(event.flow), tostring(message))
-end
-
--- ---- going on ----
 
 --- Closes the run after the inner loop has returned, and raises what went wrong.
 function run:finish(ok, result, status, given, failure)
   self.flows = given or tonumber(self.where.given)
-  if not ok then failure = self:describe_error(result)
-  elseif status ~= C.NF_END then failure = failure or ffi.string(C.nf_meter_error(self.meter)) end
+  if not ok then failure = hooks.describe_error(self, result)
+  elseif status ~= C.NF_END then failure = failure or ffi.string(C.nf_crew_error(self.crew)) end
+  self.has_failed = self.has_failed or failure ~= nil
   local cleanup_failure = self:close()
   failure = failure or cleanup_failure
   if failure then error(failure, 0) end
 end
 
+--- Ends the run, in whatever state it is, and reports it. Safe to call twice. Returns what failed in cleanup hooks.
+function run:close()
+  if not self.crew then return end
+  local crew = self.crew
+  C.nf_crew_stop(crew) -- ended early, it has read ahead of what it has counted
+  report.finished(self)
+  local failure = self:clean_up()
+  self.crew, self.pump = nil, nil
+  open_runs = open_runs - 1
+  C.nf_crew_free(crew)
+  return failure
+end
+
+-- ---- going on ----
+
 --- The next flow, valid until the next call, or nil at the end. A hook's error closes the run and is raised.
 function run:next()
-  if not self.meter then return nil end
-  self.pump = self.pump or dispatch.make(self)
+  if not self.crew then return nil end
+  if not self.pump then
+    self:start()
+    self.pump = dispatch.make(self)
+  end
   local ok, flow, status = xpcall(self.pump, report.handler)
   if not ok or flow == nil then return self:finish(ok, flow, status) end
   self.flows = self.flows + 1
@@ -229,20 +173,10 @@ end
 --- Gives every flow to sink:write(flow) and closes the run. An error, of a hook or of the sink, is raised after that.
 -- @return number of flows given
 function run:drain(sink)
+  self.sink = sink
+  self:start()
   self:finish(xpcall(dispatch.make(self, sink), report.handler))
   return self.flows
-end
-
---- Ends the run, in whatever state it is, and reports it. Safe to call twice. Returns what failed in cleanup hooks.
-function run:close()
-  if not self.meter then return end
-  C.nf_meter_stop(self.meter) -- ended early, it has read ahead of what it has counted
-  report.finished(self)
-  local meter = self.meter
-  self.meter, self.pump = nil, nil
-  open_runs = open_runs - 1
-  C.nf_meter_free(meter)
-  return self:clean_up()
 end
 
 return run

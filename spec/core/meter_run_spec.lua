@@ -97,7 +97,7 @@ describe("a meter", function()
     it("where it is told to: what is live ends, then nothing more comes", function()
       local packets = joined(every(1, 0, 99), { udp(100, 3000) })
       local result = run { packets = packets, events = "init update", on = function(_, flow, _, handle)
-        if flow.scope[0].packets == 10 then C.nf_meter_stop(handle) end
+        if flow.scope[0].packets == 10 then C.nf_crew_stop(handle) end
       end }
       assert.same({ { 10, 0, "input", 10 } }, pick(result.flows, "packets", "expiration_id", "reason", "ended_at"))
       assert.equal(C.NF_END, result.status)
@@ -106,22 +106,22 @@ describe("a meter", function()
     it("counting no packet as read that it did not come to", function()
       local packets = every(1, 0, 99)
       local result = run { packets = packets, events = "init update", on = function(_, flow, _, handle)
-        if flow.scope[0].packets == 10 then C.nf_meter_stop(handle) end
+        if flow.scope[0].packets == 10 then C.nf_crew_stop(handle) end
       end }
       assert.same({ 10, 10 * #packets[1].bytes }, { result.counters.packets, result.counters.bytes })
     end)
 
     it("before the first packet", function()
       local handle = assert(meter.open { packets = { udp(0, 1000) } })
-      C.nf_meter_stop(handle)
-      C.nf_meter_stop(handle)
-      assert.equal(C.NF_END, C.nf_meter_next(handle))
+      C.nf_crew_stop(handle)
+      C.nf_crew_stop(handle)
+      assert.equal(C.NF_END, C.nf_crew_next(handle))
     end)
 
     it("still ending as forced what a hook had just forced", function()
       local result = run { packets = every(1, 0, 5), events = "init update", on = function(_, flow, _, handle)
         flow.expiration_id = -1
-        C.nf_meter_stop(handle)
+        C.nf_crew_stop(handle)
       end }
       assert.same({ "init 1000", "expire 1000 forced" }, result.trace)
     end)
@@ -130,15 +130,15 @@ describe("a meter", function()
       local packets = {}
       for i = 1, 10 do packets[i] = udp(0, i) end
       packets[11] = udp(120000, 1000)
-      local result = run { packets = packets, on = function(_, _, _, handle) C.nf_meter_stop(handle) end }
+      local result = run { packets = packets, on = function(_, _, _, handle) C.nf_crew_stop(handle) end }
       assert.same({ idle = 1, input = 10 }, result.counters.ended)
     end)
 
     it("without a leak when it is freed in the middle", function()
       local handle = assert(meter.open { packets = every(1, 0, 9), events = "init", n_dissections = 20 })
-      assert.equal(C.NF_EVENT_INIT, C.nf_meter_next(handle))
-      C.nf_meter_free(ffi.gc(handle, nil))
-      C.nf_meter_free(nil)
+      assert.equal(C.NF_EVENT_INIT, C.nf_crew_next(handle))
+      C.nf_crew_free(ffi.gc(handle, nil))
+      C.nf_crew_free(nil)
     end)
   end)
 
@@ -258,7 +258,7 @@ describe("a meter", function()
     it("without a reason where nobody wants it", function()
       local options = ffi.new "struct nf_options"
       options.time_unit = 9
-      assert.is_true(C.nf_meter_new(options, nil) == nil)
+      assert.is_true(C.nf_crew_new(options, nil) == nil)
     end)
   end)
 
@@ -274,16 +274,16 @@ describe("a meter", function()
     ffi.C.getrlimit(RLIMIT_DATA, before)
     limits.soft, limits.hard = used_kib * 1024 + 2 ^ 26, before.hard
     ffi.C.setrlimit(RLIMIT_DATA, limits)
-    local ended, status = 0, C.nf_meter_next(handle)
+    local ended, status = 0, C.nf_crew_next(handle)
     while status >= 0 do
       if status == C.NF_EVENT_EXPIRE then ended = ended + 1 end
-      status = C.nf_meter_next(handle)
+      status = C.nf_crew_next(handle)
     end
     ffi.C.setrlimit(RLIMIT_DATA, before)
     assert.equal(C.NF_ERR_NOMEM, status)
     assert.is_true(ended >= 1 and ended <= 4, ended .. " flows")
-    assert.equal(("out of memory: cannot add to %d live flows"):format(ended), ffi.string(C.nf_meter_error(handle)))
-    C.nf_meter_free(ffi.gc(handle, nil))
+    assert.equal(("out of memory: cannot add to %d live flows"):format(ended), ffi.string(C.nf_crew_error(handle)))
+    C.nf_crew_free(ffi.gc(handle, nil))
   end)
 
   it("asks for the application where it is wanted", function()

@@ -2,13 +2,15 @@
 
 local bit = require "bit"
 local ffi = require "ffi"
-local C = require "spec.support.core" ("table")
+local C = require "spec.support.core" ("hash", "table")
 local random = require "spec.support.random"
 
 local SLOT = ffi.sizeof "struct nf_flow" + 64
 
 local function new_table(max_flows, slot_size)
-  return ffi.gc(assert(C.nf_table_new(slot_size or SLOT, max_flows or 0)), C.nf_table_free)
+  local key = ffi.new "struct nf_hash_key"
+  C.nf_hash_seed(key)
+  return ffi.gc(assert(C.nf_table_new(slot_size or SLOT, max_flows or 0, key)), C.nf_table_free)
 end
 
 -- ---- tuples ----

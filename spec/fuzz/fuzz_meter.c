@@ -43,6 +43,7 @@ static struct nf_options choose(const uint8_t *data) {
   static const char *const filters[] = {"ip", "tcp or udp port 53", "vlan 5 and ip6", "greater 100"};
   return (struct nf_options){
       .sources = sources,
+      .n_meters = 1,
       .source_count = data[0] & FLAG_TWICE ? 2 : 1,
       .bpf_filter = data[0] & FLAG_FILTER ? filters[data[5] % 4] : NULL,
       .idle_timeout_s = data[1] & 0x80 ? UINT64_MAX - data[1] : data[1],
@@ -129,23 +130,23 @@ static void check_counters(const struct nf_counters *c, const struct tally *tall
   nf_require(c->packets == tally->packets + ignored);
 }
 
-static void run(struct nf_meter *meter, const struct nf_options *o, const uint8_t *data) {
+static void run(struct nf_crew *meter, const struct nf_options *o, const uint8_t *data) {
   const struct nf_layout layout = nf_layout_of(o);
-  const struct nf_event *event = nf_meter_event(meter);
+  const struct nf_event *event = nf_crew_event(meter);
   struct tally tally = {0};
   int kind;
-  while ((kind = nf_meter_next(meter)) >= 0) {
+  while ((kind = nf_crew_next(meter)) >= 0) {
     if (kind == 0) continue;
     nf_require(kind == NF_EVENT_EXPIRE || (o->events & (unsigned)kind));
     if (kind == NF_EVENT_EXPIRE) on_end(event->flow, &layout, &tally);
     else on_packet(&event->packet, event->flow, &layout, data[7]);
     tally.begun += kind == NF_EVENT_INIT;
     if (!(data[0] & FLAG_STOP) || tally.events++ != data[6]) continue;
-    nf_meter_stop(meter);
+    nf_crew_stop(meter);
   }
-  nf_require(kind == NF_END && nf_meter_next(meter) == NF_END);
-  check_counters(nf_meter_counters(meter), &tally, o);
-  while (nf_meter_warning(meter)) nf_require(nf_meter_is_damaged(meter) || o->bpf_filter);
+  nf_require(kind == NF_END && nf_crew_next(meter) == NF_END);
+  check_counters(nf_crew_counters(meter), &tally, o);
+  while (nf_crew_warning(meter)) nf_require(nf_crew_is_damaged(meter) || o->bpf_filter);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -153,9 +154,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   fill_file(data + PREFIX, size - PREFIX);
   const struct nf_options options = choose(data);
   char error[NF_ERROR_SIZE] = "";
-  struct nf_meter *meter = nf_meter_new(&options, error);
+  struct nf_crew *meter = nf_crew_new(&options, error);
   nf_require(meter || (options.bpf_filter && error[0]));
   if (meter) run(meter, &options, data);
-  nf_meter_free(meter);
+  nf_crew_free(meter);
   return 0;
 }

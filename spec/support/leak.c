@@ -13,6 +13,7 @@ static void meter(const char *path, bool give_up) {
   char error[NF_ERROR_SIZE];
   struct nf_options options = {
       .sources = &path,
+      .n_meters = 1,
       .source_count = 1,
       .bpf_filter = "ip or ip6 or vlan or mpls",
       .idle_timeout_s = 1,
@@ -27,18 +28,18 @@ static void meter(const char *path, bool give_up) {
   };
   struct nf_column column = {
       .name = "id", .offset = offsetof(struct nf_flow, record_id), .length = 1, .type = NF_TYPE_UINT64};
-  struct nf_meter *m = nf_meter_new(&options, error);
+  struct nf_crew *m = nf_crew_new(&options, error);
   if (!m) fail(path, error);
   struct nf_writer *writer = nf_writer_open("/dev/null", NF_FORMAT_CSV, &column, 1, NULL, error);
   if (!writer) fail("/dev/null", error);
   int kind, updates = 0;
-  while ((kind = nf_meter_next(m)) >= 0) {
-    if (kind == NF_EVENT_EXPIRE) nf_writer_write(writer, nf_meter_event(m)->flow);
+  while ((kind = nf_crew_next(m)) >= 0) {
+    if (kind == NF_EVENT_EXPIRE) nf_writer_write(writer, nf_crew_event(m)->flow);
     if (kind == NF_EVENT_UPDATE && give_up && ++updates == 20) break;
   }
-  while (nf_meter_warning(m)) continue;
+  while (nf_crew_warning(m)) continue;
   nf_writer_close(writer, NULL);
-  nf_meter_free(m);
+  nf_crew_free(m);
 }
 
 int main(int argc, char **argv) {

@@ -3,14 +3,15 @@
 
 -- What is included stands to the left: a file may include only headers of earlier groups, and its own.
 local ORDER = {
-  { "nf_abi" }, { "base" }, { "bytes", "frame", "interrupt", "shortest" },
+  { "nf_abi" }, { "base" }, { "bytes", "counters", "frame", "hash", "interrupt", "place", "shortest", "warnings" },
   { "format", "table", "features", "decode_parts", "decode", "stream" },
-  { "flow", "capfile", "cell", "dpi_text" }, { "source", "dpi", "writer" }, { "meter" }, { "script" }, { "main" },
+  { "flow", "capfile", "cell", "dpi_text" }, { "files", "dpi", "merge", "writer" }, { "source" }, { "intake" }, { "meter" },
+  { "handout" }, { "crew" }, { "script" }, { "main" },
 }
 
 -- Third-party headers and the one file that may include each.
 local ALONE = {
-  ["ndpi_api.h"] = "dpi.c", ["pcap/pcap.h"] = "source.c", ["lua.h"] = "script.c", ["lauxlib.h"] = "script.c",
+  ["ndpi_api.h"] = "dpi.c", ["pcap/pcap.h"] = "files.c", ["lua.h"] = "script.c", ["lauxlib.h"] = "script.c",
   ["lualib.h"] = "script.c", ["sodium.h"] = "cell.c", ["zlib.h"] = "stream.c", ["zstd.h"] = "stream.c",
   ["dragonbox/dragonbox.h"] = "shortest.cc",
 }

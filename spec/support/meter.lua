@@ -70,7 +70,7 @@ local function c_options(wanted)
   local paths = ffi.new("const char *[?]", #sources + 1, sources)
   local options = ffi.new "struct nf_options"
   options.sources, options.source_count = paths, #sources
-  options.idle_timeout_s, options.active_timeout_s, options.decode_tunnels = 120, 1800, true
+  options.n_meters, options.idle_timeout_s, options.active_timeout_s, options.decode_tunnels = 1, 120, 1800, true
   for name in (wanted.events or ""):gmatch "%a+" do options.events = options.events + KINDS[name] end
   for name, value in pairs(wanted) do
     if not OWN[name] then options[name] = value end
@@ -78,13 +78,13 @@ local function c_options(wanted)
   return options, { paths, sources } -- the second keeps alive what the first points to
 end
 
---- nf_meter_new's answer: a meter and the options it was opened with, or nil and the reason.
+--- nf_crew_new's answer: a crew of one meter and the options it was opened with, or nil and the reason.
 function meter.open(wanted)
   local options, anchor = c_options(wanted)
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local opened = C.nf_meter_new(options, message)
+  local opened = C.nf_crew_new(options, message)
   if opened == nil then return nil, ffi.string(message) end
-  return ffi.gc(opened, C.nf_meter_free), options, anchor
+  return ffi.gc(opened, C.nf_crew_free), options, anchor
 end
 
 -- ---- running ----
@@ -128,7 +128,7 @@ local function described(name, flow)
 end
 
 local function counters_of(handle)
-  local c = C.nf_meter_counters(handle)
+  local c = C.nf_crew_counters(handle)
   local counters = { ignored = {}, ended = {} }
   for _, name in ipairs { "packets", "bytes", "input_size", "input_read" } do counters[name] = tonumber(c[name]) end
   for i = 1, C.NF_IGNORED_COUNT - 1 do
@@ -144,10 +144,10 @@ meter.counters_of = counters_of
 
 local function warnings_of(handle)
   local list = {}
-  local text = C.nf_meter_warning(handle)
+  local text = C.nf_crew_warning(handle)
   while text ~= nil do
     list[#list + 1] = ffi.string(text)
-    text = C.nf_meter_warning(handle)
+    text = C.nf_crew_warning(handle)
   end
   return list
 end
@@ -158,10 +158,10 @@ function meter.run(wanted)
   local handle, options = meter.open(wanted)
   assert(handle, options)
   local epoch = meter.EPOCH / NS_PER_TICK[options.time_unit]
-  local event = C.nf_meter_event(handle)
+  local event = C.nf_crew_event(handle)
   local run = { trace = {}, flows = {} }
   repeat
-    local kind = C.nf_meter_next(handle)
+    local kind = C.nf_crew_next(handle)
     if kind > 0 then
       local name = NAMES[kind]
       local has_packet = name == "init" or name == "update"
@@ -170,11 +170,11 @@ function meter.run(wanted)
       if name == "expire" then table.insert(run.flows, record_of(event.flow, epoch)) end
     end
   until kind < 0
-  run.status = C.nf_meter_next(handle) -- it stays
-  run.error, run.damaged = ffi.string(C.nf_meter_error(handle)), C.nf_meter_is_damaged(handle)
+  run.status = C.nf_crew_next(handle) -- it stays
+  run.error, run.damaged = ffi.string(C.nf_crew_error(handle)), C.nf_crew_is_damaged(handle)
   run.warnings = warnings_of(handle)
   run.counters = counters_of(handle)
-  C.nf_meter_free(ffi.gc(handle, nil))
+  C.nf_crew_free(ffi.gc(handle, nil))
   return run
 end
 

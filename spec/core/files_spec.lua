@@ -2,7 +2,7 @@
 
 local bit = require "bit"
 local ffi = require "ffi"
-local C = require "spec.support.core" ("frame", "source")
+local C = require "spec.support.core" ("frame", "files")
 local capture = require "spec.support.capture"
 
 local function text(pointer) return pointer ~= nil and ffi.string(pointer) or nil end
@@ -11,9 +11,9 @@ local function open(paths, filter)
   if type(paths) == "string" then paths = { paths } end
   local list = ffi.new("const char *[?]", #paths + 1, paths)
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local source = C.nf_source_open(list, #paths, filter, message)
+  local source = C.nf_files_open(list, #paths, filter, message)
   if source == nil then return nil, text(message) end
-  return ffi.gc(source, C.nf_source_close)
+  return ffi.gc(source, C.nf_files_close)
 end
 
 -- Everything a source gives: { frames = list, warnings = list, status, error, damaged, counters }.
@@ -23,7 +23,7 @@ local function read(paths, filter, max)
   local result = { frames = {}, warnings = {} }
   local count
   repeat
-    count = C.nf_source_read(source, frames, max or 16)
+    count = C.nf_files_read(source, frames, max or 16)
     for i = 0, count - 1 do
       local frame = frames[i]
       table.insert(result.frames, {
@@ -33,10 +33,10 @@ local function read(paths, filter, max)
     end
   until count < 0
   result.status = tonumber(count)
-  result.error = text(C.nf_source_error(source))
-  for warning in function() return text(C.nf_source_warning(source)) end do table.insert(result.warnings, warning) end
-  result.damaged = C.nf_source_is_damaged(source)
-  local counters = C.nf_source_counters(source)
+  result.error = text(C.nf_files_error(source))
+  for warning in function() return text(C.nf_files_warning(source)) end do table.insert(result.warnings, warning) end
+  result.damaged = C.nf_files_is_damaged(source)
+  local counters = C.nf_files_counters(source)
   result.counters = {}
   for _, name in ipairs { "packets", "bytes", "filtered", "input_read", "input_size" } do
     result.counters[name] = tonumber(counters[name])
@@ -690,19 +690,19 @@ describe("a source", function()
       local bytes = capture.pcap(packets(3))
       write(bytes:sub(1, 60)) -- the second packet ends at byte 86
       local count
-      repeat count = C.nf_source_read(source, frames, 16) until count ~= 0
+      repeat count = C.nf_files_read(source, frames, 16) until count ~= 0
       assert.equal(1, count)
       ffi.C.signal(SIGALRM, ffi.cast("void (*)(int)", ffi.C.abs)) -- any function that does no harm
       ffi.C.siginterrupt(SIGALRM, 1)
       ffi.C.ualarm(20000, 0)
-      assert.equal(0, C.nf_source_read(source, frames, 16))
+      assert.equal(0, C.nf_files_read(source, frames, 16))
       write(bytes:sub(61))
       ffi.C.close(ends[1])
-      assert.equal(2, C.nf_source_read(source, frames, 16))
+      assert.equal(2, C.nf_files_read(source, frames, 16))
       assert.equal(2, tonumber(frames[0].number))
-      assert.equal(C.NF_END, C.nf_source_read(source, frames, 16))
-      assert.is_false(C.nf_source_is_damaged(source))
-      local counters = C.nf_source_counters(source)
+      assert.equal(C.NF_END, C.nf_files_read(source, frames, 16))
+      assert.is_false(C.nf_files_is_damaged(source))
+      local counters = C.nf_files_counters(source)
       assert.equal(0, tonumber(counters.input_size)) -- not known
       assert.equal(24 + #bytes, tonumber(counters.input_read))
     end)
@@ -714,16 +714,16 @@ describe("a source", function()
       local script = capture.file(([[
         package.path = "./lua/?.lua;./lua/?/init.lua;./?.lua"
         local ffi = require "ffi"
-        local C = require "spec.support.core" ("frame", "source")
-        local source = C.nf_source_open(ffi.new("const char *[1]", { "-" }), 1, %s, nil)
+        local C = require "spec.support.core" ("frame", "files")
+        local source = C.nf_files_open(ffi.new("const char *[1]", { "-" }), 1, %s, nil)
         local frames, sizes = ffi.new("struct nf_frame[8]"), {}
         repeat
-          local count = C.nf_source_read(source, frames, 8)
+          local count = C.nf_files_read(source, frames, 8)
           for i = 0, count - 1 do sizes[#sizes + 1] = frames[i].size end
         until count < 0
-        local warning = C.nf_source_warning(source)
+        local warning = C.nf_files_warning(source)
         print(table.concat(sizes, " "), warning ~= nil and ffi.string(warning) or "no warning",
-          tostring(C.nf_source_counters(source).input_size))
+          tostring(C.nf_files_counters(source).input_size))
       ]]):format(filter and ("%q"):format(filter) or "nil"))
       local pipe = assert(io.popen(command:gsub("CHILD", "luajit " .. script), "r"))
       local output = pipe:read "*a"

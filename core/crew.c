@@ -1,0 +1,472 @@
+/*
+ * crew.c: a run: how many meters there are and where each gets its packets from.
+ *
+ *   one meter             its own intake, all in the caller's thread
+ *   several, files        one intake; handout.c shares its packets out, merge.c puts the records in order
+ *   several, interfaces   an intake each, in one fan-out group of the kernel's; records come as they may
+ *
+ * It owns all of these, the threads and the run's wall clock (progress, reports, requests of signals).
+ */
+#include "crew.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <time.h>
+
+#include "counters.h"
+#include "handout.h"
+#include "interrupt.h"
+#include "merge.h"
+#include "source.h"
+
+enum {
+  AHEAD = 32,          /* packets that an only meter decodes ahead, ... */
+  AHEAD_LIVE = 64,     /* ... and one of several on an interface */
+  LOOKS_PER_CLOCK = 64, /* batches or records between two looks at the wall clock */
+  WAIT_MS = 50,        /* for records, between two such looks */
+  METERS_MAX = 1024,
+  WORTH_A_METER = 32 << 20 /* bytes of input for which a further thread is of use */
+};
+
+static const uint16_t all_of_them[AHEAD_LIVE] = {
+    0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+    22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
+    44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63,
+};
+
+struct member {
+  struct nf_crew *crew;
+  uint32_t index;
+  struct nf_meter *meter;
+  struct nf_intake *intake; /* its own, or NULL */
+  struct nf_batch *batch;   /* of its own intake */
+  uint64_t position;        /* everything up to it has been dealt with */
+  struct nf_counters counters; /* given out last */
+  pthread_t thread;
+  bool is_running;
+  char *state; /* what its thread left behind */
+  size_t state_size;
+};
+
+struct nf_crew {
+  struct nf_options options;
+  struct nf_hash_key key;
+  uint32_t size;
+  bool is_live;
+  struct member *members;
+  struct nf_intake *intake; /* of files shared by several meters */
+  struct nf_handout *handout;
+  struct nf_merge *merge;
+  struct nf_event event; /* of several meters */
+
+  int looks;
+  uint32_t pending; /* bits of PROGRESS, STATUS, REOPEN and REPORT to be told */
+  time_t progress_at, report_at;
+  bool is_stopped;
+  struct nf_counters counters;
+  char error[NF_ERROR_SIZE];
+
+  pthread_mutex_t lock; /* of what follows: the start */
+  pthread_cond_t changed;
+  uint32_t ready;
+  bool is_going, is_called_off;
+  char start_error[NF_ERROR_SIZE];
+
+  nf_crew_work *work;
+  void *context;
+};
+
+/* ---- the wall clock ---- */
+
+static time_t seconds_now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return now.tv_sec;
+}
+
+/* Notes what has to be told by now. */
+static void look_at_clock(struct nf_crew *crew) {
+  int asked = nf_interrupt_take();
+  if (asked & NF_REQUEST_STATUS) crew->pending |= NF_EVENT_STATUS;
+  if (asked & NF_REQUEST_REOPEN) crew->pending |= NF_EVENT_REOPEN;
+  bool wants_progress = crew->is_live || crew->options.events & NF_EVENT_PROGRESS;
+  if (!wants_progress && !crew->options.performance_report_s) return;
+  if (!crew->is_live && ++crew->looks < LOOKS_PER_CLOCK) return;
+  crew->looks = 0;
+  time_t now = seconds_now();
+  if (wants_progress && now != crew->progress_at) {
+    crew->pending |= NF_EVENT_PROGRESS;
+    crew->progress_at = now;
+  }
+  if (crew->options.performance_report_s && now >= crew->report_at) {
+    crew->pending |= NF_EVENT_REPORT;
+    crew->report_at = now + crew->options.performance_report_s;
+  }
+}
+
+/* The next of the pending events, or 0. */
+static int tell_pending(struct nf_crew *crew) {
+  uint32_t lowest = crew->pending & -crew->pending;
+  crew->pending &= ~lowest;
+  return (int)lowest;
+}
+
+/* ---- where meters get their packets ---- */
+
+static int read_own(struct member *member, struct nf_share *share) {
+  struct nf_batch *batch = member->batch;
+  int status = nf_intake_read(member->intake, batch);
+  if (status < 0) return status;
+  *share = (struct nf_share){
+      .packets = batch->packets,
+      .hashes = batch->hashes,
+      .mine = all_of_them,
+      .count = batch->count,
+      .sweeps = batch->sweeps,
+      .sweep_count = batch->sweep_count,
+      .position = batch->position,
+  };
+  return status > 0 || batch->sweep_count > 0;
+}
+
+/* An only meter's. What the clock brings is told before more is read. */
+static int supply_one(void *given, struct nf_share *share) {
+  struct member *member = given;
+  look_at_clock(member->crew);
+  return member->crew->pending ? 0 : read_own(member, share);
+}
+
+/* Shows the merging side how far the meter is. False once nobody wants to know. */
+static bool publish(struct member *member, uint64_t order) {
+  struct nf_counters counters = {0};
+  nf_meter_count(member->meter, &counters);
+  if (member->intake) nf_intake_count(member->intake, &counters);
+  return nf_merge_reach(member->crew->merge, member->index, order, &counters);
+}
+
+static int supply_live(void *given, struct nf_share *share) {
+  return publish(given, 0) ? read_own(given, share) : NF_END;
+}
+
+static int supply_shared(void *given, struct nf_share *share) {
+  struct member *member = given;
+  if (!publish(member, NF_ORDER_BY_PACKET(member->position + 1))) return NF_END;
+  int status = nf_handout_next(member->crew->handout, member->index, share);
+  if (status > 0) member->position = share->position;
+  return status;
+}
+
+/* ---- opening ---- */
+
+static uint32_t cpu_count(void) {
+  cpu_set_t set;
+  int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  return count > 0 ? (uint32_t)count : 1;
+}
+
+/* As many meters as there are CPUs, leaving one on interfaces to whoever takes the records; fewer where files are so
+   small that further threads would take longer to start than they save. */
+static uint32_t choose_size(const struct nf_crew *crew) {
+  uint32_t count = cpu_count();
+  if (crew->is_live) return count > 1 ? count - 1 : 1;
+  struct nf_counters input = {0};
+  nf_intake_count(crew->intake, &input);
+  uint64_t worth = input.input_size / WORTH_A_METER + 1;
+  return input.input_size > 0 && worth < count ? (uint32_t)worth : count;
+}
+
+static bool make_member(struct nf_crew *crew, uint32_t index, const struct nf_options *options, int32_t *fanout,
+                        char *error) {
+  struct member *member = &crew->members[index];
+  member->crew = crew;
+  member->index = index;
+  if (crew->size == 1) {
+    member->intake = crew->intake;
+    crew->intake = NULL;
+  }
+  if (!member->intake && crew->is_live && !(member->intake = nf_intake_new(options, &crew->key, fanout, error)))
+    return false;
+  if (member->intake && !(member->batch = nf_batch_new(crew->is_live ? AHEAD_LIVE : AHEAD, false, true))) {
+    nf_fail(error, "out of memory");
+    return false;
+  }
+  nf_supply *supply = crew->size == 1 ? supply_one : crew->is_live ? supply_live : supply_shared;
+  struct nf_options own = *options;
+  own.max_flows = (options->max_flows + crew->size - 1) / crew->size;
+  member->meter = nf_meter_new(&own, &crew->key, supply, member, error);
+  return member->meter != NULL;
+}
+
+static bool make_exchange(struct nf_crew *crew, char *error) {
+  const struct nf_options *o = &crew->options;
+  if (crew->size == 1) return true;
+  bool has_bytes = o->n_dissections > 0 || o->events & (NF_EVENT_INIT | NF_EVENT_UPDATE);
+  crew->merge = nf_merge_new(crew->size, nf_layout_of(o).size, !crew->is_live);
+  if (!crew->is_live) crew->handout = nf_handout_new(crew->intake, crew->size, has_bytes);
+  if (crew->merge && (crew->is_live || crew->handout)) return true;
+  nf_fail(error, "out of memory");
+  return false;
+}
+
+static bool make_members(struct nf_crew *crew, const struct nf_options *options, char *error) {
+  crew->members = calloc(crew->size, sizeof *crew->members);
+  int32_t *fanout = crew->size > 1 && crew->is_live ? malloc(options->source_count * sizeof *fanout) : NULL;
+  for (uint32_t i = 0; fanout && i < options->source_count; i++) fanout[i] = -1;
+  bool is_made = crew->members != NULL;
+  if (!is_made) nf_fail(error, "out of memory");
+  for (uint32_t i = 0; is_made && i < crew->size; i++) is_made = make_member(crew, i, options, fanout, error);
+  free(fanout);
+  return is_made;
+}
+
+static bool open_run(struct nf_crew *crew, const struct nf_options *options, char *error) {
+  if (!crew->is_live && !(crew->intake = nf_intake_new(options, &crew->key, NULL, error))) return false;
+  crew->size = options->n_meters ? options->n_meters : choose_size(crew);
+  if (crew->size > METERS_MAX) {
+    nf_fail(error, "n_meters %u: expected at most %d", crew->size, METERS_MAX);
+    return false;
+  }
+  return make_exchange(crew, error) && make_members(crew, options, error);
+}
+
+struct nf_crew *nf_crew_new(const struct nf_options *options, char *error) {
+  if (!nf_meter_accepts(options, error)) return NULL;
+  struct nf_crew *crew = calloc(1, sizeof *crew);
+  if (!crew) {
+    nf_fail(error, "out of memory");
+    return NULL;
+  }
+  crew->options = *options;
+  crew->options.sources = NULL; /* the caller's, read only here */
+  crew->options.bpf_filter = NULL;
+  crew->is_live = nf_source_is_live(options->sources, options->source_count);
+  crew->progress_at = seconds_now();
+  crew->report_at = crew->progress_at + options->performance_report_s;
+  nf_hash_seed(&crew->key);
+  (void)pthread_mutex_init(&crew->lock, NULL);
+  (void)pthread_cond_init(&crew->changed, NULL);
+  if (open_run(crew, options, error)) return crew;
+  nf_crew_free(crew);
+  return NULL;
+}
+
+void nf_crew_free(struct nf_crew *crew) {
+  if (!crew) return;
+  nf_crew_stop(crew);
+  for (uint32_t i = 0; crew->members && i < crew->size; i++) {
+    struct member *member = &crew->members[i];
+    nf_meter_free(member->meter);
+    nf_batch_free(member->batch);
+    nf_intake_free(member->intake);
+    free(member->state);
+  }
+  free(crew->members);
+  nf_handout_free(crew->handout);
+  nf_merge_free(crew->merge);
+  nf_intake_free(crew->intake);
+  (void)pthread_mutex_destroy(&crew->lock);
+  (void)pthread_cond_destroy(&crew->changed);
+  free(crew);
+}
+
+uint32_t nf_crew_size(const struct nf_crew *crew) { return crew->size; }
+struct nf_meter *nf_crew_meter(const struct nf_crew *crew, uint32_t index) { return crew->members[index].meter; }
+bool nf_crew_is_live(const struct nf_crew *crew) { return crew->is_live; }
+
+/* ---- threads ---- */
+
+static void *run_member(void *given) {
+  struct member *member = given;
+  member->crew->work(member->crew, member->index, member->crew->context);
+  return NULL;
+}
+
+static void join_members(struct nf_crew *crew) {
+  for (uint32_t i = 0; i < crew->size; i++) {
+    if (crew->members[i].is_running) (void)pthread_join(crew->members[i].thread, NULL);
+    crew->members[i].is_running = false;
+  }
+}
+
+/* Ready or not, the threads that wait in nf_crew_ready go on. */
+static void release_members(struct nf_crew *crew, bool is_going) {
+  (void)pthread_mutex_lock(&crew->lock);
+  crew->is_going = is_going;
+  crew->is_called_off = !is_going;
+  (void)pthread_cond_broadcast(&crew->changed);
+  (void)pthread_mutex_unlock(&crew->lock);
+}
+
+static bool start_members(struct nf_crew *crew) {
+  sigset_t all, before;
+  sigfillset(&all);
+  (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the thread that started the run */
+  bool is_started = true;
+  for (uint32_t i = 0; is_started && i < crew->size; i++) {
+    struct member *member = &crew->members[i];
+    is_started = member->is_running = pthread_create(&member->thread, NULL, run_member, member) == 0;
+  }
+  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return is_started;
+}
+
+int nf_crew_launch(struct nf_crew *crew, nf_crew_work *work, void *context, char *error) {
+  nf_require(crew->size > 1 && !crew->work);
+  crew->work = work;
+  crew->context = context;
+  bool is_started = start_members(crew);
+  (void)pthread_mutex_lock(&crew->lock);
+  while (is_started && crew->ready < crew->size && !crew->start_error[0])
+    (void)pthread_cond_wait(&crew->changed, &crew->lock);
+  (void)pthread_mutex_unlock(&crew->lock);
+  if (is_started && !crew->start_error[0]) is_started = !crew->handout || nf_handout_start(crew->handout);
+  release_members(crew, is_started && !crew->start_error[0]);
+  if (crew->is_going) return NF_OK;
+  join_members(crew);
+  nf_fail(error, "%s", crew->start_error[0] ? crew->start_error : "cannot start a thread");
+  return NF_ERR_METER;
+}
+
+bool nf_crew_ready(struct nf_crew *crew, uint32_t index, const char *failure) {
+  (void)index;
+  (void)pthread_mutex_lock(&crew->lock);
+  if (failure && !crew->start_error[0]) nf_fail(crew->start_error, "%s", failure);
+  crew->ready++;
+  (void)pthread_cond_broadcast(&crew->changed);
+  while (!crew->is_going && !crew->is_called_off) (void)pthread_cond_wait(&crew->changed, &crew->lock);
+  bool is_going = crew->is_going;
+  (void)pthread_mutex_unlock(&crew->lock);
+  return is_going;
+}
+
+bool nf_crew_give(struct nf_crew *crew, uint32_t index) {
+  const struct nf_meter *meter = crew->members[index].meter;
+  return nf_merge_put(crew->merge, index, nf_meter_event(meter)->flow, nf_meter_place(meter));
+}
+
+void nf_crew_leave(struct nf_crew *crew, uint32_t index, const char *failure, const char *state, size_t state_size) {
+  struct member *member = &crew->members[index];
+  if (crew->is_called_off) return;
+  if (state && (member->state = malloc(state_size + 1))) {
+    memcpy(member->state, state, state_size);
+    member->state_size = state_size;
+  }
+  struct nf_place place = nf_meter_place(member->meter);
+  if (crew->handout) nf_handout_leave(crew->handout, index);
+  publish(member, place.order);
+  nf_merge_finish(crew->merge, index, failure, place);
+}
+
+const char *nf_crew_state(struct nf_crew *crew, uint32_t index, size_t *size) {
+  *size = crew->members[index].state_size;
+  return crew->members[index].state;
+}
+
+/* ---- going on ---- */
+
+/* The meters have ended: how the input did. */
+static int end_of_input(struct nf_crew *crew) {
+  join_members(crew);
+  int status = crew->handout ? nf_handout_status(crew->handout) : NF_END;
+  if (status != NF_END) nf_fail(crew->error, "%s", nf_intake_error(crew->intake));
+  return status;
+}
+
+static int next_of_several(struct nf_crew *crew) {
+  if (crew->is_stopped) return NF_END;
+  struct nf_flow *record;
+  int status = nf_merge_next(crew->merge, &record, WAIT_MS);
+  if (status == 1) {
+    crew->event.flow = record;
+    return NF_EVENT_EXPIRE;
+  }
+  if (status == 0) crew->looks = LOOKS_PER_CLOCK; /* time has passed */
+  if (status == NF_END) return end_of_input(crew);
+  if (status == NF_ERR_METER) nf_fail(crew->error, "%s", nf_merge_failure(crew->merge));
+  return status;
+}
+
+int nf_crew_next(struct nf_crew *crew) {
+  if (crew->size == 1) {
+    int kind = nf_meter_next(crew->members[0].meter);
+    if (kind < 0 && kind != NF_END) {
+      const char *problem = nf_meter_error(crew->members[0].meter);
+      nf_fail(crew->error, "%s", *problem ? problem : nf_intake_error(crew->members[0].intake));
+    }
+    return kind ? kind : tell_pending(crew);
+  }
+  look_at_clock(crew);
+  if (crew->pending) return tell_pending(crew);
+  return next_of_several(crew);
+}
+
+const struct nf_event *nf_crew_event(const struct nf_crew *crew) {
+  return crew->size == 1 ? nf_meter_event(crew->members[0].meter) : &crew->event;
+}
+
+void nf_crew_stop(struct nf_crew *crew) {
+  if (!crew->members) return;
+  crew->is_stopped = true;
+  if (crew->size == 1) {
+    if (crew->members[0].meter) nf_meter_stop(crew->members[0].meter);
+    return;
+  }
+  if (crew->merge) nf_merge_close(crew->merge);
+  if (crew->handout) nf_handout_stop(crew->handout);
+  join_members(crew);
+}
+
+/* ---- account ---- */
+
+static void count_member(struct nf_crew *crew, uint32_t index, struct nf_counters *counters) {
+  struct member *member = &crew->members[index];
+  if (crew->merge) {
+    nf_merge_count(crew->merge, index, counters);
+    return;
+  }
+  nf_meter_count(member->meter, counters);
+  nf_intake_count(member->intake, counters);
+}
+
+const struct nf_counters *nf_crew_counters(struct nf_crew *crew) {
+  crew->counters = (struct nf_counters){0};
+  for (uint32_t i = 0; i < crew->size; i++) count_member(crew, i, &crew->counters);
+  if (crew->handout) nf_handout_count(crew->handout, &crew->counters);
+  return &crew->counters;
+}
+
+const struct nf_counters *nf_crew_counters_of(struct nf_crew *crew, uint32_t index) {
+  struct member *member = &crew->members[index];
+  member->counters = (struct nf_counters){0};
+  count_member(crew, index, &member->counters);
+  return &member->counters;
+}
+
+const char *nf_crew_error(const struct nf_crew *crew) { return crew->error; }
+
+/* What is asked of every intake, the shared one first. */
+static struct nf_intake *intake_at(const struct nf_crew *crew, uint32_t index) {
+  return crew->intake ? (index == 0 ? crew->intake : NULL) : index < crew->size ? crew->members[index].intake : NULL;
+}
+
+bool nf_crew_reads(const struct nf_crew *crew, const char *path) {
+  const struct nf_intake *intake = intake_at(crew, 0);
+  return intake && nf_intake_reads(intake, path);
+}
+
+const char *nf_crew_warning(struct nf_crew *crew) {
+  struct nf_intake *intake;
+  for (uint32_t i = 0; (intake = intake_at(crew, i)); i++) {
+    const char *warning = nf_intake_warning(intake);
+    if (warning) return warning;
+  }
+  return NULL;
+}
+
+bool nf_crew_is_damaged(const struct nf_crew *crew) {
+  const struct nf_intake *intake;
+  for (uint32_t i = 0; (intake = intake_at(crew, i)); i++)
+    if (nf_intake_is_damaged(intake)) return true;
+  return false;
+}

@@ -1,0 +1,13 @@
+#pragma once
+/*
+ * crew.h: what the rest of the core needs of a crew beyond nf_abi.h: its threads are started by script.c, which knows
+ * how a meter's Lua state begins.
+ */
+#include "base.h"
+
+/* A meter's thread: drives nf_crew_meter(crew, index), and calls nf_crew_ready and nf_crew_leave. */
+typedef void nf_crew_work(struct nf_crew *crew, uint32_t index, void *context);
+
+/* Starts a thread for each meter and waits until all of them are ready. `context` lasts until then. NF_ERR_METER with a
+   one-line reason in `error`; the threads have ended then. */
+int nf_crew_launch(struct nf_crew *crew, nf_crew_work *work, void *context, char *error);

@@ -1,0 +1,59 @@
+--- The hooks of plugins that take no flow, and what to say when any hook fails.
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+local plugin = require "nfengine.plugin"
+
+local hooks = {}
+
+--- Calls a hook, if the plugin has it. Returns its failure, as a line, or nil.
+function hooks.call(instance, hook, ...)
+  local class = plugin.class_of(instance)
+  local ok, message = true, nil
+  if class[hook] then ok, message = pcall(class[hook], instance, ...) end
+  return not ok and ("plugin %s: %s: %s"):format(class.name, hook, tostring(message)) or nil
+end
+
+--- Sets plugins up, until one fails.
+-- @return how many were, and the failure of the one that was not
+function hooks.set_up(instances)
+  for i, instance in ipairs(instances) do
+    local failure = hooks.call(instance, "setup")
+    if failure then return i - 1, failure end
+  end
+  return #instances
+end
+
+--- Cleans up after the first `count` plugins, all of them. Returns the first one's failure.
+function hooks.clean_up(instances, count)
+  local failure
+  for i = 1, count do
+    local problem = hooks.call(instances[i], "cleanup")
+    failure = failure or problem
+  end
+  return failure
+end
+
+local function endpoint(address, port) return (address:find ":" and "[%s]:%d" or "%s:%d"):format(address, port) end
+
+local function describe(flow)
+  return ("%s -> %s protocol %d"):format(endpoint(flow.src_ip, flow.src_port), endpoint(flow.dst_ip, flow.dst_port),
+    flow.protocol)
+end
+
+local hook_names = {
+  [tonumber(C.NF_EVENT_INIT)] = "on_init", [tonumber(C.NF_EVENT_UPDATE)] = "on_update",
+  [tonumber(C.NF_EVENT_EXPIRE)] = "on_expire",
+}
+
+--- One line on an error that came out of an inner loop: plugin, hook, flow and what it said.
+-- @param loop what dispatch.make was given
+function hooks.describe_error(loop, message)
+  local hook, instance = hook_names[loop.where.event], loop.instances[loop.where.plugin]
+  if not hook or loop.where.plugin < 0 then return tostring(message) end
+  local event = ffi.cast(ffi.typeof("const $ *", loop.event_type), loop.event)
+  local who = instance and ("plugin %s: %s"):format(plugin.class_of(instance).name, hook) or "filter"
+  return ("%s: flow %s: %s"):format(who, describe(event.flow), tostring(message))
+end
+
+return hooks

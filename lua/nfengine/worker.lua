@@ -1,0 +1,130 @@
+--- One of several meters: what runs in its thread, in a Lua state of its own.
+--
+-- The main state packs a plan: the run's parameters, and its plugins with all that they capture. Here they are made
+-- anew and set up, then the inner loop runs over this meter's share of the packets, and flows that end become records
+-- for the main state. Plugins that can merge leave their fields behind.
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+local dispatch = require "nfengine.dispatch"
+local hooks = require "nfengine.hooks"
+local plugin = require "nfengine.plugin"
+local report = require "nfengine.report"
+local shape = require "nfengine.shape"
+local transfer = require "nfengine.transfer"
+
+local worker = {}
+
+--- Whether plugins may keep state from flow to flow that nobody would join, so that a run that leaves the number of
+-- meters to us gets one.
+function worker.wants_one(instances)
+  for _, instance in ipairs(instances) do
+    local class = plugin.class_of(instance)
+    if class.setup and not class.merge then return true end
+    for _, hook in ipairs(plugin.hooks) do
+      if class[hook] and transfer.state_of(class[hook]) then return true end
+    end
+  end
+  return false
+end
+
+--- Packs what a worker needs. Raises one line that names what cannot be carried.
+-- @param parameters resolved parameters
+-- @param instances list of plugin instances
+-- @param meters how many there will be
+function worker.plan(parameters, instances, meters)
+  local plain = {}
+  -- Copies: a list that some module holds would be carried by that name, and is another one there.
+  for name, value in pairs(parameters) do plain[name] = type(value) == "table" and { unpack(value) } or value end
+  plain.udps, plain.filter = nil, nil -- a filter stays in the main state
+  return transfer.pack({
+    parameters = plain, instances = instances, words = _G.arg, wants_traceback = report.wants_traceback,
+  }, ("n_meters = %d"):format(meters))
+end
+
+--- A plugin's fields, its options among them.
+local function fields_of(instance)
+  local fields = {}
+  for name, value in pairs(instance) do fields[name] = value end
+  return fields
+end
+
+--- What plugins that can merge leave behind, by their position, packed.
+local function pack_states(instances)
+  local states = {}
+  for i, instance in ipairs(instances) do
+    local class = plugin.class_of(instance)
+    if class.merge then
+      local fields = fields_of(instance)
+      for name, value in pairs(fields) do transfer.pack(value, ("plugin %s: self.%s"):format(class.name, name)) end
+      states[i] = fields
+    end
+  end
+  return transfer.pack(states, "merge")
+end
+
+--- Joins what the meters' plugins left behind into the main state's instances: the first meter's fields become theirs,
+-- the others' go to merge(self, other), meter by meter.
+-- @param states packed states, by meter
+-- @return a failure, or nil
+function worker.merge(instances, states)
+  local failure
+  for meter, packed in ipairs(states) do
+    for i, fields in pairs(transfer.unpack(packed)) do
+      local instance = instances[i]
+      local target = meter == 1 and instance or plugin.class_of(instance) {}
+      for name, value in pairs(fields) do rawset(target, name, value) end
+      if meter > 1 then failure = failure or hooks.call(instance, "merge", target) end
+    end
+  end
+  return failure
+end
+
+--- Cleans up after the plugins that do not merge: the others' time comes once they have.
+local function clean_up(instances, count)
+  local own = {}
+  for i = 1, count do
+    if not plugin.class_of(instances[i]).merge then own[#own + 1] = instances[i] end
+  end
+  return hooks.clean_up(own, #own)
+end
+
+local function ignore_event() end
+
+--- Goes through the meter's packets. Returns a failure, or nil.
+local function pump(crew, index, plan, made)
+  local meter = C.nf_crew_meter(crew, index)
+  local loop = {
+    call = "nf_meter_next", handle = meter, event = C.nf_meter_event(meter), event_type = made.event_type,
+    instances = plan.instances, where = dispatch.where(), report = ignore_event, limit = 0,
+  }
+  local records = { write = function() return C.nf_crew_give(crew, index) end }
+  local ok, result, status, _, failure = xpcall(dispatch.make(loop, records), report.handler)
+  if not ok then return hooks.describe_error(loop, result) end
+  if status ~= C.NF_END then return failure or ffi.string(C.nf_meter_error(meter)) end
+end
+
+--- A meter's thread, from its start to its end.
+-- @param handle its crew, as light userdata
+-- @param index its position in the crew
+-- @param packed the plan
+function worker.run(handle, index, packed)
+  local crew = ffi.cast("struct nf_crew *", handle)
+  local plan = transfer.unpack(packed)
+  _G.arg = plan.words
+  local instances = plan.instances
+  local made = shape.of(plan.parameters, instances)
+  local count, failure = hooks.set_up(instances)
+  if not C.nf_crew_ready(crew, index, failure) then
+    clean_up(instances, count)
+    return
+  end
+  failure = pump(crew, index, plan, made)
+  if failure and plan.wants_traceback and report.traceback then io.stderr:write(report.traceback, "\n") end
+  local ok, states = pcall(pack_states, instances)
+  if not ok then failure, states = failure or states, "" end
+  failure = failure or clean_up(instances, count)
+  C.nf_crew_leave(crew, index, failure, states, #states)
+end
+
+return worker
