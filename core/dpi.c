@@ -1,6 +1,7 @@
 /*
  * dpi.c: application identification by nDPI 4.2 to 4.10. Owns the nDPI module of one thread and, through
- * nf_l7.dissection, nDPI's state of every flow that has no verdict yet. The only file that knows nDPI.
+ * nf_l7.dissection, nDPI's state of every flow that has no verdict yet. The only file that knows nDPI, but for what it
+ * remembers across flows, which is dpi_cache.c's.
  *
  * nDPI 4.2 was not hardened against hostile packets, so it sees none as captured: each is copied out of the capture
  * with zeros behind it (dissectors look a few bytes past the end), without link-layer padding, and what is known to
@@ -13,6 +14,7 @@
 #include <pthread.h>
 
 #include "bytes.h"
+#include "dpi_cache.h"
 #include "dpi_text.h"
 #include "ndpi_api.h"
 
@@ -106,6 +108,7 @@ struct nf_dpi {
   uint32_t limit;
   bool extra;
   bool publish;
+  bool cache;
   uint32_t used;                        /* bytes of `packet` that are not zero */
   uint8_t packet[PACKET_MAX + PADDING]; /* the packet as nDPI sees it, with nothing but zeros behind it */
 };
@@ -113,10 +116,17 @@ struct nf_dpi {
 /* nDPI's modules share tables that starting and ending one writes to. */
 static pthread_mutex_t module_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static struct ndpi_detection_module_struct *module_new(void) {
+static struct ndpi_detection_module_struct *module_new(bool cache, char *error) {
   (void)pthread_mutex_lock(&module_lock);
   struct ndpi_detection_module_struct *module = module_start();
-  if (module) {
+  if (!module) {
+    nf_fail(error, "no memory for nDPI");
+  } else if (!cache && !nf_dpi_cache_disable(module)) {
+    nf_fail(error, "nDPI %s does not fit: its memory across flows cannot be switched off, expected dpi_cache = true",
+            ndpi_revision());
+    ndpi_exit_detection_module(module);
+    module = NULL;
+  } else {
     NDPI_PROTOCOL_BITMASK all;
     NDPI_BITMASK_SET_ALL(all);
     (void)ndpi_set_protocol_detection_bitmask2(module, &all);
@@ -133,7 +143,7 @@ static void module_free(struct ndpi_detection_module_struct *module) {
   (void)pthread_mutex_unlock(&module_lock);
 }
 
-struct nf_dpi *nf_dpi_new(uint32_t limit, bool extra, bool publish, char *error) {
+struct nf_dpi *nf_dpi_new(uint32_t limit, bool extra, bool publish, bool cache, char *error) {
   if (ndpi_get_api_version() != NDPI_API_VERSION ||
       ndpi_detection_get_sizeof_ndpi_flow_struct() != sizeof(struct ndpi_flow_struct)) {
     nf_fail(error, "nDPI %s does not fit: its flow state has %u bytes, this program was built with nDPI %d.%d's %zu",
@@ -142,17 +152,17 @@ struct nf_dpi *nf_dpi_new(uint32_t limit, bool extra, bool publish, char *error)
     return NULL;
   }
   struct nf_dpi *dpi = calloc(1, sizeof *dpi);
-  if (!dpi) goto no_memory;
+  if (!dpi) {
+    nf_fail(error, "no memory for nDPI");
+    return NULL;
+  }
   dpi->limit = limit;
   dpi->extra = extra;
   dpi->publish = publish;
-  dpi->module = module_new();
-  if (!dpi->module) goto no_memory;
-  return dpi;
-
-no_memory:
+  dpi->cache = cache;
+  dpi->module = module_new(cache, error);
+  if (dpi->module) return dpi;
   free(dpi);
-  nf_fail(error, "no memory for nDPI");
   return NULL;
 }
 
@@ -297,6 +307,7 @@ static void conclude(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *e
   struct nf_dissection *dissection = l7->dissection;
   if (dissection->verdict.app_protocol == NDPI_PROTOCOL_UNKNOWN) {
     dissection->verdict = give_up(dpi->module, &dissection->flow, &dissection->guessed);
+    if (!dpi->cache) nf_dpi_cache_clear(dpi->module);
   }
   fill(dpi, l7, extra);
   nf_dpi_drop(dpi, l7);
@@ -375,6 +386,7 @@ static void dissect(struct nf_dpi *dpi, struct nf_dissection *dissection, const 
   if (!make_safe(dpi, dissection, packet->ip_version, size)) return;
   struct ndpi_flow_struct *flow = &dissection->flow;
   dissection->verdict = process_packet(dpi->module, flow, dpi->packet, size, time_ms);
+  if (!dpi->cache) nf_dpi_cache_clear(dpi->module);
   if (holds_dns(flow) && !flow->protos.dns.is_query) dissection->is_answered = true;
 }
 

@@ -1,15 +1,16 @@
 #pragma once
 /*
- * dpi.h: application identification by nDPI. dpi.c is the only file that knows nDPI and how its versions differ.
+ * dpi.h: application identification by nDPI. Nothing behind it but dpi.c, and dpi_cache.c for what nDPI remembers
+ * across flows, knows nDPI and how its versions differ.
  */
 #include "base.h"
 
 struct nf_dpi;
 
 /* An nDPI module for one thread. `limit` is n_dissections (1..255); `extra` fills the nf_l7_extra section too;
-   `publish` keeps the nf_l7 section current after every dissected packet, for hooks that read it while a flow lives.
-   NULL with a reason in `error`. */
-struct nf_dpi *nf_dpi_new(uint32_t limit, bool extra, bool publish, char *error);
+   `publish` keeps the nf_l7 section current after every dissected packet, for hooks that read it while a flow lives;
+   `cache` keeps what nDPI learns from one flow for the next. NULL with a reason in `error`. */
+struct nf_dpi *nf_dpi_new(uint32_t limit, bool extra, bool publish, bool cache, char *error);
 void nf_dpi_free(struct nf_dpi *dpi);
 
 /*

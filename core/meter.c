@@ -113,7 +113,7 @@ static bool make_parts(struct nf_meter *m, const struct nf_hash_key *key, char *
   }
   if (!o->n_dissections) return true;
   bool publish = o->events & (NF_EVENT_INIT | NF_EVENT_UPDATE);
-  m->dpi = nf_dpi_new(o->n_dissections, m->layout.l7_extra != 0, publish, error);
+  m->dpi = nf_dpi_new(o->n_dissections, m->layout.l7_extra != 0, publish, o->dpi_cache, error);
   return m->dpi != NULL;
 }
 

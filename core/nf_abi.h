@@ -264,6 +264,7 @@ struct nf_options {
   bool promiscuous_mode;  /* interfaces: see all packets of the network */
   bool reconnect;         /* interfaces: wait for one that went away to come back */
   bool system_visibility; /* interfaces: the process section is filled */
+  bool dpi_cache; /* nDPI's memory across flows is kept: what one flow teaches may name another */
 };
 
 /* What a run has seen so far. packets = those of all flows + ignored. */

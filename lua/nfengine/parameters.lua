@@ -87,6 +87,8 @@ parameters.list = {
   { name = "udps", kind = "list", is_hidden = true, check = check_udps,
     doc = "a plugin, or a list of plugins" },
   integer("n_dissections", 20, 0, 255, nil, "packets of a flow given to nDPI; 0 switches L7 columns off"),
+  boolean("dpi_cache", false,
+    "let nDPI name flows by what it learnt from others; makes L7 depend on order and on the number of meters"),
   boolean("statistical_analysis", false, "add 48 statistics of sizes, inter-arrival times and TCP flags"),
   integer("splt_analysis", 0, 0, 65535, nil, "add direction, size and inter-arrival time of this many first packets"),
   integer("n_meters", 0, 0, 1024, nil,

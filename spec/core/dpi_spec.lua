@@ -3,7 +3,9 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local C = require "spec.support.core" ("decode", "frame", "dpi", "dpi_text")
+local nf = require "nfengine"
 local P = require "spec.support.packet"
+local capture = require "spec.support.capture"
 
 local u8, u16, u24, u32 = P.u8, P.u16, function(n) return P.u32(n):sub(2) end, P.u32
 local CLIENT, SERVER = "10.0.0.1", "192.168.0.2"
@@ -32,7 +34,7 @@ end
 
 local function new_dpi(options)
   local reason = ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local dpi = C.nf_dpi_new(options.limit or 20, true, options.publish or false, reason)
+  local dpi = C.nf_dpi_new(options.limit or 20, true, options.publish or false, options.cache or false, reason)
   assert(dpi ~= nil, ffi.string(reason))
   return ffi.gc(dpi, C.nf_dpi_free)
 end
@@ -56,7 +58,7 @@ local function told(l7, extra)
 end
 
 -- Shows a flow's packets and returns what is told of it at its end and, as a list, after each of them. A frame may be
--- { frame, captured = bytes }. Options: limit, publish, dpi (to use one for several flows).
+-- { frame, captured = bytes }. Options: limit, publish, cache, dpi (to use one for several flows).
 local function identify(frames, options)
   options = options or {}
   local dpi = options.dpi or new_dpi(options)
@@ -124,16 +126,18 @@ local function vector16(content) return u16(#content) .. content end
 local function vector8(content) return u8(#content) .. content end
 local function extension(type, content) return u16(type) .. vector16(content) end
 
-local HELLO_EXTENSIONS = extension(0, vector16(u8(0) .. vector16 "secure.nfengine.example"))
-  .. extension(10, vector16(u16(29) .. u16(23))) .. extension(11, vector8(u8(0)))
-  .. extension(16, vector16(vector8 "h2" .. vector8 "http/1.1"))
+local function hello_extensions(server)
+  return extension(0, vector16(u8(0) .. vector16(server))) .. extension(10, vector16(u16(29) .. u16(23)))
+    .. extension(11, vector8(u8(0))) .. extension(16, vector16(vector8 "h2" .. vector8 "http/1.1"))
+end
 -- The MD5 of "771,49195-49199-47,0-10-11-16,29-23,0" and of "771,49199,65281"; with 65277 for DTLS.
 local JA3_CLIENT, JA3_SERVER = "3e18988de740205dd3c926475e7c9a1f", "fbe78c619e7ea20046131294ad087f05"
 local DTLS_JA3_CLIENT, DTLS_JA3_SERVER = "8d8c1cf847cf5f1b16dc876e9fde1c1c", "2c34df5b690a2c43e115492ba823c02c"
 
-local function client_hello(version, cookie)
+local function client_hello(version, cookie, server)
   return version .. ("r"):rep(32) .. u8(0) .. (cookie and u8(0) or "")
-    .. vector16(u16(49195) .. u16(49199) .. u16(47)) .. vector8(u8(0)) .. vector16(HELLO_EXTENSIONS)
+    .. vector16(u16(49195) .. u16(49199) .. u16(47)) .. vector8(u8(0))
+    .. vector16(hello_extensions(server or "secure.nfengine.example"))
 end
 local function server_hello(version)
   return version .. ("s"):rep(32) .. vector8 "" .. u16(49199) .. u8(0) .. vector16(extension(65281, u8(0)))
@@ -178,6 +182,17 @@ local DHCP_REQUEST = "\1\1\6\0" .. u32(7) .. ("\0"):rep(20) .. P.mac "02:00:00:0
   .. P.hex "63825363" .. "\53\1\3" .. "\55\4\1\3\6\15" .. "\60\7android" .. "\255" .. ("\0"):rep(20)
 
 local NOISE = ("\249\1\77\200\130"):rep(30)
+
+local BITTORRENT_HANDSHAKE = "\19BitTorrent protocol" .. ("\0"):rep(8) .. ("h"):rep(20) .. "-XX0001-123456789012"
+
+-- A TINC connection that goes on with these messages, each with what t.client takes.
+local TINC_PORT, TINC_KEY = 40655, "1 94 672 0 0 " .. ("C0FFEE"):rep(10)
+local function tinc_flow(...)
+  local t = tcp(TINC_PORT)
+  local frames = { t.client("", { flags = "S" }), t.client "0 alpha 17\n", t.server "0 omega 17\n" }
+  for _, message in ipairs { ... } do frames[#frames + 1] = t.client(unpack(message)) end
+  return frames
+end
 
 local function expect(want, got)
   for field, value in pairs(want) do
@@ -282,6 +297,76 @@ describe("a flow's application", function()
       C.nf_dpi_finish(dpi, flows[i][1], flows[i][2])
       assert.are.equal(i % 2 == 1 and "Unknown" or "DNS", ffi.string(flows[i][1].application_name))
     end
+  end)
+end)
+
+-- What a flow teaches nDPI, and a flow that is called otherwise for it: one pair for each of nDPI's caches.
+describe("what nDPI learns from a flow about another", function()
+  teardown(capture.cleanup)
+
+  local function tls_flow(server, ...)
+    local t = tcp(443)
+    local frames = { t.client(tls_record(1, client_hello(TLS12, false, server))) }
+    for _, record in ipairs { ... } do frames[#frames + 1] = t.server(record) end
+    return frames
+  end
+  local SERVER_HELLO = tls_record(2, server_hello(TLS12))
+  local function noise_to(port)
+    local u = udp(40001, port)
+    return { u.client(NOISE), u.server(NOISE) }
+  end
+  local key = { TINC_KEY .. "\n" }
+  local stun = u16(1) .. u16(8) .. u32(0x2112A442) .. ("t"):rep(12)
+  local PAIRS = {
+    { "two hosts of BitTorrent", { tcp(6881).client(BITTORRENT_HANDSHAKE) }, noise_to(40002), "Unknown", "BitTorrent" },
+    { "a TINC connection's UDP", tinc_flow(key, key), noise_to(TINC_PORT), "Unknown", "TINC" },
+    { "Zoom's servers", tls_flow "www.zoom.us", noise_to(8801), "Unknown", "Zoom" },
+    { "two hosts of a mine", { tcp(40003).client '{"worker": "eth1.0", "id": 2}' }, noise_to(40002), "Unknown",
+      "Mining" },
+    { "who uses Teams", tls_flow "teams.microsoft.com", { udp(40001, 40002).client("\112\1\2" .. ("\3"):rep(30)) },
+      "Skype_Teams.SkypeCall", "Skype_Teams.Teams" },
+    { "whose certificate it was", tls_flow("a.example", SERVER_HELLO, tls_record(11, certificate_message())),
+      tls_flow("a.example", SERVER_HELLO), "TLS", "TLS.NetFlix" },
+    { "Ookla's servers", { tcp(8080).client "<policy-file-request/>\0" }, { tcp(8080).client(NOISE) }, "HTTP_Proxy",
+      "Ookla" },
+    { "a call's STUN server", { udp(40000, 3478).client(stun .. u16(0x4000) .. u16(4) .. u32(0)) },
+      { udp(40001, 3478).client(stun .. u16(0x8022) .. u16(4) .. u32(0)) }, "STUN", "STUN.WhatsAppCall" },
+  }
+
+  for _, pair in ipairs(PAIRS) do
+    local what, teacher, pupil, alone, taught = unpack(pair)
+
+    it("names the other with a cache: " .. what, function()
+      local dpi = new_dpi { cache = true }
+      assert.are.equal(alone, (identify(pupil, { dpi = dpi })).application_name)
+      identify(teacher, { dpi = dpi })
+      assert.are.equal(taught, (identify(pupil, { dpi = dpi })).application_name)
+    end)
+
+    it("is forgotten without: " .. what, function()
+      local dpi = new_dpi {}
+      local before, own = identify(pupil, { dpi = dpi }), identify(teacher, { dpi = dpi })
+      assert.are.equal(alone, before.application_name)
+      assert.are.same(before, (identify(pupil, { dpi = dpi })))
+      assert.are.same(own, (identify(teacher, { dpi = dpi })))
+    end)
+  end
+
+  it("is kept where the parameter dpi_cache says so", function()
+    local _, teacher, pupil = unpack(PAIRS[1])
+    local packets = {}
+    for i, frame in ipairs { teacher[1], unpack(pupil) } do packets[i] = { bytes = frame:bytes() } end
+    local path = capture.file(capture.pcap(packets))
+    local function names(dpi_cache)
+      local list = {}
+      for flow in nf.streamer({ source = path, dpi_cache = dpi_cache }):flows() do
+        list[#list + 1] = flow.application_name
+      end
+      return list
+    end
+    assert.are.same({ "BitTorrent", "BitTorrent" }, names(true))
+    assert.are.same({ "BitTorrent", "Unknown" }, names(false))
+    assert.are.same({ "BitTorrent", "Unknown" }, names(nil))
   end)
 end)
 
@@ -478,9 +563,8 @@ describe("what nDPI is not shown", function()
   end)
 
   it("are segments without their whole header once it knows the protocol", function()
-    local handshake = "\19BitTorrent protocol" .. ("\0"):rep(8) .. ("h"):rep(20) .. "-XX0001-123456789012"
-    local dpi = new_dpi {}
-    identify({ tcp(6881).client(handshake) }, { dpi = dpi })
+    local dpi = new_dpi { cache = true }
+    identify({ tcp(6881).client(BITTORRENT_HANDSHAKE) }, { dpi = dpi })
     -- nDPI remembers the two hosts, so it takes this for BitTorrent after a while and asks for more.
     local t, frames = tcp(6882), {}
     frames[1] = t.client("", { flags = "S" })
@@ -511,13 +595,8 @@ describe("what nDPI is not shown", function()
 
   -- nDPI reads the end of tinc's messages without a look at the packet's size.
   it("is what lies behind the IP packet, be it captured or left by another packet", function()
-    local key = "1 94 672 0 0 " .. ("C0FFEE"):rep(10)
-    local function tinc(...)
-      local t = tcp(40655)
-      local frames = { t.client("", { flags = "S" }), t.client "0 alpha 17\n", t.server "0 omega 17\n" }
-      for _, message in ipairs { ... } do frames[#frames + 1] = t.client(unpack(message)) end
-      return (identify(frames)).application_name
-    end
+    local key = TINC_KEY
+    local function tinc(...) return (identify(tinc_flow(...))).application_name end
     local whole, trailing, open = { key .. "\n" }, { key .. "\n", { total_length = 40 + #key } }, { key }
     assert.are.equal("TINC", tinc(whole, whole))
     assert.are.equal("Unknown", tinc(whole, trailing))

@@ -151,7 +151,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   flow.ports[0] = (uint16_t)take(&in, 2);
   flow.ports[1] = (uint16_t)take(&in, 2);
   bool publish = flow.flags & FLAG_PUBLISH;
-  if (!modules[publish]) modules[publish] = nf_dpi_new(32, true, publish, NULL);
+  if (!modules[publish]) modules[publish] = nf_dpi_new(32, true, publish, !publish, NULL);
   nf_require(modules[publish]);
 
   struct nf_l7 l7 = {0};
