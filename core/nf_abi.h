@@ -413,6 +413,13 @@ struct nf_writer *nf_writer_attach(int descriptor, int format, const struct nf_c
 int nf_writer_write(struct nf_writer *writer, const struct nf_flow *record);
 /* Hands buffered rows to the system. */
 int nf_writer_flush(struct nf_writer *writer);
+/*
+ * For log rotation: flushes, and where the path no longer names the open file goes on in the file that it names now,
+ * which is made if need be and appended to; CSV gets its header line if it is empty. Standard output and attached
+ * descriptors are flushed only. NF_ERR_OUTPUT with the reason in `error` (may be NULL) when the new file cannot be
+ * opened, then the old one stays in use; or when it is rows to the old one that did not get out.
+ */
+int nf_writer_reopen(struct nf_writer *writer, char *error);
 /* Flushes, closes and frees; returns NF_OK or NF_ERR_OUTPUT with the reason in `error` (may be NULL). */
 int nf_writer_close(struct nf_writer *writer, char *error);
 /* Whether the reader of a pipe went away (EPIPE), which ends a run quietly. */

@@ -24,7 +24,7 @@ struct nf_writer {
   char *buffer;
   size_t used;
   int descriptor;
-  bool is_owned;
+  char *path;  /* of a file that the writer opened itself; NULL for a descriptor that is another's */
   int failure; /* errno of the write that failed, 0 while all is well */
   char name[NAME_SIZE];
 };
@@ -77,11 +77,12 @@ static bool prepare(struct nf_writer *w, const struct nf_column *columns, const 
 }
 
 static void free_writer(struct nf_writer *w) {
-  if (w->is_owned && w->descriptor >= 0) close(w->descriptor);
+  if (w->path && w->descriptor >= 0) close(w->descriptor);
   explicit_bzero(w->row.key, sizeof w->row.key);
   free(w->row.cells);
   free(w->leads);
   free(w->buffer);
+  free(w->path);
   free(w);
 }
 
@@ -118,8 +119,8 @@ failed:
   return NULL;
 }
 
-static void tell_failure(const struct nf_writer *w, char *error) {
-  nf_fail(error, "cannot write %s: %s", w->name, strerror(w->failure));
+static void tell(const struct nf_writer *w, int failure, char *error) {
+  nf_fail(error, "cannot write %s: %s", w->name, strerror(failure));
 }
 
 static void use_descriptor(struct nf_writer *w, int descriptor) {
@@ -141,11 +142,10 @@ struct nf_writer *nf_writer_open(const char *path, int format, const struct nf_c
   struct nf_writer *w = new_writer(format, columns, count, key, error);
   if (!w) return NULL;
   snprintf(w->name, sizeof w->name, "\"%.*s\"", NAME_SIZE - 3, path);
-  w->is_owned = true;
-  w->descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  w->path = strdup(path);
+  if (w->path) w->descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (w->descriptor >= 0) return w;
-  w->failure = errno;
-  tell_failure(w, error);
+  tell(w, errno, error);
   free_writer(w);
   return NULL;
 }
@@ -190,14 +190,49 @@ int nf_writer_write(struct nf_writer *w, const struct nf_flow *record) {
   return w->used < CHUNK ? NF_OK : nf_writer_flush(w);
 }
 
+/* Whether the path still names the file that is open. */
+static bool is_in_place(const struct nf_writer *w) {
+  struct stat here, there;
+  return fstat(w->descriptor, &here) == 0 && stat(w->path, &there) == 0 && here.st_dev == there.st_dev &&
+         here.st_ino == there.st_ino;
+}
+
+/*
+ * Opens what the path names now and puts it in the old file's place. That may be another program's file as well: what
+ * is in it stays, and rows go to its end, wherever that is by then.
+ */
+static int replace_file(struct nf_writer *w, char *error) {
+  struct stat file;
+  int descriptor = open(w->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (descriptor < 0 || fstat(descriptor, &file) < 0) {
+    tell(w, errno, error);
+    if (descriptor >= 0) close(descriptor);
+    return NF_ERR_OUTPUT;
+  }
+  int closed = close(w->descriptor) < 0 && errno != EINTR ? errno : 0;
+  w->descriptor = descriptor;
+  if (file.st_size == 0) w->used = (size_t)(w->syntax->put_header(w->buffer, &w->row) - w->buffer);
+  if (!closed) return NF_OK;
+  tell(w, closed, error);
+  return NF_ERR_OUTPUT;
+}
+
+int nf_writer_reopen(struct nf_writer *w, char *error) {
+  if (nf_writer_flush(w) != NF_OK) {
+    tell(w, w->failure, error);
+    return NF_ERR_OUTPUT;
+  }
+  return !w->path || is_in_place(w) ? NF_OK : replace_file(w, error);
+}
+
 int nf_writer_close(struct nf_writer *w, char *error) {
   if (!w) return NF_OK;
   nf_writer_flush(w);
   /* Some file systems tell only now that there was no room. Interrupted or not, the descriptor is gone. */
-  if (w->is_owned && close(w->descriptor) < 0 && !w->failure && errno != EINTR) w->failure = errno;
+  if (w->path && close(w->descriptor) < 0 && !w->failure && errno != EINTR) w->failure = errno;
   w->descriptor = -1;
   int status = w->failure ? NF_ERR_OUTPUT : NF_OK;
-  if (w->failure) tell_failure(w, error);
+  if (w->failure) tell(w, w->failure, error);
   free_writer(w);
   return status;
 }

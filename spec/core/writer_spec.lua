@@ -199,24 +199,199 @@ describe("a writer that cannot write", function()
   end)
 end)
 
+-- Runs f while no file may grow beyond `size` bytes.
+local function with_file_limit(size, f)
+  local old, limited = ffi.new "uint64_t[2]", ffi.new "uint64_t[2]"
+  ffi.C.getrlimit(RLIMIT_FSIZE, old)
+  limited[0], limited[1] = size, old[1]
+  local before = ffi.C.signal(SIGXFSZ, IGNORED)
+  ffi.C.setrlimit(RLIMIT_FSIZE, limited)
+  local ok, result = pcall(f)
+  ffi.C.setrlimit(RLIMIT_FSIZE, old)
+  ffi.C.signal(SIGXFSZ, before)
+  assert(ok, result)
+  return result
+end
+
+describe("opening a file anew", function()
+  local path, moved
+  before_each(function()
+    path = os.tmpname()
+    moved = path .. ".1"
+  end)
+  after_each(function()
+    os.remove(path)
+    os.remove(moved)
+  end)
+
+  local function reopen(writer)
+    ffi.fill(message, C.NF_ERROR_SIZE)
+    return C.nf_writer_reopen(writer, message), ffi.string(message)
+  end
+
+  local function write_file(text, mode)
+    local file = assert(io.open(path, mode or "w"))
+    file:write(text)
+    file:close()
+  end
+
+  local function open_descriptors()
+    local list = io.popen "ls /proc/$PPID/fd | wc -l"
+    local count = list:read "*n"
+    list:close()
+    return count
+  end
+
+  it("goes on in a new file where the old one was moved away", function()
+    for format, header in pairs { [C.NF_FORMAT_CSV] = csv_header, [C.NF_FORMAT_JSONL] = "" } do
+      local row = format == C.NF_FORMAT_CSV and csv_row or json_row
+      local writer = assert(open(path, format))
+      write(writer, 2)
+      os.rename(path, moved)
+      assert.same({ C.NF_OK, "" }, { reopen(writer) })
+      assert.equal(header .. row:rep(2), rows.read_file(moved))
+      write(writer, 3)
+      assert.equal(C.NF_OK, (close(writer)))
+      assert.equal(header .. row:rep(2), rows.read_file(moved))
+      assert.equal(header .. row:rep(3), rows.read_file(path))
+    end
+  end)
+
+  it("goes on in a new file where the old one was removed", function()
+    local writer = assert(open(path))
+    os.remove(path)
+    assert.same({ C.NF_OK, "" }, { reopen(writer) })
+    assert.equal(C.NF_OK, (close(writer)))
+    assert.equal(csv_header, rows.read_file(path))
+  end)
+
+  it("leaves a file alone that is still in its place, but for flushing", function()
+    local writer = assert(open(path))
+    for i = 1, 3 do
+      write(writer, 1)
+      assert.same({ C.NF_OK, "" }, { reopen(writer) })
+      assert.equal(csv_header .. csv_row:rep(i), rows.read_file(path))
+    end
+    close(writer)
+    assert.equal(csv_header .. csv_row:rep(3), rows.read_file(path))
+  end)
+
+  it("leaves a named pipe alone that is still in its place", function()
+    os.remove(path)
+    assert(os.execute("mkfifo " .. path) == 0)
+    local reader = assert(io.popen(("timeout 10 cat %s > %s"):format(path, moved)))
+    local writer = assert(open(path))
+    assert.same({ C.NF_OK, "" }, { reopen(writer) })
+    write(writer, 1)
+    close(writer)
+    reader:close()
+    assert.equal(csv_header .. csv_row, rows.read_file(moved))
+  end)
+
+  it("keeps what it finds in the new file, and goes on behind what is added to it", function()
+    local writer = assert(open(path))
+    os.rename(path, moved)
+    write_file "other\n"
+    assert.same({ C.NF_OK, "" }, { reopen(writer) })
+    write(writer, 1)
+    C.nf_writer_flush(writer)
+    write_file("more\n", "a")
+    write(writer, 1)
+    assert.equal(C.NF_OK, (close(writer)))
+    assert.equal("other\n" .. csv_row .. "more\n" .. csv_row, rows.read_file(path))
+  end)
+
+  it("writes a header into a new file that is there but empty", function()
+    local writer = assert(open(path))
+    os.rename(path, moved)
+    write_file ""
+    assert.same({ C.NF_OK, "" }, { reopen(writer) })
+    assert.same({ C.NF_OK, "" }, { reopen(writer) }) -- once
+    close(writer)
+    assert.equal(csv_header, rows.read_file(path))
+  end)
+
+  it("keeps to the old file when there can be no new one", function()
+    local folder = os.tmpname()
+    os.remove(folder)
+    assert(os.execute("mkdir " .. folder) == 0)
+    local inside = folder .. "/x.csv"
+    local writer = assert(open(inside))
+    assert(os.rename(inside, moved))
+    assert(os.execute("mkdir " .. inside) == 0)
+    write(writer, 1)
+    assert.same({ C.NF_ERR_OUTPUT, ('cannot write "%s": Is a directory'):format(inside) }, { reopen(writer) })
+    assert.equal(csv_header .. csv_row, rows.read_file(moved))
+    assert.equal(C.NF_ERR_OUTPUT, C.nf_writer_reopen(writer, nil))
+    assert.equal(C.NF_OK, write(writer, 1))
+    assert(os.execute("rmdir " .. inside) == 0)
+    assert.same({ C.NF_OK, "" }, { reopen(writer) })
+    assert.same({ C.NF_OK, "" }, { close(writer) })
+    assert.equal(csv_header .. csv_row:rep(2), rows.read_file(moved))
+    assert.equal(csv_header, rows.read_file(inside))
+    os.execute("rm -r " .. folder)
+  end)
+
+  it("does not need the path afterwards", function()
+    local copy = ffi.new("char[?]", #path + 1, path)
+    local writer = C.nf_writer_open(copy, C.NF_FORMAT_CSV, columns, #sample.columns, nil, message)
+    ffi.fill(copy, #path)
+    os.rename(path, moved)
+    assert.same({ C.NF_OK, "" }, { reopen(writer) })
+    close(writer)
+    assert.equal(csv_header, rows.read_file(path))
+  end)
+
+  it("closes the old file", function()
+    local writer, before = assert(open(path)), open_descriptors()
+    for _ = 1, 5 do
+      os.rename(path, moved)
+      reopen(writer)
+    end
+    assert.equal(before, open_descriptors())
+    close(writer)
+    assert.equal(before - 1, open_descriptors())
+  end)
+
+  it("flushes an attached descriptor and keeps it", function()
+    local descriptor = ffi.C.open(path, ffi.cast("int", O_WRONLY))
+    local writer = attach(descriptor)
+    os.rename(path, moved)
+    assert.same({ C.NF_OK, "" }, { reopen(writer) })
+    assert.equal(csv_header, rows.read_file(moved))
+    write(writer, 1)
+    close(writer)
+    ffi.C.close(descriptor)
+    assert.equal(csv_header .. csv_row, rows.read_file(moved))
+    assert.is_nil(io.open(path))
+  end)
+
+  it("says what did not get out", function()
+    local writer = assert(open "/dev/full")
+    assert.same({ C.NF_ERR_OUTPUT, 'cannot write "/dev/full": No space left on device' }, { reopen(writer) })
+    assert.equal(C.NF_ERR_OUTPUT, C.nf_writer_write(writer, record))
+    assert.equal(C.NF_ERR_OUTPUT, (close(writer)))
+  end)
+
+  it("takes a partial row back in the new file as well, and no more than that", function()
+    local writer = assert(open(path))
+    os.rename(path, moved)
+    write_file "other\n"
+    reopen(writer)
+    with_file_limit(#"other\n" + #csv_row * 2 + 5, function()
+      write(writer, 10)
+      assert.equal(C.NF_ERR_OUTPUT, C.nf_writer_flush(writer))
+    end)
+    assert.same({ C.NF_ERR_OUTPUT, ('cannot write "%s": File too large'):format(path) }, { reopen(writer) })
+    close(writer)
+    assert.equal("other\n" .. csv_row:rep(2), rows.read_file(path))
+  end)
+end)
+
 describe("a file that can grow no further", function()
   local path
   before_each(function() path = os.tmpname() end)
   after_each(function() os.remove(path) end)
-
-  -- Runs f while no file may grow beyond `size` bytes.
-  local function with_file_limit(size, f)
-    local old, limited = ffi.new "uint64_t[2]", ffi.new "uint64_t[2]"
-    ffi.C.getrlimit(RLIMIT_FSIZE, old)
-    limited[0], limited[1] = size, old[1]
-    local before = ffi.C.signal(SIGXFSZ, IGNORED)
-    ffi.C.setrlimit(RLIMIT_FSIZE, limited)
-    local ok, result = pcall(f)
-    ffi.C.setrlimit(RLIMIT_FSIZE, old)
-    ffi.C.signal(SIGXFSZ, before)
-    assert(ok, result)
-    return result
-  end
 
   local function check_ends_with_whole_row(format, header, row, size)
     local reason = with_file_limit(size, function()
