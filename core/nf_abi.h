@@ -21,6 +21,7 @@ enum nf_status {
   NF_ERR_NOMEM = -3,
   NF_ERR_SOURCE = -4, /* a capture cannot be opened or read on */
   NF_ERR_OUTPUT = -5, /* the output cannot be written */
+  NF_ERR_SYSTEM = -6, /* the system refused */
   NF_ERR_METER = -7   /* one of several meters failed */
 };
 
@@ -441,6 +442,20 @@ double nf_time(void); /* seconds since 1970 */
 bool nf_is_terminal(int descriptor);
 bool nf_has_failed(void *file); /* whether writing it has failed before */
 int nf_descriptor_of(void *file);
+
+/* What the process needs after giving up its privileges. */
+enum nf_privilege {
+  NF_PRIVILEGE_CAPTURE = 1,  /* open interfaces again: CAP_NET_RAW */
+  NF_PRIVILEGE_PROCESSES = 2 /* see other users' sockets in /proc: CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH */
+};
+/*
+ * Becomes `user` (a name or number; its primary group, no other groups) for the whole process, and keeps no capability
+ * but those asked for (bits of enum nf_privilege) and held before, in this thread and those it makes later. Programs it
+ * starts bring no privileges. Whoever is that user already only gives up capabilities. NF_OK, or NF_ERR_SYSTEM with a
+ * one-line reason in `error`: no such user, not allowed, kept what should be gone; the process may then be in between
+ * and should end.
+ */
+int nf_privileges_drop(const char *user, int keep, char *error);
 
 /* Our version, and those of the libraries as they say themselves. Static. */
 const char *nf_version(void);

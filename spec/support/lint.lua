@@ -3,7 +3,7 @@
 
 -- What is included stands to the left: a file may include only headers of earlier groups, and its own.
 local ORDER = {
-  { "nf_abi" }, { "base" }, { "bytes", "counters", "frame", "hash", "interrupt", "place", "shortest", "warnings" },
+  { "nf_abi" }, { "base" }, { "bytes", "counters", "frame", "hash", "interrupt", "place", "privileges", "shortest", "warnings" },
   { "format", "table", "features", "decode_parts", "decode", "stream" },
   { "flow", "capfile", "cell", "dpi_cache", "dpi_text" }, { "files", "dpi", "merge", "writer" }, { "source" },
   { "intake" }, { "meter" }, { "handout" }, { "crew" }, { "script" }, { "main" },
@@ -14,7 +14,7 @@ local ALONE = {
   ["ndpi_api.h"] = "dpi.c dpi_cache.c", ["ndpi_define.h"] = "dpi_cache.c", ["ndpi_includes.h"] = "dpi_cache.c",
   ["ndpi_typedefs.h"] = "dpi_cache.c", ["pcap/pcap.h"] = "files.c device.c", ["lua.h"] = "script.c",
   ["lauxlib.h"] = "script.c", ["lualib.h"] = "script.c", ["sodium.h"] = "cell.c", ["zlib.h"] = "stream.c",
-  ["zstd.h"] = "stream.c", ["dragonbox/dragonbox.h"] = "shortest.cc",
+  ["zstd.h"] = "stream.c", ["dragonbox/dragonbox.h"] = "shortest.cc", ["cap-ng.h"] = "privileges.c",
 }
 
 local problems = {}
