@@ -41,7 +41,7 @@ OBJ  = $(CORE:core/%.c=$(BUILD)/%.o) $(BUILD)/shortest.o
 Q = $(if $(filter 0,$(V)),@)
 say = @printf '  %-6s %s\n' $(1) $(2)
 
-.PHONY: all help deps dev-deps run test check lint asan fuzz leak golden docs bench install uninstall clean
+.PHONY: all help deps dev-deps run test check meters lint asan fuzz leak golden docs bench install uninstall clean
 all: nfengine libnfengine.so
 
 help:
@@ -49,6 +49,7 @@ help:
 	@echo 'make run        install what is missing, build, and show the flows of a sample'
 	@echo 'make test       the same set-up, then every spec'
 	@echo 'make check      every spec, nothing installed'
+	@echo 'make meters     the same output with 1, 2, 3 and 8 meters, for every capture of the reference data'
 	@echo 'make lint       formatting, static analysis, include order, the contract header'
 	@echo 'make asan       every spec against a build with address and undefined behaviour sanitizers'
 	@echo 'make leak       the C core alone under the leak sanitizer, over the samples'
@@ -112,6 +113,10 @@ PROVE_FLAGS ?=
 
 check: all
 	prove -j2 $(PROVE_FLAGS) --exec 'busted --lua=$(shell command -v $(LUAJIT)) -o TAP' $(SPECS)
+
+# Every capture of the reference data, and the traces that $NFENGINE_TRACES names, with 1, 2, 3 and 8 meters.
+meters: all
+	NFENGINE_EVERY_CAPTURE=1 busted --lua=$(shell command -v $(LUAJIT)) spec/meters_spec.lua
 
 golden: all
 	$(LUAJIT) spec/support/golden.lua

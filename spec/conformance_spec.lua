@@ -39,7 +39,7 @@ end
 
 describe("records equal NFStream's", function()
   local CONFIGURATIONS = {
-    { "default42", "--dpi-cache" },
+    { "default42", "" },
     { "stat", "--statistical-analysis --splt-analysis=20 --n-dissections=0" },
     { "acct1", "--statistical-analysis --n-dissections=0 --accounting-mode=1" },
     { "acct2", "--statistical-analysis --n-dissections=0 --accounting-mode=2" },

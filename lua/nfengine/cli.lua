@@ -43,12 +43,20 @@ end
 
 -- ---- texts ----
 
+local EPIPE = 32
+
+--- Prints. What is larger than the buffer fails here, what is smaller when the program ends.
+local function put(...)
+  local written, message, number = io.write(...)
+  if not written and number ~= EPIPE then error("cannot write standard output: " .. message, 0) end
+end
+
 local function print_usage()
   local shown = {}
   for _, option in ipairs(parameters.list) do
     if not option.is_hidden then shown[#shown + 1] = option end
   end
-  io.write([[
+  put([[
 usage: nfengine [options] script.lua [capture ... | -i IFACE] [-- script options]
        nfengine [options] capture ... | -i IFACE
 
@@ -74,7 +82,7 @@ Exit status: 0 done, 1 the run failed or part of the input was unreadable, 2 usa
 end
 
 local function print_version()
-  io.write("nfengine ", ffi.string(C.nf_version()), "\n", ffi.string(C.nf_pcap_version()), "\n",
+  put("nfengine ", ffi.string(C.nf_version()), "\n", ffi.string(C.nf_pcap_version()), "\n",
     ffi.string(C.nf_dpi_version()), "\n", jit.version, "\nlua-cjson ", json._VERSION, "\n")
   return DONE
 end
@@ -167,8 +175,6 @@ local function status_of_runs()
   end
   return status
 end
-
-local EPIPE = 32
 
 --- Whether everything printed has arrived. A reader that went away is no failure.
 local function finish_stdout()

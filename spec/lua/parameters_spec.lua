@@ -15,7 +15,7 @@ local table_ = {
   { "active_timeout", 1800, { 0, 1, 2 ^ 53 }, { -1, 2 ^ 64, 0.5, "5", true, -1 / 0 }, integer .. "0 to " },
   { "accounting_mode", 0, { 0, 1, 2, 3 }, { -1, 4, 0.5, "raw" }, integer .. "0 to 3" },
   { "n_dissections", 20, { 0, 255 }, { -1, 256, 20.5, true }, integer .. "0 to 255" },
-  { "dpi_cache", false, { true, false }, { 1, "on" }, "expected true or false" },
+  { "dpi_cache", true, { true, false }, { 1, "on" }, "expected true or false" },
   { "statistical_analysis", false, { true, false }, { 1, "on" }, "expected true or false" },
   { "splt_analysis", 0, { 0, 65535 }, { -1, 65536, 2.5, true }, integer .. "0 to 65535" },
   { "n_meters", 0, { 0, 1, 64 }, { -1, 1.5, true }, integer .. "0 to 1024" },
