@@ -5,7 +5,7 @@
 local ORDER = {
   { "nf_abi" }, { "base" }, { "bytes", "counters", "frame", "hash", "interrupt", "place", "privileges", "shortest", "warnings" },
   { "format", "table", "features", "decode_parts", "decode", "stream" },
-  { "flow", "capfile", "cell", "dpi_cache", "dpi_text" }, { "files", "dpi", "merge", "writer" }, { "source" },
+  { "flow", "capfile", "cell", "device", "dpi_cache", "dpi_text" }, { "files", "dpi", "merge", "writer" }, { "source" },
   { "intake" }, { "meter" }, { "handout" }, { "crew" }, { "script" }, { "main" },
 }
 
