@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <net/if.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -24,6 +23,7 @@
 #include <pcap/pcap.h>
 
 #include "interrupt.h"
+#include "warnings.h"
 
 enum {
   SNAPSHOT_MAX = 262144,        /* libpcap's MAXIMUM_SNAPLEN */
@@ -31,7 +31,7 @@ enum {
   LAST_BLOCK_MS = 3 * BLOCK_MS, /* by then the last block has been handed over */
   LAST_FRAME_MS = 10,           /* by then a frame that was on its way past the filter has been counted */
   CLOSING_WAIT_MS = 10,         /* a closing interface is asked this often */
-  LOOK_MS = NF_DEVICE_WAIT_MS,  /* whether interfaces are still there is looked up this often */
+  LOOK_MS = NF_LOOK_MS,         /* whether interfaces are still there is looked up this often */
   REOPEN_MS = 500,              /* time between two tries to open an interface again */
   ROOM_FRAMES = 32,             /* of the largest size, that a read can give at once */
   LINKTYPE_RAW_IP = 101         /* in captures; libpcap has another number for it in memory */
@@ -69,11 +69,6 @@ struct device {
   struct pcap_stat told; /* what libpcap's counters were when asked last */
 };
 
-struct warning {
-  struct warning *next;
-  char text[];
-};
-
 struct nf_devices {
   struct device *list;
   uint32_t count;
@@ -86,13 +81,12 @@ struct nf_devices {
 
   int control; /* a socket to ask about interfaces, in whose network namespace they are */
   int64_t look_ms;
-  struct pollfd *polled; /* the interrupt's descriptor and each interface's */
+  struct pollfd *polled; /* each interface's descriptor */
   uint8_t *room;         /* for the frames of a read: ROOM_FRAMES of frame_room bytes */
   uint32_t frame_room;
 
   struct nf_device_counters counters;
-  struct warning *warnings, **last_warning; /* not yet fetched */
-  struct warning *fetched;                  /* the one the caller may still read */
+  struct nf_warnings warnings;
 };
 
 /* What a read has put together so far. */
@@ -114,37 +108,18 @@ static bool is_any(const char *name) { return strcmp(name, "any") == 0; }
 
 bool nf_device_exists(const char *name) { return is_any(name) || if_nametoindex(name) != 0; }
 
-/* Names and libpcap's texts may hold anything; what is told is one line. */
+/* Names may hold anything; an error is one line. */
 static void make_line(char *text) {
   for (; *text; text++) {
     if ((unsigned char)*text < ' ' || *text == 0x7f) *text = '?';
   }
 }
 
-NF_PRINTF(3, 4) static void warn(struct nf_devices *devices, const struct device *device, const char *format, ...) {
-  char text[NF_ERROR_SIZE];
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  size_t size = strlen(device->name) + strlen(text) + 3;
-  struct warning *warning = malloc(sizeof *warning + size);
-  if (!warning) return;
-  snprintf(warning->text, size, "%s: %s", device->name, text);
-  make_line(warning->text);
-  warning->next = NULL;
-  *devices->last_warning = warning;
-  devices->last_warning = &warning->next;
+static void warn(struct nf_devices *devices, const struct device *device, const char *what, const char *then) {
+  nf_warnings_add(&devices->warnings, "%s: %s%s", device->name, what, then);
 }
 
-const char *nf_devices_warning(struct nf_devices *devices) {
-  free(devices->fetched);
-  struct warning *warning = devices->fetched = devices->warnings;
-  if (!warning) return NULL;
-  devices->warnings = warning->next;
-  if (!devices->warnings) devices->last_warning = &devices->warnings;
-  return warning->text;
-}
+const char *nf_devices_warning(struct nf_devices *devices) { return nf_warnings_next(&devices->warnings); }
 
 static enum presence presence_of_request(const struct nf_devices *devices, struct ifreq *request) {
   if (ioctl(devices->control, SIOCGIFFLAGS, request) != 0) return REMOVED;
@@ -267,7 +242,7 @@ static enum opened open_handle(struct nf_devices *devices, struct device *device
   device->taken = 0;
   int result = pcap_activate(pcap);
   enum opened opened = result < 0 ? explain(pcap, result, reason) : OPENED;
-  if (result > 0) warn(devices, device, "%s", *pcap_geterr(pcap) ? pcap_geterr(pcap) : pcap_statustostr(result));
+  if (result > 0) warn(devices, device, *pcap_geterr(pcap) ? pcap_geterr(pcap) : pcap_statustostr(result), "");
   if (opened != OPENED) goto fail;
   device->descriptor = pcap_get_selectable_fd(pcap);
   device->index = index_of(device->descriptor);
@@ -311,7 +286,7 @@ static bool start_device(struct nf_devices *devices, struct device *device, char
   }
   enum opened opened = open_handle(devices, device, reason);
   if (opened == NOT_THERE && devices->reconnect) {
-    warn(devices, device, "the interface is down, waiting for it to come up");
+    warn(devices, device, "the interface is down", ", waiting for it to come up");
     choose_group(device);
     device->state = AWAY;
   } else if (opened != OPENED) {
@@ -345,7 +320,7 @@ static bool add_devices(struct nf_devices *devices, const struct nf_device_optio
 static bool reserve(struct nf_devices *devices, const struct nf_device_options *options) {
   devices->frame_room = ((uint32_t)devices->snapshot + 7) & ~7u;
   devices->list = calloc(options->count, sizeof *devices->list);
-  devices->polled = calloc((size_t)options->count + 1, sizeof *devices->polled);
+  devices->polled = calloc(options->count, sizeof *devices->polled);
   devices->room = malloc((size_t)ROOM_FRAMES * devices->frame_room);
   if (options->filter && *options->filter) {
     devices->filter = strdup(options->filter);
@@ -360,7 +335,7 @@ struct nf_devices *nf_devices_open(const struct nf_device_options *options, char
     nf_fail(error, "out of memory");
     return NULL;
   }
-  devices->last_warning = &devices->warnings;
+  nf_warnings_init(&devices->warnings);
   bool is_whole = options->snapshot_length == 0 || options->snapshot_length > SNAPSHOT_MAX;
   devices->snapshot = is_whole ? SNAPSHOT_MAX : (int)options->snapshot_length;
   devices->buffer_size = options->buffer_size > INT32_MAX ? INT32_MAX : (int)options->buffer_size;
@@ -403,7 +378,7 @@ void nf_devices_close(struct nf_devices *devices) {
   free(devices->room);
   free(devices->filter);
   if (devices->control >= 0) close(devices->control);
-  while (devices->fetched || devices->warnings) nf_devices_warning(devices);
+  nf_warnings_clear(&devices->warnings);
   free(devices);
 }
 
@@ -418,7 +393,7 @@ static void shut(struct device *device) {
 
 /* The interface gives no more frames, of itself. */
 static void lose(struct nf_devices *devices, struct device *device, const char *why) {
-  warn(devices, device, "%s%s", why, devices->reconnect ? ", waiting for it to come back" : "");
+  warn(devices, device, why, devices->reconnect ? ", waiting for it to come back" : "");
   device->is_waited_for = devices->reconnect;
   if (!devices->reconnect) devices->is_damaged = true;
   shut(device);
@@ -448,9 +423,9 @@ static void try_again(struct nf_devices *devices, struct device *device, int64_t
   char reason[NF_ERROR_SIZE];
   enum opened opened = open_handle(devices, device, reason);
   if (opened == OPENED) {
-    warn(devices, device, "the interface is back");
+    warn(devices, device, "the interface is back", "");
   } else if (opened == FAILED) {
-    warn(devices, device, "%s", reason);
+    warn(devices, device, reason, "");
     devices->is_damaged = true;
     device->state = ENDED;
   }
@@ -539,15 +514,14 @@ static bool have_ended(const struct nf_devices *devices) {
   return true;
 }
 
-/* Waits for an interface to give something, or for the request to stop. False where neither came. */
+/* Waits for an interface to give something. False where none did. */
 static bool wait_for_frames(struct nf_devices *devices) {
-  int timeout = NF_DEVICE_WAIT_MS;
-  devices->polled[0] = (struct pollfd){devices->is_stopped ? -1 : nf_interrupt_descriptor(), POLLIN, 0};
+  int timeout = NF_LOOK_MS;
   for (uint32_t i = 0; i < devices->count; i++) {
-    devices->polled[i + 1] = (struct pollfd){devices->list[i].descriptor, POLLIN, 0};
+    devices->polled[i] = (struct pollfd){devices->list[i].descriptor, POLLIN, 0};
     if (devices->list[i].state == CLOSING) timeout = CLOSING_WAIT_MS;
   }
-  return poll(devices->polled, (nfds_t)devices->count + 1, timeout) > 0;
+  return poll(devices->polled, devices->count, timeout) > 0;
 }
 
 int nf_devices_read(struct nf_devices *devices, struct nf_frame *frames, int max) {

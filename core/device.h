@@ -6,10 +6,6 @@
 
 struct nf_devices; /* one or more interfaces, captured together as one source */
 
-enum {
-  NF_DEVICE_WAIT_MS = 100 /* how long a read waits at most; about as late may a frame on a quiet interface be */
-};
-
 struct nf_device_options {
   const char *const *names; /* of interfaces, each once; "any" is all of them, as LINKTYPE_LINUX_SLL: see below */
   uint32_t count;
@@ -39,14 +35,14 @@ void nf_devices_close(struct nf_devices *devices);
 
 /*
  * Gives up to `max` frames, of each interface in the order of arrival; across interfaces the order is not kept. Returns
- * how many, or 0 when nothing came for NF_DEVICE_WAIT_MS, or a signal did, or a stop has been asked for (interrupt.h).
+ * how many, or 0 when nothing came for NF_LOOK_MS, or a signal did; about that late may a frame on a quiet interface be.
  * NF_END after the last frame of the last interface. Frames are valid until the next call. An interface that went down
  * or was removed gives first what it still has; a warning names it.
  */
 int nf_devices_read(struct nf_devices *devices, struct nf_frame *frames, int max);
 
 /* Lets no more frames in. What the kernel has taken until now is still to be read, until NF_END: every frame offered
-   is either given out or counted as dropped. Reads no longer heed a stop that was asked for. */
+   is either given out or counted as dropped. */
 void nf_devices_stop(struct nf_devices *devices);
 
 /* Next warning not yet fetched, or NULL; valid until the next call. */

@@ -4,40 +4,77 @@
  */
 #include "source.h"
 
-#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "device.h"
 #include "files.h"
 #include "interrupt.h"
 
+enum { ASK_MS = 100 };
+
 struct nf_source {
-  struct nf_files *files;
+  struct nf_files *files; /* or ... */
+  struct nf_devices *devices;
   uint64_t packets_left; /* before max_packets is reached */
   struct timespec deadline;
   bool has_deadline;
-  bool is_stopped;
+  bool is_stopped, has_ended;
+  struct timespec asked;             /* when the kernel was asked last for ... */
+  struct nf_device_counters dropped; /* ... what it counts */
 };
 
+static bool is_device(const char *name) {
+  return strcmp(name, "-") != 0 && access(name, F_OK) != 0 && nf_device_exists(name);
+}
+
 bool nf_source_is_live(const char *const *names, uint32_t count) {
-  (void)names, (void)count;
-  return false;
+  for (uint32_t i = 0; i < count; i++) {
+    if (!is_device(names[i])) return false;
+  }
+  return count > 0;
+}
+
+static void set_limits(struct nf_source *source, const struct nf_options *o) {
+  source->packets_left = o->max_packets ? o->max_packets : UINT64_MAX;
+  if (!o->duration_s) return;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &source->deadline);
+  source->deadline.tv_sec += o->duration_s;
+  source->has_deadline = true;
+}
+
+static bool open_input(struct nf_source *source, const struct nf_options *o, int32_t *fanout, char *error) {
+  if (nf_source_is_live(o->sources, o->source_count)) {
+    struct nf_device_options options = {
+        .names = o->sources,
+        .count = o->source_count,
+        .filter = o->bpf_filter,
+        .snapshot_length = o->snapshot_length,
+        .buffer_size = o->socket_buffer_size,
+        .promiscuous = o->promiscuous_mode,
+        .reconnect = o->reconnect,
+        .fanout = fanout,
+    };
+    source->devices = nf_devices_open(&options, error);
+    return source->devices != NULL;
+  }
+  for (uint32_t i = 0; i < o->source_count; i++) {
+    if (!is_device(o->sources[i])) continue;
+    nf_fail(error, "\"%s\": an interface among files, expected one or the other", o->sources[i]);
+    return false;
+  }
+  source->files = nf_files_open(o->sources, o->source_count, o->bpf_filter, error);
+  return source->files != NULL;
 }
 
 struct nf_source *nf_source_open(const struct nf_options *o, int32_t *fanout, char *error) {
-  (void)fanout;
   struct nf_source *source = calloc(1, sizeof *source);
   if (!source) {
     nf_fail(error, "out of memory");
     return NULL;
   }
-  source->packets_left = o->max_packets ? o->max_packets : UINT64_MAX;
-  if (o->duration_s) {
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &source->deadline);
-    source->deadline.tv_sec += o->duration_s;
-    source->has_deadline = true;
-  }
-  source->files = nf_files_open(o->sources, o->source_count, o->bpf_filter, error);
-  if (source->files) return source;
+  set_limits(source, o);
+  if (open_input(source, o, fanout, error)) return source;
   nf_source_close(source);
   return NULL;
 }
@@ -45,6 +82,7 @@ struct nf_source *nf_source_open(const struct nf_options *o, int32_t *fanout, ch
 void nf_source_close(struct nf_source *source) {
   if (!source) return;
   nf_files_close(source->files);
+  nf_devices_close(source->devices);
   free(source);
 }
 
@@ -56,22 +94,63 @@ static bool is_late(const struct nf_source *source) {
          (now.tv_sec == source->deadline.tv_sec && now.tv_nsec >= source->deadline.tv_nsec);
 }
 
+static int read_devices(struct nf_source *source, struct nf_frame *frames, int max) {
+  if (!source->is_stopped && (nf_interrupted() || is_late(source))) {
+    source->is_stopped = true;
+    nf_devices_stop(source->devices);
+  }
+  int count = nf_devices_read(source->devices, frames, max);
+  if (count > 0) source->packets_left -= (uint64_t)count;
+  source->has_ended = count < 0;
+  return count;
+}
+
 int nf_source_read(struct nf_source *source, struct nf_frame *frames, int max) {
-  if (source->packets_left == 0 || nf_interrupted() || is_late(source)) source->is_stopped = true;
-  if (source->is_stopped) return NF_END;
+  if (source->packets_left == 0) return NF_END;
   if ((uint64_t)max > source->packets_left) max = (int)source->packets_left;
+  if (source->devices) return read_devices(source, frames, max);
+  if (nf_interrupted() || is_late(source)) source->is_stopped = true;
+  if (source->is_stopped) return NF_END;
   uint64_t before = nf_files_counters(source->files)->packets;
   int count = nf_files_read(source->files, frames, max);
   source->packets_left -= nf_files_counters(source->files)->packets - before;
   return count;
 }
 
-const char *nf_source_error(const struct nf_source *source) { return nf_files_error(source->files); }
-const char *nf_source_warning(struct nf_source *source) { return nf_files_warning(source->files); }
-bool nf_source_reads(const struct nf_source *source, const char *path) { return nf_files_reads(source->files, path); }
-bool nf_source_is_damaged(const struct nf_source *source) { return nf_files_is_damaged(source->files); }
+const char *nf_source_error(const struct nf_source *source) {
+  return source->files ? nf_files_error(source->files) : "capturing failed";
+}
+
+const char *nf_source_warning(struct nf_source *source) {
+  return source->files ? nf_files_warning(source->files) : nf_devices_warning(source->devices);
+}
+
+bool nf_source_reads(const struct nf_source *source, const char *path) {
+  return source->files && nf_files_reads(source->files, path);
+}
+
+bool nf_source_is_damaged(const struct nf_source *source) {
+  return source->files ? nf_files_is_damaged(source->files) : nf_devices_is_damaged(source->devices);
+}
+
+/* The kernel is asked ten times a second at most; what it says in the end counts. */
+static void ask_devices(struct nf_source *source) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  int64_t since_ms =
+      (int64_t)(now.tv_sec - source->asked.tv_sec) * 1000 + (now.tv_nsec - source->asked.tv_nsec) / 1000000;
+  if (since_ms < ASK_MS && !source->has_ended) return;
+  source->asked = now;
+  source->dropped = *nf_devices_counters(source->devices);
+}
 
 void nf_source_count(struct nf_source *source, struct nf_counters *counters) {
+  if (source->devices) {
+    ask_devices(source);
+    counters->dropped_kernel += source->dropped.dropped_kernel;
+    counters->dropped_interface += source->dropped.dropped_interface;
+    return;
+  }
   const struct nf_files_counters *c = nf_files_counters(source->files);
   counters->ignored[NF_IGNORED_FILTERED] += c->filtered;
   counters->packets += c->filtered;
