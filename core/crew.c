@@ -21,10 +21,10 @@
 #include "source.h"
 
 enum {
-  AHEAD = 32,          /* packets that an only meter decodes ahead, ... */
-  AHEAD_LIVE = 64,     /* ... and one of several on an interface */
+  AHEAD = 32,           /* packets that an only meter decodes ahead, ... */
+  AHEAD_LIVE = 64,      /* ... and one of several on an interface */
   LOOKS_PER_CLOCK = 64, /* batches or records between two looks at the wall clock */
-  WAIT_MS = 50,        /* for records, between two such looks */
+  WAIT_MS = 50,         /* for records, between two such looks */
   METERS_MAX = 1024,
   WORTH_A_METER = 32 << 20 /* bytes of input for which a further thread is of use */
 };
@@ -39,9 +39,9 @@ struct member {
   struct nf_crew *crew;
   uint32_t index;
   struct nf_meter *meter;
-  struct nf_intake *intake; /* its own, or NULL */
-  struct nf_batch *batch;   /* of its own intake */
-  uint64_t position;        /* everything up to it has been dealt with */
+  struct nf_intake *intake;    /* its own, or NULL */
+  struct nf_batch *batch;      /* of its own intake */
+  uint64_t position;           /* everything up to it has been dealt with */
   struct nf_counters counters; /* given out last */
   pthread_t thread;
   bool is_running;
@@ -271,7 +271,9 @@ void nf_crew_free(struct nf_crew *crew) {
 }
 
 uint32_t nf_crew_size(const struct nf_crew *crew) { return crew->size; }
-struct nf_meter *nf_crew_meter(const struct nf_crew *crew, uint32_t index) { return crew->members[index].meter; }
+struct nf_meter *nf_crew_meter(const struct nf_crew *crew, uint32_t index) {
+  return crew->members[index].meter;
+}
 bool nf_crew_is_live(const struct nf_crew *crew) { return crew->is_live; }
 
 /* ---- threads ---- */

@@ -65,6 +65,7 @@ struct device {
   int index;      /* the kernel's number for the interface; 0 for "any" */
   uint32_t link_type;
   uint32_t fraction_ns;
+  uint64_t joined_ns;    /* since 1970: earlier frames went to the group's other members too */
   uint32_t taken;        /* frames, wrapping around as libpcap's counters do */
   struct pcap_stat told; /* what libpcap's counters were when asked last */
 };
@@ -183,11 +184,14 @@ static enum opened explain(pcap_t *pcap, int result, char *reason) {
 
 /* Joins the device's fan-out group, or makes it. */
 static bool join_group(struct device *device, char *reason) {
-  uint32_t how = PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_DEFRAG;
+  uint32_t how = PACKET_FANOUT_HASH; /* frames put together from fragments would be none that was sent */
   if (device->group < 0) how |= PACKET_FANOUT_FLAG_UNIQUEID;
   uint32_t group = device->group < 0 ? 0 : (uint32_t)device->group & 0xffff;
   uint32_t argument = how << 16 | group;
   socklen_t size = sizeof argument;
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  device->joined_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
   if (setsockopt(device->descriptor, SOL_PACKET, PACKET_FANOUT, &argument, size) != 0 ||
       getsockopt(device->descriptor, SOL_PACKET, PACKET_FANOUT, &argument, &size) != 0) {
     nf_fail(reason, "fan-out group %d: %s, expected a group of this interface or -1", device->group, strerror(errno));
@@ -447,6 +451,9 @@ static void look_around(struct nf_devices *devices, int64_t now) {
 static void keep_frame(u_char *user, const struct pcap_pkthdr *header, const u_char *bytes) {
   struct batch *batch = (struct batch *)user;
   struct nf_devices *devices = batch->devices;
+  uint64_t time_ns = (uint64_t)header->ts.tv_sec * 1000000000 +
+                     (uint64_t)header->ts.tv_usec * batch->device->fraction_ns;
+  if (time_ns < batch->device->joined_ns) return;
   uint32_t captured = header->caplen < devices->frame_room ? header->caplen : devices->frame_room;
   nf_require(batch->count < batch->max);
   nf_require(batch->used + devices->frame_room <= (size_t)ROOM_FRAMES * devices->frame_room);
@@ -459,7 +466,7 @@ static void keep_frame(u_char *user, const struct pcap_pkthdr *header, const u_c
       .data = copy,
       .captured = captured,
       .size = header->len,
-      .time_ns = (uint64_t)header->ts.tv_sec * 1000000000 + (uint64_t)header->ts.tv_usec * batch->device->fraction_ns,
+      .time_ns = time_ns,
       .number = devices->counters.packets,
       .link_type = batch->device->link_type,
   };
@@ -474,9 +481,8 @@ static int take(struct device *device, struct batch *batch) {
     int room = (int)(((size_t)ROOM_FRAMES * devices->frame_room - batch->used) / devices->frame_room);
     int wanted = batch->max - batch->count < room ? batch->max - batch->count : room;
     if (wanted <= 0) return 1;
-    int before = batch->count;
     int result = pcap_dispatch(device->pcap, wanted, keep_frame, (u_char *)batch);
-    device->taken += (uint32_t)(batch->count - before);
+    if (result > 0) device->taken += (uint32_t)result;
     if (result <= 0) return result;
   }
 }

@@ -27,8 +27,7 @@ struct nf_device_options {
  * With `fanout`, several handles share an interface's frames: all whose group number for it is the same. -1 makes a new
  * group and puts its number there for the others. The kernel deals frames out by a hash of addresses, protocol and
  * ports that is the same for both directions of a flow; it looks at the outer headers only, so what is inside a tunnel
- * stays with the tunnel. IPv4 fragments are put together first and come as one frame. A frame that arrives while a
- * member is being opened may reach others as well.
+ * stays with the tunnel, and a fragment, also the first of a datagram, is dealt out by its addresses alone.
  */
 struct nf_devices *nf_devices_open(const struct nf_device_options *options, char *error);
 void nf_devices_close(struct nf_devices *devices);

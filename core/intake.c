@@ -14,11 +14,11 @@
 #include "warnings.h"
 
 enum {
-  READ = 32,                     /* frames asked of the source at a time */
+  READ = 32, /* frames asked of the source at a time */
   SWEEP_INTERVAL_MS = 10,
-  WALL_SWEEP_MS = 100,           /* between two sweeps by the wall clock, which lag that much ... */
-  WALL_LAG_MS = 500,             /* ... behind it: what was captured before may still be on its way */
-  BYTES_FIRST = 512 * 1024,      /* of a lasting batch's copies of frames, beyond which it takes no more */
+  WALL_SWEEP_MS = 100,      /* between two sweeps by the wall clock, which lag that much ... */
+  WALL_LAG_MS = 500,        /* ... behind it: what was captured before may still be on its way */
+  BYTES_FIRST = 512 * 1024, /* of a lasting batch's copies of frames, beyond which it takes no more */
 };
 
 struct nf_intake {

@@ -33,7 +33,7 @@ struct lane {
   struct progress meter, taker; /* each side's view; a side writes its own numbers ahead of the shared ones */
   struct progress shared;       /* under the lock */
   struct nf_counters counters;  /* likewise */
-  struct nf_place failed_at;         /* once it is finished */
+  struct nf_place failed_at;    /* once it is finished */
   const char *failure;
   char failure_text[NF_ERROR_SIZE];
   pthread_cond_t has_room;
@@ -121,8 +121,7 @@ static bool wait_for_room(struct nf_merge *merge, struct lane *lane) {
   return is_open;
 }
 
-bool nf_merge_put(struct nf_merge *merge, uint32_t index, const struct nf_flow *record,
-                  struct nf_place place) {
+bool nf_merge_put(struct nf_merge *merge, uint32_t index, const struct nf_flow *record, struct nf_place place) {
   struct lane *lane = &merge->lanes[index];
   struct progress *mine = &lane->meter;
   if (NF_UNLIKELY(mine->put - mine->taken == merge->room) && !wait_for_room(merge, lane)) return false;

@@ -253,9 +253,10 @@ struct nf_options {
   uint32_t n_dissections;        /* packets of a flow given to nDPI, 0..255; 0: no L7 */
   uint32_t splt_analysis;        /* packets in the SPLT section, 0..65535; 0: none */
   uint32_t udps_size;            /* bytes of the plugins' section */
-  uint32_t events;               /* bits of INIT, UPDATE and PROGRESS that are wanted; others, and interfaces' PROGRESS, always come */
-  uint32_t snapshot_length;      /* interfaces: bytes kept of each packet */
-  uint32_t socket_buffer_size;   /* interfaces: bytes of the kernel's buffer; 0 for libpcap's default */
+  uint32_t
+      events; /* bits of INIT, UPDATE and PROGRESS that are wanted; others, and interfaces' PROGRESS, always come */
+  uint32_t snapshot_length;    /* interfaces: bytes kept of each packet */
+  uint32_t socket_buffer_size; /* interfaces: bytes of the kernel's buffer; 0 for libpcap's default */
   uint32_t system_visibility_poll_ms;
   uint8_t time_unit;       /* enum nf_time_unit */
   uint8_t accounting_mode; /* enum nf_accounting */
@@ -265,7 +266,7 @@ struct nf_options {
   bool promiscuous_mode;  /* interfaces: see all packets of the network */
   bool reconnect;         /* interfaces: wait for one that went away to come back */
   bool system_visibility; /* interfaces: the process section is filled */
-  bool dpi_cache; /* nDPI's memory across flows is kept: what one flow teaches may name another */
+  bool dpi_cache;         /* nDPI's memory across flows is kept: what one flow teaches may name another */
 };
 
 /* What a run has seen so far. packets = those of all flows + ignored. */

@@ -137,8 +137,8 @@ bool nf_source_is_damaged(const struct nf_source *source) {
 static void ask_devices(struct nf_source *source) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  int64_t since_ms =
-      (int64_t)(now.tv_sec - source->asked.tv_sec) * 1000 + (now.tv_nsec - source->asked.tv_nsec) / 1000000;
+  int64_t since_ms = (int64_t)(now.tv_sec - source->asked.tv_sec) * 1000 +
+                     (now.tv_nsec - source->asked.tv_nsec) / 1000000;
   if (since_ms < ASK_MS && !source->has_ended) return;
   source->asked = now;
   source->dropped = *nf_devices_counters(source->devices);
