@@ -3,10 +3,12 @@
 
 -- What is included stands to the left: a file may include only headers of earlier groups, and its own.
 local ORDER = {
-  { "nf_abi" }, { "base" }, { "bytes", "counters", "frame", "hash", "interrupt", "place", "privileges", "shortest", "warnings" },
+  { "nf_abi" }, { "base" },
+  { "bytes", "counters", "frame", "hash", "interrupt", "place", "privileges", "shortest", "warnings" },
   { "format", "table", "features", "decode_parts", "decode", "stream" },
-  { "flow", "capfile", "cell", "device", "dpi_cache", "dpi_text" }, { "files", "dpi", "merge", "writer" }, { "source" },
-  { "intake" }, { "meter" }, { "handout" }, { "crew" }, { "script" }, { "main" },
+  { "flow", "capfile", "cell", "device", "dpi_cache", "dpi_text", "sockets", "sockets_parts" },
+  { "files", "dpi", "merge", "writer" }, { "source" }, { "intake" }, { "meter" }, { "handout" }, { "crew" },
+  { "script" }, { "main" },
 }
 
 -- Third-party headers and the files that may include each, most often one.
