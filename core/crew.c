@@ -58,7 +58,8 @@ struct nf_crew {
   struct nf_intake *intake; /* of files shared by several meters */
   struct nf_handout *handout;
   struct nf_merge *merge;
-  struct nf_event event; /* of several meters */
+  struct nf_sockets *sockets; /* once started, if wanted */
+  struct nf_event event;      /* of several meters */
 
   int looks;
   uint32_t pending; /* bits of PROGRESS, STATUS, REOPEN and REPORT to be told */
@@ -265,6 +266,7 @@ void nf_crew_free(struct nf_crew *crew) {
   nf_handout_free(crew->handout);
   nf_merge_free(crew->merge);
   nf_intake_free(crew->intake);
+  nf_sockets_free(crew->sockets);
   (void)pthread_mutex_destroy(&crew->lock);
   (void)pthread_cond_destroy(&crew->changed);
   free(crew);
@@ -313,21 +315,39 @@ static bool start_members(struct nf_crew *crew) {
   return is_started;
 }
 
-int nf_crew_launch(struct nf_crew *crew, nf_crew_work *work, void *context, char *error) {
-  nf_require(crew->size > 1 && !crew->work);
-  crew->work = work;
-  crew->context = context;
+/* A socket is remembered as long as its flow may be waiting for its end, and a little longer. */
+static bool watch_sockets(struct nf_crew *crew, char *error) {
+  enum { LONGER_MS = 5000 };
+  const struct nf_options *o = &crew->options;
+  if (!o->system_visibility || !crew->is_live) return true;
+  uint64_t keep_ms = o->idle_timeout_s < UINT32_MAX ? o->idle_timeout_s * 1000 + LONGER_MS : UINT64_MAX;
+  crew->sockets = nf_sockets_new(o->system_visibility_poll_ms, keep_ms, error);
+  for (uint32_t i = 0; crew->sockets && i < crew->size; i++) nf_meter_watch(crew->members[i].meter, crew->sockets);
+  return crew->sockets != NULL;
+}
+
+/* Starts the threads of several meters and waits until all are ready. */
+static bool launch(struct nf_crew *crew, char *error) {
   bool is_started = start_members(crew);
   (void)pthread_mutex_lock(&crew->lock);
   while (is_started && crew->ready < crew->size && !crew->start_error[0])
     (void)pthread_cond_wait(&crew->changed, &crew->lock);
+  bool has_failed = crew->start_error[0] != '\0';
   (void)pthread_mutex_unlock(&crew->lock);
-  if (is_started && !crew->start_error[0]) is_started = !crew->handout || nf_handout_start(crew->handout);
-  release_members(crew, is_started && !crew->start_error[0]);
-  if (crew->is_going) return NF_OK;
+  if (is_started && !has_failed) is_started = !crew->handout || nf_handout_start(crew->handout);
+  release_members(crew, is_started && !has_failed);
+  if (is_started && !has_failed) return true;
   join_members(crew);
-  nf_fail(error, "%s", crew->start_error[0] ? crew->start_error : "cannot start a thread");
-  return NF_ERR_METER;
+  nf_fail(error, "%s", has_failed ? crew->start_error : "cannot start a thread");
+  return false;
+}
+
+int nf_crew_launch(struct nf_crew *crew, nf_crew_work *work, void *context, char *error) {
+  nf_require(!crew->work);
+  crew->work = work;
+  crew->context = context;
+  if (!watch_sockets(crew, error)) return NF_ERR_SYSTEM;
+  return crew->size == 1 || launch(crew, error) ? NF_OK : NF_ERR_METER;
 }
 
 bool nf_crew_ready(struct nf_crew *crew, uint32_t index, const char *failure) {
@@ -463,7 +483,7 @@ const char *nf_crew_warning(struct nf_crew *crew) {
     const char *warning = nf_intake_warning(intake);
     if (warning) return warning;
   }
-  return NULL;
+  return crew->sockets ? nf_sockets_warning(crew->sockets) : NULL;
 }
 
 bool nf_crew_is_damaged(const struct nf_crew *crew) {

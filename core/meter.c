@@ -30,6 +30,7 @@ struct nf_meter {
   struct nf_layout layout;
   struct nf_table *table;
   struct nf_dpi *dpi;
+  struct nf_sockets *sockets; /* the crew's, or NULL */
   nf_supply *supply;
   void *supplier;
 
@@ -165,10 +166,16 @@ static void tell(struct nf_meter *m, enum nf_event_kind kind, struct nf_flow *fl
   m->queue[m->queue_count++] = (struct told){.kind = kind, .flow = flow, .order = order};
 }
 
+static void find_process(const struct nf_meter *m, const struct nf_flow *flow) {
+  struct nf_process *process = nf_section(flow, m->layout.process);
+  if (m->sockets) (void)nf_sockets_find(m->sockets, &flow->tuple, flow->ip_version, process);
+}
+
 static void end_flow(struct nf_meter *m, struct nf_flow *flow, enum nf_end reason, uint64_t position, uint64_t order) {
   if (m->state == READING) nf_table_remove(m->table, flow);
   else nf_table_drain(m->table, flow);
   if (m->dpi) nf_dpi_finish(m->dpi, l7_of(m, flow), l7_extra_of(m, flow));
+  if (m->layout.process) find_process(m, flow);
   nf_flow_finish(flow, &m->layout, reason);
   flow->ended_at = position;
   m->counters.ended[reason]++;
@@ -243,6 +250,7 @@ static struct nf_flow *begin_flow(struct nf_meter *m, struct nf_packet *p, uint6
   struct nf_flow *flow = nf_table_insert(m->table, &p->tuple, hash);
   if (!flow) return NULL;
   nf_flow_start(flow, &m->layout, p);
+  if (m->layout.process) *(struct nf_process *)nf_section(flow, m->layout.process) = (struct nf_process){.pid = -1};
   if (m->dpi) {
     memset(l7_of(m, flow), 0, sizeof(struct nf_l7));
     if (m->layout.l7_extra) memset(l7_extra_of(m, flow), 0, sizeof(struct nf_l7_extra));
@@ -381,6 +389,8 @@ struct nf_place nf_meter_place(const struct nf_meter *m) {
   if (m->told_kind == NF_EVENT_EXPIRE) return (struct nf_place){m->order, m->event.flow->last_packet};
   return (struct nf_place){NF_ORDER_BY_PACKET(m->position), 0};
 }
+
+void nf_meter_watch(struct nf_meter *m, struct nf_sockets *sockets) { m->sockets = sockets; }
 
 void nf_meter_stop(struct nf_meter *m) { stop_reading(m, NF_END); }
 

@@ -4,6 +4,7 @@
  */
 #include "intake.h"
 #include "place.h"
+#include "sockets.h"
 
 /* A meter's part of a batch. */
 struct nf_share {
@@ -27,6 +28,9 @@ bool nf_meter_accepts(const struct nf_options *options, char *error);
 struct nf_meter *nf_meter_new(const struct nf_options *options, const struct nf_hash_key *key, nf_supply *supply,
                               void *supplier, char *error);
 void nf_meter_free(struct nf_meter *meter);
+
+/* From now on flows that end are asked of `sockets`, which stays the caller's. */
+void nf_meter_watch(struct nf_meter *meter, struct nf_sockets *sockets);
 
 /* Where the event told last stands among the ends of flows. */
 struct nf_place nf_meter_place(const struct nf_meter *meter);

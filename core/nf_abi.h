@@ -298,6 +298,9 @@ struct nf_meter;
 struct nf_crew *nf_crew_new(const struct nf_options *options, char *error);
 void nf_crew_free(struct nf_crew *crew);
 
+/* Whether these sources are network interfaces. A file of the same name comes first. */
+bool nf_source_is_live(const char *const *names, uint32_t count);
+
 /* How many meters there are. */
 uint32_t nf_crew_size(const struct nf_crew *crew);
 struct nf_meter *nf_crew_meter(const struct nf_crew *crew, uint32_t index);
@@ -308,8 +311,9 @@ bool nf_crew_is_live(const struct nf_crew *crew);
 struct nf_layout nf_layout_of(const struct nf_options *options);
 
 /*
- * With several meters: starts a thread for each, in a Lua state with these search paths, which calls
- * require("nfengine.worker").run(crew, index, plan). Returns once all of them are ready to read, or NF_ERR_METER with a
+ * To be called before the first nf_crew_next: starts the threads that the run needs, with the rights that the process
+ * has by now. With several meters that is one for each, in a Lua state with these search paths, which calls
+ * require("nfengine.worker").run(crew, index, plan). Returns once all of them are ready to read, or an error with a
  * one-line reason in `error`.
  */
 int nf_crew_start(struct nf_crew *crew, const char *path, const char *cpath, const char *plan, size_t plan_size,

@@ -6,9 +6,6 @@
 
 struct nf_source;
 
-/* Whether these names are network interfaces. A file of the same name comes first. */
-bool nf_source_is_live(const char *const *names, uint32_t count);
-
 /*
  * Opens what the options name: files as nf_files_open, interfaces as nf_devices_open, in the kernel's fan-out groups
  * `fanout` if that is not NULL. Returns NULL with a one-line reason in `error`.

@@ -73,8 +73,8 @@ end
 --- In the order help prints them.
 parameters.list = {
   { name = "source", kind = "string", check = check_source, is_hidden = true,
-    doc = "capture file, folder, \"-\" for standard input, or a list of these read as one capture; defaults to the "
-      .. "command line's" },
+    doc = "capture file, folder, \"-\" for standard input, or a list of these read as one capture; or a network "
+      .. "interface, or a list of these; defaults to the command line's" },
   boolean("decode_tunnels", true, "look inside GTP-U, CAPWAP and TZSP; adds the column tunnel_id"),
   { name = "bpf_filter", kind = "string", value = "EXPR", doc = "only packets that this libpcap filter accepts" },
   boolean("promiscuous_mode", true, "live capture: see all packets of the network"),

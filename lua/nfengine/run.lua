@@ -45,6 +45,10 @@ end
 --- Opens a run, which its opener has to close. Raises one line when a parameter, a plugin or a source is wrong.
 function run.open(parameters)
   local instances = plugin.instances(parameters.udps)
+  if parameters.system_visibility_mode == 1 and not shape.is_live(parameters) then
+    report.say "warning: system_visibility_mode = 1: has no effect on captures"
+    parameters.system_visibility_mode = 0
+  end
   local made = shape.of(parameters, instances)
   if parameters.n_meters == 0 and worker.wants_one(instances) then made.options.n_meters = 1 end
   local self = setmetatable({
@@ -92,19 +96,18 @@ function run:drop_privileges()
   run.user = nil
 end
 
---- Sets the plugins up: here, or in the meters' threads, which start with it. Raises what fails.
+--- Starts the run's threads and sets the plugins up, here or in the meters' threads. Raises what fails.
 function run:start()
   if self.is_started then return end
   self.is_started = true
   local failure = self:drop_privileges()
   if failure then self:fail(failure) end
-  if self.meters == 1 then
-    self.set_up_count, failure = hooks.set_up(self.instances)
-  else
-    local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
-    local status = C.nf_crew_start(self.crew, package.path, package.cpath, self.plan, #self.plan, message)
-    if status ~= C.NF_OK then failure = ffi.string(message) end
+  local message, plan = ffi.new("char[?]", C.NF_ERROR_SIZE), self.plan or ""
+  if C.nf_crew_start(self.crew, package.path, package.cpath, plan, #plan, message) ~= C.NF_OK then
+    self:fail(ffi.string(message))
   end
+  if self.meters > 1 then return end
+  self.set_up_count, failure = hooks.set_up(self.instances)
   if failure then self:fail(failure) end
 end
 

@@ -72,12 +72,24 @@ local function sources_of(source)
   return type(source) == "table" and source or { source }
 end
 
-local function c_options(parameters, wanted_events, udps_size, has_l7_extra)
-  local options = ffi.new("struct nf_options")
+--- The sources as C takes them, and what they point to, which has to be kept.
+local function c_sources(parameters)
   local sources = sources_of(parameters.source)
   local paths = ffi.new("const char *[?]", #sources)
   for i, path in ipairs(sources) do paths[i - 1] = path end
-  options.sources, options.source_count = paths, #sources
+  return paths, #sources, { paths, sources }
+end
+
+--- Whether the source is network interfaces.
+function shape.is_live(parameters)
+  local paths, count = c_sources(parameters)
+  return C.nf_source_is_live(paths, count)
+end
+
+local function c_options(parameters, wanted_events, udps_size, has_l7_extra)
+  local options = ffi.new("struct nf_options")
+  local paths, count, anchor = c_sources(parameters)
+  options.sources, options.source_count = paths, count
   options.bpf_filter = parameters.bpf_filter
   options.idle_timeout_s, options.active_timeout_s = parameters.idle_timeout, parameters.active_timeout
   for _, name in ipairs {
@@ -93,7 +105,7 @@ local function c_options(parameters, wanted_events, udps_size, has_l7_extra)
   options.events = wanted_events
   options.time_unit = units[parameters.time_unit]
   options.l7_extra = has_l7_extra
-  return options, { paths, sources } -- the second keeps alive what the first points to
+  return options, anchor -- the second keeps alive what the first points to
 end
 
 --- The shape that parameters and plugins ask for. Raises one line when a parameter is wrong.
