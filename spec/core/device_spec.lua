@@ -768,6 +768,17 @@ describe("network interfaces", function()
     end)
   end)
 
+  it("leave no descriptor open", function()
+    local function descriptors()
+      return program.shell(("ls /proc/%d/fd"):format(ffi.C.getpid())).out
+    end
+    local before = descriptors()
+    close((assert(open { "vb", "any" })))
+    assert.is_nil((open { "vb", "nfd_none" }))
+    assert.is_nil((open("vb", { filter = "prot 80" })))
+    assert.equal(before, descriptors())
+  end)
+
   it("exist by name", function()
     assert.is_true(C.nf_device_exists "vb")
     assert.is_true(C.nf_device_exists "any")
