@@ -11,8 +11,10 @@
 #include "counters.h"
 
 enum {
-  BATCHES = 8,
-  BATCH = 1024 /* packets */
+  BATCH = 1024,           /* packets: fewer, and threads would wake each other more than work */
+  BATCHES = 16,           /* enough for meters to drift apart a little */
+  BATCHES_WITH_BYTES = 4, /* copies of frames are many bytes: more of them would leave the caches before they are used */
+
 };
 
 struct slot {
@@ -33,6 +35,7 @@ struct nf_handout {
   uint32_t member_count;
   struct member *members;
   struct slot slots[BATCHES];
+  uint32_t slot_count;
   uint16_t owners[BATCH]; /* of the packets of the batch being handed out */
   pthread_t thread;
   bool is_running;
@@ -57,13 +60,14 @@ struct nf_handout *nf_handout_new(struct nf_intake *intake, uint32_t members, bo
   if (!h) return NULL;
   h->intake = intake;
   h->member_count = members;
+  h->slot_count = has_bytes ? BATCHES_WITH_BYTES : BATCHES;
   h->status = NF_END;
   (void)pthread_mutex_init(&h->lock, NULL);
   (void)pthread_cond_init(&h->has_batch, NULL);
   (void)pthread_cond_init(&h->has_slot, NULL);
   h->members = calloc(members, sizeof *h->members);
   bool is_made = h->members != NULL;
-  for (int i = 0; i < BATCHES && is_made; i++) is_made = make_slot(&h->slots[i], members, has_bytes);
+  for (uint32_t i = 0; i < h->slot_count && is_made; i++) is_made = make_slot(&h->slots[i], members, has_bytes);
   if (is_made) return h;
   nf_handout_free(h);
   return NULL;
@@ -104,7 +108,7 @@ static void share_out(struct nf_handout *h, struct slot *slot) {
 /* A slot that every meter has given back, or NULL when it is time to stop. */
 static struct slot *wait_for_slot(struct nf_handout *h) {
   (void)pthread_mutex_lock(&h->lock);
-  struct slot *slot = &h->slots[h->filled % BATCHES];
+  struct slot *slot = &h->slots[h->filled % h->slot_count];
   while (slot->users > 0 && !h->is_stopping) (void)pthread_cond_wait(&h->has_slot, &h->lock);
   if (h->is_stopping) slot = NULL;
   (void)pthread_mutex_unlock(&h->lock);
@@ -168,9 +172,11 @@ void nf_handout_stop(struct nf_handout *h) {
 
 /* ---- the meters ---- */
 
-/* Under the lock: one meter less uses this batch. */
+/* Under the lock: one meter less uses this batch. The reader, if it waits, is woken for several batches at a time. */
 static void give_back(struct nf_handout *h, uint64_t number) {
-  if (--h->slots[number % BATCHES].users == 0) (void)pthread_cond_signal(&h->has_slot);
+  if (--h->slots[number % h->slot_count].users > 0) return;
+  const struct slot *later = &h->slots[(h->filled + h->slot_count / 2) % h->slot_count];
+  if (later->users == 0) (void)pthread_cond_signal(&h->has_slot);
 }
 
 int nf_handout_next(struct nf_handout *h, uint32_t index, struct nf_share *share) {
@@ -180,7 +186,7 @@ int nf_handout_next(struct nf_handout *h, uint32_t index, struct nf_share *share
   while (member->next == h->filled && !h->is_at_end && !h->is_stopping)
     (void)pthread_cond_wait(&h->has_batch, &h->lock);
   bool is_there = member->next < h->filled && !h->is_stopping;
-  struct slot *slot = &h->slots[member->next % BATCHES];
+  struct slot *slot = &h->slots[member->next % h->slot_count];
   member->has_batch = is_there;
   member->next += is_there;
   (void)pthread_mutex_unlock(&h->lock);

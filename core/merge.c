@@ -17,7 +17,8 @@
 enum {
   RING_BYTES = 1 << 20, /* of records a lane, ... */
   RING_MIN = 16,        /* ... but at least so many, ... */
-  RING_MAX = 4096       /* ... and at most */
+  RING_MAX = 4096,      /* ... and at most */
+  MANY_NEWS = 8         /* of each lane */
 };
 
 /* How far a lane is, as one side knows it. */
@@ -102,12 +103,14 @@ static inline uint8_t *record_at(const struct nf_merge *merge, const struct lane
 
 /* ---- a meter's side ---- */
 
-/* Under the lock: shows what was put. */
+/* Under the lock: shows what was put. Who waits for it is woken for a good many at a time; it looks by itself, too. */
 static void show(struct nf_merge *merge, struct lane *lane) {
   lane->shared.put = lane->meter.put;
   lane->meter.taken = lane->shared.taken;
   merge->news++;
-  (void)pthread_cond_signal(&merge->has_news);
+  bool is_much = lane->shared.put - lane->shared.taken >= merge->room / 4;
+  if (is_much || lane->shared.is_finished || merge->news - merge->seen >= MANY_NEWS * merge->count)
+    (void)pthread_cond_signal(&merge->has_news);
 }
 
 static bool wait_for_room(struct nf_merge *merge, struct lane *lane) {
