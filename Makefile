@@ -11,8 +11,11 @@ V       ?= 0
 
 PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev luajit lua-cjson lua-busted \
            libzstd-dev zlib1g-dev libsodium-dev libcap-ng-dev libdragonbox-dev
-# What `make lint`, `make asan` and `make fuzz` need on top.
+# What `make lint`, `make asan` and `make fuzz` need on top, ...
 DEV_PACKAGES = lua-check cppcheck clang-format-14 clang libclang-rt-14-dev
+# ... and the specs on live capture, which send packets through network namespaces and run real programs in them.
+LIVE_PACKAGES = iproute2 procps tcpreplay tcpdump curl openssl nginx-light dnsmasq bind9-dnsutils openssh-server \
+                openssh-client busybox python3
 
 RELEASE = 0.1.0
 COMMIT := $(shell git describe --always --dirty 2>/dev/null)
@@ -41,7 +44,7 @@ OBJ  = $(CORE:core/%.c=$(BUILD)/%.o) $(BUILD)/shortest.o
 Q = $(if $(filter 0,$(V)),@)
 say = @printf '  %-6s %s\n' $(1) $(2)
 
-.PHONY: all help deps dev-deps run test check meters lint asan fuzz leak golden docs bench install uninstall clean
+.PHONY: all help deps dev-deps run test check meters lint asan tsan fuzz leak golden docs bench install uninstall clean
 all: nfengine libnfengine.so
 
 help:
@@ -52,6 +55,7 @@ help:
 	@echo 'make meters     the same output with 1, 2, 3 and 8 meters, for every capture of the reference data'
 	@echo 'make lint       formatting, static analysis, include order, the contract header'
 	@echo 'make asan       every spec against a build with address and undefined behaviour sanitizers'
+	@echo 'make tsan       the specs that run threads, with the thread sanitizer'
 	@echo 'make leak       the C core alone under the leak sanitizer, over the samples'
 	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (60) each'
 	@echo 'make golden     write the expected outputs of scripts anew'
@@ -65,7 +69,7 @@ deps:
 	@sh .ci/packages $(PACKAGES)
 
 dev-deps:
-	@sh .ci/packages $(PACKAGES) $(DEV_PACKAGES)
+	@sh .ci/packages $(PACKAGES) $(DEV_PACKAGES) $(LIVE_PACKAGES)
 
 # Variables ask pkg-config, so the build is a make of its own, after the packages are there.
 run: deps
@@ -137,6 +141,15 @@ asan: all
 	  prove -j2 $(PROVE_FLAGS) --exec '$(ASAN_BUILD)/busted --ignore-lua -o TAP' \
 	  $(filter-out spec/conformance_spec.lua,$(SPECS))
 
+# Threads are what several meters, live capture and the look at sockets have.
+TSAN_BUILD = build-tsan
+TSAN_SPECS = spec/meters_spec.lua spec/core/sockets_spec.lua spec/live_spec.lua
+tsan: all
+	@$(MAKE) --no-print-directory BUILD=$(TSAN_BUILD) PROGRAM=$(TSAN_BUILD)/nfengine OPT='-O1 -g' \
+	  SANITIZE='-fsanitize=thread' $(TSAN_BUILD)/nfengine $(TSAN_BUILD)/busted
+	NFENGINE=$(TSAN_BUILD)/nfengine TSAN_OPTIONS=exitcode=66 \
+	  prove $(PROVE_FLAGS) --exec '$(TSAN_BUILD)/busted --ignore-lua -o TAP' $(TSAN_SPECS)
+
 # LuaJIT's own heap hides what it points to from the leak checker, so a C program alone drives the core.
 leak:
 	@$(ASAN_MAKE) $(ASAN_BUILD)/leak
@@ -207,4 +220,4 @@ uninstall:
 	  $(DESTDIR)$(PREFIX)/share/man/man1/nfengine.1 $(SHARE)
 
 clean:
-	rm -rf build build-asan build-fuzz nfengine libnfengine.so lua/nfengine/cdef.lua
+	rm -rf build build-asan build-tsan build-fuzz nfengine libnfengine.so lua/nfengine/cdef.lua

@@ -26,12 +26,14 @@ local function floor(id, group, trace)
   }
 end
 
--- `script` with options on a trace. A written row's output is the place that `to` names; the others only count.
-local function ours(id, name, group, trace, script, options, to)
+-- `script` with options on a trace. A written row's output is the place that `to` names; the others only count. One
+-- meter does the work unless `meters` says how many.
+local function ours(id, name, group, trace, script, options, to, meters)
   return {
     id = id, name = name, group = group, trace = trace, flows = number_in "([%d,]+) flows",
     words = function(places)
-      local words = { places.program, script, "-q", to and "--output=" .. places[to] or "--format=null" }
+      local words = { places.program, script, "-q", "--n-meters=" .. (meters or 1) }
+      words[#words + 1] = to and "--output=" .. places[to] or "--format=null"
       for _, option in ipairs(options) do words[#words + 1] = option end
       words[#words + 1] = places.trace
       return words
@@ -39,7 +41,9 @@ local function ours(id, name, group, trace, script, options, to)
   }
 end
 
-local function on_mix(id, name, options, to) return ours(id, name, "mix", "mix", "flows", options, to) end
+local function on_mix(id, name, options, to, meters)
+  return ours(id, name, "mix", "mix", "flows", options, to, meters)
+end
 
 local function scripted(id, name, script) return ours(id, name, "mix", "mix", script, { NO_DPI }) end
 
@@ -58,6 +62,8 @@ rows.ours = {
   on_mix("features_csv", "statistics, SPLT 20, to CSV", { NO_DPI, STATISTICS, SPLT }, "csv"),
   on_mix("features_jsonl", "statistics, SPLT 20, to JSON lines", { NO_DPI, STATISTICS, SPLT }, "jsonl"),
   on_mix("dpi_csv", "DPI (the defaults), to CSV", {}, "csv"),
+  on_mix("core_csv_2", "core, to CSV, two meters", { NO_DPI }, "csv", 2),
+  on_mix("dpi_csv_2", "DPI (the defaults), to CSV, two meters", {}, "csv", 2),
   floor("flood_floor", "syn_flood", "syn_flood"),
   on_flood("flood_core", "core: flows, counted", { NO_DPI }),
   on_flood("flood_statistics", "+ statistics", { NO_DPI, STATISTICS }),

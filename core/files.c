@@ -111,7 +111,8 @@ static bool add_path(struct nf_files *files, const char *path, char *error) {
   int result = is_stdin ? fstat(STDIN_FILENO, &status) : stat(path, &status);
   if (result == 0 && S_ISDIR(status.st_mode) && !is_stdin) return add_folder(files, path, error);
   if (result != 0 || (!is_stdin && access(path, R_OK) != 0)) {
-    nf_fail(error, "\"%s\": %s, expected a capture file or a folder of them", path, strerror(errno));
+    nf_fail(error, "\"%s\": %s, expected a capture file, a folder of them or a network interface", path,
+            strerror(errno));
     return false;
   }
   if (add_input(files, path, true, &status)) return true;

@@ -11,9 +11,10 @@
 #include "counters.h"
 
 enum {
-  BATCH = 1024,           /* packets: fewer, and threads would wake each other more than work */
-  BATCHES = 16,           /* enough for meters to drift apart a little */
-  BATCHES_WITH_BYTES = 4, /* copies of frames are many bytes: more of them would leave the caches before they are used */
+  BATCH = 1024, /* packets: fewer, and threads would wake each other more than work */
+  BATCHES = 16, /* enough for meters to drift apart a little */
+  BATCHES_WITH_BYTES =
+      4, /* copies of frames are many bytes: more of them would leave the caches before they are used */
 
 };
 

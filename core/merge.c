@@ -3,9 +3,9 @@
  * the lock only now and then: a meter at the end of each batch of packets, or when its ring is full; the taking side
  * when it has used up what it knows of.
  *
- * A record may be taken when every other lane either has one that comes later, or has said that all to come does. There
- * is no deadlock: the lane that is waited for is empty, so its meter does not wait for room, and the packets it needs to
- * get past that record have been handed to all meters already.
+ * A record may be taken when every other lane either has one that comes later, or has said that all to come does.
+ * There is no deadlock: the lane that is waited for is empty, so its meter does not wait for room, and the packets that
+ * it needs to get past that record have been handed to all meters already.
  */
 #include "merge.h"
 

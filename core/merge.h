@@ -1,8 +1,8 @@
 #pragma once
 /*
- * merge.h: records of several meters become one sequence. Each meter's thread puts its records into a lane of its own, a
- * bounded queue, in the order of their ends; one thread takes them out, in the order in which a single meter would have
- * given them.
+ * merge.h: records of several meters become one sequence. Each meter's thread puts its records into a lane of its own,
+ * a bounded queue, in the order of their ends; one thread takes them out, in the order in which a single meter would
+ * have given them.
  */
 #include "place.h"
 
@@ -25,8 +25,8 @@ void nf_merge_finish(struct nf_merge *merge, uint32_t lane, const char *failure,
 
 /* ---- the taking side ---- */
 
-/* The next record, valid until the next call: 1. 0: none came within `wait_ms`. NF_END: none will. NF_ERR_METER: a meter
-   failed, and all that came before has been given; nf_merge_failure says why. */
+/* The next record, valid until the next call: 1. 0: none came within `wait_ms`. NF_END: none will. NF_ERR_METER: a
+   meter failed, and all that came before has been given; nf_merge_failure says why. */
 int nf_merge_next(struct nf_merge *merge, struct nf_flow **record, int wait_ms);
 const char *nf_merge_failure(const struct nf_merge *merge);
 /* Takes nothing more: meters do not wait any longer. */

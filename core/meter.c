@@ -1,7 +1,7 @@
 /*
  * meter.c: wires table, features and DPI into one share of the traffic, and tells what happened as events. Packets come
- * to it decoded, with the run's clock on them, some at a time. It calls nobody back but for more of them: whoever drives
- * it asks for the next event.
+ * to it decoded, with the run's clock on them, some at a time. It calls nobody back but for more of them: whoever
+ * drives it asks for the next event.
  *
  * Packets are known a little before their turn, so that table entries and slots can be fetched into the cache before
  * they are needed. What one packet does, in order:

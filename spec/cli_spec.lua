@@ -33,7 +33,8 @@ describe("nfengine", function()
     for _, word in ipairs { "--help", "-h" } do
       local result = run(word)
       assert.same({ 0, "" }, { result.status, result.err })
-      assert.equal("usage: nfengine [options] script.lua [capture ... | -i IFACE] [-- script options]", first_line(result.out))
+      assert.equal("usage: nfengine [options] script.lua [capture ... | -i IFACE] [-- script options]",
+        first_line(result.out))
       for option in ([[--output=FILE --format= --quiet --progress --traceback --help --version --idle-timeout=SECONDS
           --bpf-filter=EXPR --statistical-analysis --no-decode-tunnels --n-dissections=N --columns= --filter=EXPR
           ]]):gmatch "%S+" do

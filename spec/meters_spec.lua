@@ -55,9 +55,9 @@ end
 -- Damaged captures warn on stderr, which is not what is looked at here.
 local function quietly(call)
   local stderr = io.stderr
-  io.stderr = { write = function() end, flush = function() end }
+  rawset(io, "stderr", { write = function() end, flush = function() end })
   local ok, result = pcall(call)
-  io.stderr = stderr
+  rawset(io, "stderr", stderr)
   if not ok then error(result, 0) end
   return result
 end
@@ -103,7 +103,9 @@ describe("the same bytes for any number of meters", function()
 
   it("as JSON lines and from a loop", function()
     local function rows(count)
-      local given = { source = "samples/web.pcap", n_dissections = 0, n_meters = count, columns = { "*", "end_reason" } }
+      local given = {
+        source = "samples/web.pcap", n_dissections = 0, n_meters = count, columns = { "*", "end_reason" },
+      }
       local out, shown = program.temporary ".jsonl", {}
       nf.streamer(given):to_jsonl(out)
       for flow in nf.streamer(given):flows() do shown[#shown + 1] = tostring(flow) end
@@ -209,8 +211,9 @@ describe("several meters", function()
 
   it("refuse what cannot be carried, before they read", function()
     local result = run(udps "on_init = function() log:read() end", "-q", "samples/web.pcap")
-    assert.same({ status = 1, out = "", err = "nfengine: n_meters = 3: plugin p: on_init: upvalue 'log' is an open file, "
-      .. "which cannot be carried into another meter: open it in setup(self)\n" }, result)
+    local line = "nfengine: n_meters = 3: plugin p: on_init: upvalue 'log' is an open file, which cannot be carried "
+      .. "into another meter: open it in setup(self)\n"
+    assert.same({ status = 1, out = "", err = line }, result)
   end)
 
   it("stop at the error that one meter would stop at, after the same records", function()
@@ -278,7 +281,7 @@ describe("several meters", function()
       for flow in nf.streamer { n_dissections = 0, max_nflows = 4 }:flows() do n = n + 1 end
       print(n)
     ]]
-    assert.same({ 0, "4\n" }, { run(script, "-q", "samples/web.pcap").status, run(script, "-q", "samples/web.pcap").out })
+    assert.same({ status = 0, out = "4\n", err = "" }, run(script, "-q", "samples/web.pcap"))
     local result = program.shell(("%s flows --n-meters=3 -q samples/web.pcap | head -n 1"):format(program.path))
     assert.same({ 0, "" }, { result.status, result.err })
   end)

@@ -9,6 +9,7 @@ local parameters = require "nfengine.parameters"
 local report = require "nfengine.report"
 local run = require "nfengine.run"
 local script = require "nfengine.script"
+local text = require "nfengine.text"
 
 local cli = {}
 
@@ -133,12 +134,23 @@ end
 
 -- ---- running ----
 
+--- The interfaces that -i names, which cannot be read together with captures.
+local function interfaces(names, captures)
+  if captures[1] then
+    error({ usage = ("-i %s and capture \"%s\": expected one or the other"):format(names[1], captures[1]) }, 0)
+  end
+  for _, name in ipairs(names) do
+    if not C.nf_source_is_live(ffi.new("const char *[1]", { name }), 1) then
+      local what = is_readable(name) and "a file of that name comes first" or "no such network interface"
+      error({ usage = ("-i %s: %s, expected the name of an interface, or any"):format(text.quote(name), what) }, 0)
+    end
+  end
+  return names
+end
+
 local function apply(values, captures)
   for _, option in ipairs(parameters.list) do parameters.overrides[option.name] = values[option.name] end
-  if values.interface and captures[1] then
-    error({ usage = ("-i %s and capture \"%s\": expected one or the other"):format(values.interface[1], captures[1]) }, 0)
-  end
-  if values.interface then captures = values.interface end
+  if values.interface then captures = interfaces(values.interface, captures) end
   run.user = values.user
   if captures[1] then parameters.default_source = #captures == 1 and captures[1] or captures end
   if captures[1] then parameters.overrides.source = parameters.default_source end

@@ -152,8 +152,8 @@ function dispatch.events(instances)
 end
 
 --- The inner loop.
--- @param run `call` (what to ask for the next event: "nf_crew_next" or "nf_meter_next"), `handle` (whom), `event` (where
---   it comes), `event_type` (ctype), `instances`, `filter` (function or nil), `limit` (flows at most, 0 for
+-- @param run `call` (how to ask for the next event: "nf_crew_next" or "nf_meter_next"), `handle` (whom), `event` (where
+--   it is then), `event_type` (ctype), `instances`, `filter` (function or nil), `limit` (flows at most, 0 for
 --   none), `where` (dispatch.where), `report` (called with the kind of any other event and the flows given so far)
 -- @param sink a table with a method `write`, or nil
 -- @return a function. Without a sink each call returns the next flow that ended and passed the filter, at the end nil;

@@ -53,7 +53,8 @@ function run.open(parameters)
   if parameters.n_meters == 0 and worker.wants_one(instances) then made.options.n_meters = 1 end
   local self = setmetatable({
     columns = made.columns, record_type = made.record_type, event_type = made.event_type,
-    started = report.now(), flows = 0, warnings = {}, max_flows = parameters.max_flows, all_instances = instances, set_up_count = 0,
+    started = report.now(), flows = 0, warnings = {}, max_flows = parameters.max_flows,
+    all_instances = instances, set_up_count = 0,
     filter = parameters.filter, limit = parameters.max_nflows,
     options = made.options, call = "nf_crew_next", where = dispatch.where(),
   }, run)

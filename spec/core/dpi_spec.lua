@@ -352,7 +352,7 @@ describe("what nDPI learns from a flow about another", function()
     end)
   end
 
-  it("is kept where the parameter dpi_cache says so", function()
+  it("is kept unless the parameter dpi_cache says no", function()
     local _, teacher, pupil = unpack(PAIRS[1])
     local packets = {}
     for i, frame in ipairs { teacher[1], unpack(pupil) } do packets[i] = { bytes = frame:bytes() } end
@@ -365,8 +365,8 @@ describe("what nDPI learns from a flow about another", function()
       return list
     end
     assert.are.same({ "BitTorrent", "BitTorrent" }, names(true))
+    assert.are.same({ "BitTorrent", "BitTorrent" }, names(nil))
     assert.are.same({ "BitTorrent", "Unknown" }, names(false))
-    assert.are.same({ "BitTorrent", "Unknown" }, names(nil))
   end)
 end)
 

@@ -454,7 +454,8 @@ describe("a source", function()
     it("a file that does not exist, even behind others that do", function()
       local source, message = open { capture.file(capture.pcap {}), "/nowhere/x.pcap" }
       assert.is_nil(source)
-      assert.equal('"/nowhere/x.pcap": No such file or directory, expected a capture file or a folder of them', message)
+      assert.equal('"/nowhere/x.pcap": No such file or directory, '
+        .. "expected a capture file, a folder of them or a network interface", message)
     end)
 
     it("no file at all", function()

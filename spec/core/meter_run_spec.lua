@@ -246,7 +246,8 @@ describe("a meter", function()
 
     it("a file that is not there, and no file at all", function()
       refused({ sources = { "/nonexistent/a.pcap" } },
-        '"/nonexistent/a.pcap": No such file or directory, expected a capture file or a folder of them')
+        '"/nonexistent/a.pcap": No such file or directory, '
+          .. "expected a capture file, a folder of them or a network interface")
       refused({ sources = {} }, "no source, expected at least one capture file")
     end)
 

@@ -236,6 +236,8 @@ describe("opening a file anew", function()
   end
 
   local function open_descriptors()
+    collectgarbage() -- files that earlier tests left to it
+    collectgarbage()
     local list = io.popen "ls /proc/$PPID/fd | wc -l"
     local count = list:read "*n"
     list:close()
