@@ -29,12 +29,6 @@ enum {
   WORTH_A_METER = 32 << 20 /* bytes of input for which a further thread is of use */
 };
 
-static const uint16_t all_of_them[AHEAD_LIVE] = {
-    0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
-    22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
-    44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63,
-};
-
 struct member {
   struct nf_crew *crew;
   uint32_t index;
@@ -55,7 +49,8 @@ struct nf_crew {
   uint32_t size;
   bool is_live;
   struct member *members;
-  struct nf_intake *intake; /* of files shared by several meters */
+  uint16_t all_of_them[AHEAD_LIVE]; /* 0, 1, 2 ...: the packets of a batch that is shared with nobody */
+  struct nf_intake *intake;         /* of files shared by several meters */
   struct nf_handout *handout;
   struct nf_merge *merge;
   struct nf_sockets *sockets; /* once started, if wanted */
@@ -122,7 +117,7 @@ static int read_own(struct member *member, struct nf_share *share) {
   *share = (struct nf_share){
       .packets = batch->packets,
       .hashes = batch->hashes,
-      .mine = all_of_them,
+      .mine = member->crew->all_of_them,
       .count = batch->count,
       .sweeps = batch->sweeps,
       .sweep_count = batch->sweep_count,
@@ -244,6 +239,7 @@ struct nf_crew *nf_crew_new(const struct nf_options *options, char *error) {
   crew->is_live = nf_source_is_live(options->sources, options->source_count);
   crew->progress_at = seconds_now();
   crew->report_at = crew->progress_at + options->performance_report_s;
+  for (uint16_t i = 0; i < AHEAD_LIVE; i++) crew->all_of_them[i] = i;
   nf_hash_seed(&crew->key);
   (void)pthread_mutex_init(&crew->lock, NULL);
   (void)pthread_cond_init(&crew->changed, NULL);
@@ -370,10 +366,11 @@ bool nf_crew_give(struct nf_crew *crew, uint32_t index) {
 void nf_crew_leave(struct nf_crew *crew, uint32_t index, const char *failure, const char *state, size_t state_size) {
   struct member *member = &crew->members[index];
   if (crew->is_called_off) return;
-  if (state && (member->state = malloc(state_size + 1))) {
+  if (state_size > 0 && (member->state = malloc(state_size))) {
     memcpy(member->state, state, state_size);
     member->state_size = state_size;
   }
+  if (state_size > member->state_size && !failure) failure = "out of memory: cannot keep what plugins gathered";
   struct nf_place place = nf_meter_place(member->meter);
   if (crew->handout) nf_handout_leave(crew->handout, index);
   publish(member, place.order);

@@ -34,7 +34,7 @@ void nf_devices_close(struct nf_devices *devices);
 
 /*
  * Gives up to `max` frames, of each interface in the order of arrival; across interfaces the order is not kept. Returns
- * how many, or 0 when nothing came for NF_LOOK_MS, or a signal did; about that late a frame on a quiet interface may be.
+ * how many, or 0 when nothing came for NF_LOOK_MS, or a signal did; a frame on a quiet interface may be that late.
  * NF_END after the last frame of the last interface. Frames are valid until the next call. An interface that went down
  * or was removed gives first what it still has; a warning names it.
  */
