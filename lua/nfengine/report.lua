@@ -38,32 +38,26 @@ function report.wants_progress() return report.is_program and report.shows_progr
 
 -- ---- accounts ----
 
-local function ignored_by_reason(counters)
-  local ignored, total = {}, 0
-  for reason = 1, C.NF_IGNORED_COUNT - 1 do
-    local n = tonumber(counters.ignored[reason])
-    if n > 0 then ignored[ffi.string(C.nf_ignored_name(reason))] = n end
+--- Counters by the names of their reasons, those that are not 0, and the sum of all.
+local function by_reason(counts, size, name_of)
+  local named, total = {}, 0
+  for reason = 1, size - 1 do
+    local n = tonumber(counts[reason])
+    if n > 0 then named[ffi.string(name_of(reason))] = n end
     total = total + n
   end
-  return ignored, total
+  return named, total
 end
 
-local function ended_by_reason(counters)
-  local ended, total = {}, 0
-  for reason = 1, C.NF_END_COUNT - 1 do
-    local n = tonumber(counters.ended[reason])
-    if n > 0 then ended[ffi.string(C.nf_end_name(reason))] = n end
-    total = total + n
-  end
-  return ended, total
-end
+local function ignored_by_reason(counters) return by_reason(counters.ignored, C.NF_IGNORED_COUNT, C.nf_ignored_name) end
+local function ended_by_reason(counters) return by_reason(counters.ended, C.NF_END_COUNT, C.nf_end_name) end
 
 local function account_of(run)
   local counters = C.nf_crew_counters(run.crew)
   local ignored, total = ignored_by_reason(counters)
   return {
     packets = tonumber(counters.packets), bytes = tonumber(counters.bytes), flows = run.flows,
-    ended = ended_by_reason(counters), live = tonumber(counters.ended[0]), ignored = ignored, ignored_packets = total,
+    ended = (ended_by_reason(counters)), live = tonumber(counters.ended[0]), ignored = ignored, ignored_packets = total,
     dropped = {
       kernel = tonumber(counters.dropped_kernel), interface = tonumber(counters.dropped_interface),
     },
