@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local nf = require "nfengine"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
+local program = require "spec.support.program"
 
 -- `count` flows of one packet, 10 ms apart, from ports 1000, 1001 ...
 local function singles(count)
@@ -317,5 +318,78 @@ describe("an early end", function()
     local streamer = engine.streamer { packets = singles(30), idle_timeout = 0, max_nflows = 3 }
     for _ in streamer:flows() do end -- luacheck: ignore (to its end)
     assert.is_true(streamer:account().packets < 10)
+  end)
+end)
+
+describe("a limit", function()
+  after_each(engine.cleanup)
+
+  it("of packets ends the input after as many, filtered and ignored ones included", function()
+    for _, meters in ipairs { 1, 3 } do
+      for _, filter in ipairs { "", "udp" } do
+        local streamer = nf.streamer {
+          source = { "samples/dns.pcap", "samples/web.pcap" }, n_dissections = 0, bpf_filter = filter,
+          max_packets = 100, n_meters = meters,
+        }
+        local packets = 0
+        for flow in streamer:flows() do packets = packets + flow.bidirectional_packets end
+        local account = streamer:account()
+        assert.equal(100, account.packets)
+        assert.equal(100, packets + account.ignored_packets)
+      end
+    end
+  end)
+
+  it("of packets larger than the input changes nothing", function()
+    local streamer = nf.streamer { source = "samples/dns.pcap", n_dissections = 0, max_packets = 1000 }
+    for _ in streamer:flows() do end -- luacheck: ignore (to its end)
+    assert.equal(62, streamer:account().packets)
+  end)
+
+  it("of time ends a run that waits for input", function()
+    local command = "timeout 10 %s flows -q --columns=id --duration=1 --n-meters=%d -"
+    for _, meters in ipairs { 1, 2 } do
+      local result = program.fed("cat samples/dns.pcap", command:format(program.path, meters))
+      assert.same({ 0, 16, "" }, { result.status, select(2, result.out:gsub("\n", "")), result.err })
+    end
+  end)
+end)
+
+describe("performance_report", function()
+  after_each(engine.cleanup)
+
+  it("adds a line of JSON at the run's end, with NFStream's fields and what else there is to know", function()
+    local json = require "nfengine.json"
+    for _, meters in ipairs { 1, 2 } do
+      local path = program.temporary ".jsonl"
+      local streamer = nf.streamer {
+        source = "samples/web.pcap", n_dissections = 0, n_meters = meters, performance_report = 60,
+        performance_report_file = path,
+      }
+      for _ = 1, 2 do streamer:to { write = function() end } end
+      local lines = {}
+      for line in io.lines(path) do lines[#lines + 1] = json.decode(line) end
+      assert.equal(2, #lines)
+      local report = lines[2]
+      assert.same({ 32, 384, 6, 0 }, { report.flows_expired, report.packets_processed, report.packets_ignored,
+        report.packets_dropped_filtered_by_kernel })
+      assert.same({ ["not IP"] = 6 }, report.packets_ignored_by_reason)
+      assert.same({ meters, meters, 0, 4194304 }, { #report.meters, #report.meters_packets_processing_balance,
+        report.flows_live, report.max_flows })
+      local processed, ended = 0, 0
+      for i, meter in ipairs(report.meters) do
+        assert.equal(report.meters_packets_processing_balance[i], meter.packets_processed)
+        processed, ended = processed + meter.packets_processed, ended + meter.flows_ended
+      end
+      assert.same({ 384, 32 }, { processed, ended })
+      assert.is_true(math.abs(report.time - os.time()) < 60)
+    end
+  end)
+
+  it("says where it cannot write", function()
+    assert.equal("performance_report_file: /nowhere/a: No such file or directory, expected a file to write",
+      engine.refusal(function()
+        nf.streamer({ source = "samples/dns.pcap", performance_report = 1, performance_report_file = "/nowhere/a" }):flows()
+      end))
   end)
 end)

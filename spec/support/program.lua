@@ -61,6 +61,15 @@ function program.shell(command)
   return result
 end
 
+--- Runs a shell command line whose standard input is what `producer` writes and is then silent, for half a minute at
+-- most.
+function program.fed(producer, command)
+  return program.shell(([[fifo=$(mktemp -u); mkfifo $fifo
+    { %s; exec sleep 30; } >$fifo & producer=$!
+    %s <$fifo; status=$?
+    kill $producer; rm $fifo; exit $status]]):format(producer, command))
+end
+
 --- Runs the program with these words.
 function program.run(...)
   local words = { quote(program.path) }
