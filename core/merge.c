@@ -160,6 +160,10 @@ void nf_merge_finish(struct nf_merge *merge, uint32_t index, const char *failure
 
 /* ---- the taking side ---- */
 
+static bool comes_before(struct nf_place a, struct nf_place b) {
+  return a.order < b.order || (a.order == b.order && a.last_packet < b.last_packet);
+}
+
 static bool is_empty(const struct lane *lane) { return lane->taker.taken == lane->taker.put; }
 
 /* Learns what meters have shown and tells them what was taken; waits while there is nothing new. */
@@ -204,7 +208,7 @@ static struct lane *choose_by_order(struct nf_merge *merge, int *answer) {
       if (lane->taker.reached < reached) reached = lane->taker.reached;
     } else if (is_record || lane->failure) {
       struct nf_place place = is_record ? lane->places[place_of(merge, lane->taker.taken)] : lane->failed_at;
-      if ((first || failed) && !nf_comes_before(place, least)) continue;
+      if ((first || failed) && !comes_before(place, least)) continue;
       least = place;
       first = is_record ? lane : NULL;
       failed = is_record ? NULL : lane;

@@ -14,7 +14,3 @@ struct nf_place {
 #define NF_ORDER_BY_PACKET(position) (2 * (position))
 #define NF_ORDER_BY_SWEEP(position)  (2 * (position) + 1)
 #define NF_ORDER_AT_END              UINT64_MAX
-
-static inline bool nf_comes_before(struct nf_place a, struct nf_place b) {
-  return a.order < b.order || (a.order == b.order && a.last_packet < b.last_packet);
-}

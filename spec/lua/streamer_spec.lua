@@ -377,9 +377,9 @@ describe("performance_report", function()
       assert.same({ meters, meters, 0, 4194304 }, { #report.meters, #report.meters_packets_processing_balance,
         report.flows_live, report.max_flows })
       local processed, ended = 0, 0
-      for i, meter in ipairs(report.meters) do
-        assert.equal(report.meters_packets_processing_balance[i], meter.packets_processed)
-        processed, ended = processed + meter.packets_processed, ended + meter.flows_ended
+      for i, each in ipairs(report.meters) do
+        assert.equal(report.meters_packets_processing_balance[i], each.packets_processed)
+        processed, ended = processed + each.packets_processed, ended + each.flows_ended
       end
       assert.same({ 384, 32 }, { processed, ended })
       assert.is_true(math.abs(report.time - os.time()) < 60)
@@ -389,7 +389,8 @@ describe("performance_report", function()
   it("says where it cannot write", function()
     assert.equal("performance_report_file: /nowhere/a: No such file or directory, expected a file to write",
       engine.refusal(function()
-        nf.streamer({ source = "samples/dns.pcap", performance_report = 1, performance_report_file = "/nowhere/a" }):flows()
+        local report = { performance_report = 1, performance_report_file = "/nowhere/a", source = "samples/dns.pcap" }
+        nf.streamer(report):flows()
       end))
   end)
 end)
