@@ -181,6 +181,21 @@ describe("several meters", function()
     assert.same({ status = 0, out = "cleanup\t384\t19\t3\nafter\t384\n", err = "" }, run(script, unpack(rest)))
   end)
 
+  it("show hooks all of a packet", function()
+    local script = [[
+      local nf = require "nfengine"
+      local function look(_, packet, flow)
+        flow.udps.seen = flow.udps.seen + #packet:payload() + packet.ip_bytes:u8(0) + packet.number
+        flow.udps.from = packet.src_ip
+      end
+      nf.streamer { n_dissections = 0, udps = nf.plugin { name = "p", on_init = look, on_update = look,
+        columns = { { "seen", "uint32", "of all packets" }, { "from", "string", "source address" } } } }:write()
+    ]]
+    local one = engine.script(script, "--n-meters=1", "-q", "samples/web.pcap")
+    assert.same({ 0, "" }, { one.status, one.err })
+    assert.same(one, run(script, "-q", "samples/web.pcap"))
+  end)
+
   it("set a plugin up and clean up after it in each of them", function()
     local path = program.temporary ".log"
     local script = ([[

@@ -10,7 +10,6 @@
 local ffi = require "ffi"
 local C = require "nfengine.lib"
 local parameters = require "nfengine.parameters"
-require "nfengine.packet"
 
 local nf = {
   version = ffi.string(C.nf_version()),

@@ -7,6 +7,7 @@ local C = require "nfengine.lib"
 local columns = require "nfengine.columns"
 local dispatch = require "nfengine.dispatch"
 local flow_types = require "nfengine.flow"
+require "nfengine.packet" -- gives packets their fields and methods, in every thread
 local plugin = require "nfengine.plugin"
 local report = require "nfengine.report"
 local text = require "nfengine.text"
