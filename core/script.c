@@ -60,6 +60,12 @@ static int run(lua_State *L) {
   return 1;
 }
 
+/* What was raised, as text, which it need not be. */
+static const char *raised(lua_State *L) {
+  const char *text = lua_tostring(L, -1);
+  return text ? text : "an error that is no text";
+}
+
 int nf_script_run(int argc, char **argv) {
   char root[PATH_MAX + 32];
   if (!find_root(root, sizeof root)) {
@@ -77,7 +83,7 @@ int nf_script_run(int argc, char **argv) {
   lua_pushlightuserdata(L, argv);
   lua_pushlightuserdata(L, root);
   if (lua_pcall(L, 3, 1, 0) == 0) status = (int)lua_tointeger(L, -1);
-  else fprintf(stderr, "nfengine: %s\n", lua_tostring(L, -1));
+  else fprintf(stderr, "nfengine: %s\n", raised(L));
   lua_close(L);
   return status;
 }
@@ -120,7 +126,7 @@ static void run_meter(struct nf_crew *crew, uint32_t index, void *context) {
   if (L) {
     lua_pushcfunction(L, work);
     lua_pushlightuserdata(L, &plan);
-    failure = lua_pcall(L, 1, 0, 0) == 0 ? NULL : lua_tostring(L, -1);
+    failure = lua_pcall(L, 1, 0, 0) == 0 ? NULL : raised(L);
   }
   /* The Lua side tells of its failures itself: this one kept it from doing so. */
   if (failure && nf_crew_ready(crew, index, failure)) nf_crew_leave(crew, index, failure, NULL, 0);

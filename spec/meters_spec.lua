@@ -253,6 +253,22 @@ describe("several meters", function()
     end
   end)
 
+  it("stop at whatever is raised, shown or not", function()
+    for hook, pattern in pairs {
+      on_update = "^nfengine: plugin p: on_update: flow .*: a table that cannot be shown\n$",
+      setup = "^nfengine: plugin p: setup: a table that cannot be shown\n$",
+      cleanup = "^nfengine: plugin p: cleanup: a table that cannot be shown\n$",
+      merge = "^nfengine: plugin p: merge: a table that cannot be shown\n$",
+    } do
+      local path = engine.script_file(udps(hook
+        .. " = function() error(setmetatable({}, { __tostring = function() error {} end })) end"))
+      local result = program.shell(("timeout -k 1 20 %s %s --n-meters=3 -q samples/web.pcap")
+        :format(program.path, path))
+      assert.equal(1, result.status, hook)
+      assert.truthy(result.err:match(pattern), result.err)
+    end
+  end)
+
   it("stop at what self holds and cannot be joined", function()
     local script = udps [[setup = function(self) self.log = io.open "/dev/null" end, merge = function() end]]
     local result = run(script, "-q", "samples/web.pcap")

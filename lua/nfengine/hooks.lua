@@ -6,12 +6,18 @@ local plugin = require "nfengine.plugin"
 
 local hooks = {}
 
+--- What was raised, as text. Anything can be raised, an object whose __tostring fails among it.
+local function shown(raised)
+  local ok, said = pcall(tostring, raised)
+  return ok and said or ("a %s that cannot be shown"):format(type(raised))
+end
+
 --- Calls a hook, if the plugin has it. Returns its failure, as a line, or nil.
 function hooks.call(instance, hook, ...)
   local class = plugin.class_of(instance)
   local ok, message = true, nil
   if class[hook] then ok, message = pcall(class[hook], instance, ...) end
-  return not ok and ("plugin %s: %s: %s"):format(class.name, hook, tostring(message)) or nil
+  return not ok and ("plugin %s: %s: %s"):format(class.name, hook, shown(message)) or nil
 end
 
 --- Sets plugins up, until one fails.
@@ -50,10 +56,10 @@ local hook_names = {
 -- @param loop what dispatch.make was given
 function hooks.describe_error(loop, message)
   local hook, instance = hook_names[loop.where.event], loop.instances[loop.where.plugin]
-  if not hook or loop.where.plugin < 0 then return tostring(message) end
+  if not hook or loop.where.plugin < 0 then return shown(message) end
   local event = ffi.cast(ffi.typeof("const $ *", loop.event_type), loop.event)
   local who = instance and ("plugin %s: %s"):format(plugin.class_of(instance).name, hook) or "filter"
-  return ("%s: flow %s: %s"):format(who, describe(event.flow), tostring(message))
+  return ("%s: flow %s: %s"):format(who, describe(event.flow), shown(message))
 end
 
 return hooks
