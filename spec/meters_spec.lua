@@ -215,6 +215,16 @@ describe("several meters", function()
     assert.same({ 3, 3 }, { select(2, notes:gsub("setup", "")), select(2, notes:gsub("cleanup", "")) })
   end)
 
+  it("clean up in all of them after a failure in each", function()
+    local script = [[
+      local nf = require "nfengine"
+      nf.streamer { n_dissections = 0, udps = nf.plugin { name = "p", on_init = function() error "boom" end,
+        cleanup = function() io.stderr:write "cleanup\n" end } }:write()
+    ]]
+    local result = run(script, "--format=null", "-q", "samples/web.pcap")
+    assert.same({ 1, 3 }, { result.status, select(2, result.err:gsub("cleanup\n", "")) })
+  end)
+
   local function udps(fields)
     return ([[
       local nf = require "nfengine"

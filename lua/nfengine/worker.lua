@@ -123,7 +123,8 @@ function worker.run(handle, index, packed)
   if failure and plan.wants_traceback and report.traceback then io.stderr:write(report.traceback, "\n") end
   local ok, states = pcall(pack_states, instances)
   if not ok then failure, states = failure or states, "" end
-  failure = failure or clean_up(instances, count)
+  local cleanup_failure = clean_up(instances, count)
+  failure = failure or cleanup_failure
   C.nf_crew_leave(crew, index, failure, states, #states)
 end
 
