@@ -279,6 +279,20 @@ describe("several meters", function()
     end
   end)
 
+  it("stop at what can only be had in a meter, and leave nothing open", function()
+    local result = run([[
+      local nf = require "nfengine"
+      local udps = nf.plugin { name = "p", merge = function() end, setup = function(self)
+        package.preload.mine = function() return { list = {} } end
+        self.list = require "mine".list
+      end }
+      local streamer = nf.streamer { n_dissections = 0, udps = udps }
+      local ok, problem = pcall(streamer.write, streamer)
+      print(ok, problem:match "^merge: .*'mine' cannot be loaded here" ~= nil, require "nfengine.run".count_open())
+    ]], "--format=null", "-q", "samples/web.pcap")
+    assert.same({ status = 0, out = "false\ttrue\t0\n", err = "" }, result)
+  end)
+
   it("stop at what self holds and cannot be joined", function()
     local script = udps [[setup = function(self) self.log = io.open "/dev/null" end, merge = function() end]]
     local result = run(script, "-q", "samples/web.pcap")

@@ -121,7 +121,8 @@ function run:merge()
     local state = C.nf_crew_state(self.crew, meter, size)
     if state ~= nil and size[0] > 0 then states[#states + 1] = ffi.string(state, size[0]) end
   end
-  local failure = worker.merge(self.all_instances, states)
+  local ok, failure = pcall(worker.merge, self.all_instances, states)
+  if not ok then failure = "merge: " .. failure end -- what a meter has made may not be had here
   local merged = {}
   for _, instance in ipairs(self.all_instances) do
     if plugin.class_of(instance).merge then merged[#merged + 1] = instance end
