@@ -325,6 +325,16 @@ describe("several meters", function()
         local n = 0
         return nf.plugin { name = "p", on_init = function() n = n + 1 end }
       end)()]])
+      -- What could not be carried would be refused: who asks for no number has not asked for that.
+      assert.equal("1\n", from_pipe [[udps = (function()
+        function helper() return 1 end
+        return nf.plugin { name = "p", on_init = function() return helper() end }
+      end)()]])
+      assert.equal("1\n", from_pipe [[udps = (function()
+        local p = nf.plugin { name = "p", on_init = function(self) self.n = self.n + 1 end } {}
+        p.n = 0
+        return p
+      end)()]])
     end
   end)
 

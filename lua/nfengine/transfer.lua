@@ -491,13 +491,17 @@ end
 
 --- The name of the first upvalue by which a function could keep state from call to call: one that it, a function made
 -- inside it or one that it captures assigns to, or that holds a table or other object that is no module's and no
--- plugin. A global that they assign to counts as "global 'count'". nil if there is none.
+-- plugin. A global that they assign to counts as "global 'count'", and so does _G, the table of all globals, where they
+-- use it. nil if there is none.
 function transfer.state_of(func)
   if is_c_function(func) then return nil end
   local names, queue, is_queued = module_names(), { func }, { [func] = true }
   for _, current in ipairs(queue) do
-    local globals = {}
-    local assigned = scan(current, globals, {})
+    local globals, read = {}, {}
+    local assigned = scan(current, globals, read)
+    for _, name in ipairs(read) do
+      if name == "_G" then globals[#globals + 1] = name end
+    end
     for i = 1, math.huge do
       local name, value = debug.getupvalue(current, i)
       if not name then break end

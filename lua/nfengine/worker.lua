@@ -15,17 +15,27 @@ local transfer = require "nfengine.transfer"
 
 local worker = {}
 
---- Whether plugins may keep state from flow to flow that nobody would join, so that a run that leaves the number of
--- meters to us gets one.
+--- Whether an instance has fields besides its options, which stay behind when it is carried.
+local function has_own_fields(instance)
+  local is_option = {}
+  for _, option in ipairs(plugin.class_of(instance).options) do is_option[option.name] = true end
+  for name in pairs(instance) do
+    if not is_option[name] then return true end
+  end
+  return false
+end
+
+--- Whether plugins may keep state from flow to flow that nobody would join, or cannot be carried into another meter at
+-- all, so that a run that leaves the number of meters to us gets one.
 function worker.wants_one(instances)
   for _, instance in ipairs(instances) do
     local class = plugin.class_of(instance)
-    if class.setup and not class.merge then return true end
+    if not class.merge and (class.setup or has_own_fields(instance)) then return true end
     for _, hook in ipairs(plugin.hooks) do
       if class[hook] and transfer.state_of(class[hook]) then return true end
     end
   end
-  return false
+  return not pcall(transfer.pack, instances, "plugins")
 end
 
 --- Packs what a worker needs. Raises one line that names what cannot be carried.

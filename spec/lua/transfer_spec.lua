@@ -605,6 +605,13 @@ describe("state from call to call", function()
       return function() local m = n; return function(n) return function() n = m end end end]])
   end)
 
+  it("is kept in globals, by name or in their table", function()
+    assert.equal("global 'n'", state "return function() n = 1 end")
+    assert.equal("global '_G'", state "return function() _G.n = (_G.n or 0) + 1 end")
+    assert.equal("global '_G'", state "local function add() rawset(_G, 'n', 1) end; return function() add() end")
+    assert.is_nil(state "return function() return print, math.pi end")
+  end)
+
   it("is kept in a table that is no module's", function()
     assert.equal("seen", state "local seen = {}; return function(_, flow) seen[flow.id] = true end")
     assert.equal("object", state "local object = setmetatable({}, {}); return function() return object end")
