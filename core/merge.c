@@ -167,7 +167,7 @@ static bool comes_before(struct nf_place a, struct nf_place b) {
 static bool is_empty(const struct lane *lane) { return lane->taker.taken == lane->taker.put; }
 
 /* Learns what meters have shown and tells them what was taken; waits while there is nothing new. */
-static bool look(struct nf_merge *merge, int wait_ms) {
+static void look(struct nf_merge *merge, int wait_ms) {
   struct timespec until;
   clock_gettime(CLOCK_MONOTONIC, &until);
   until.tv_nsec += wait_ms % 1000 * 1000000L;
@@ -182,7 +182,6 @@ static bool look(struct nf_merge *merge, int wait_ms) {
   }
   while (merge->news == merge->seen)
     if (pthread_cond_timedwait(&merge->has_news, &merge->lock, &until) != 0) break;
-  bool is_new = merge->news != merge->seen;
   merge->seen = merge->news;
   for (uint32_t i = 0; i < merge->count; i++) {
     struct lane *lane = &merge->lanes[i];
@@ -191,7 +190,6 @@ static bool look(struct nf_merge *merge, int wait_ms) {
     lane->taker.is_finished = lane->shared.is_finished;
   }
   (void)pthread_mutex_unlock(&merge->lock);
-  return is_new;
 }
 
 /* The next record's lane, or NULL with *answer: 0 where a lane has to be waited for, NF_END, NF_ERR_METER. */
@@ -244,7 +242,8 @@ int nf_merge_next(struct nf_merge *merge, struct nf_flow **record, int wait_ms) 
   merge->given = NULL;
   /* shared.taken is written by this side alone. A meter should not have to wait until its ring is all empty. */
   if (before && ++before->taker.taken - before->shared.taken >= merge->room / 2) look(merge, 0);
-  for (;;) {
+  /* Meters without records have news as well, many of them all the time: the caller has other things to do. */
+  for (bool has_looked = false;; has_looked = true) {
     int answer;
     struct lane *lane = merge->is_ordered ? choose_by_order(merge, &answer) : choose_any(merge, &answer);
     if (lane) {
@@ -252,7 +251,8 @@ int nf_merge_next(struct nf_merge *merge, struct nf_flow **record, int wait_ms) 
       *record = (struct nf_flow *)(void *)record_at(merge, lane, lane->taker.taken);
       return 1;
     }
-    if (answer < 0 || !look(merge, wait_ms)) return answer;
+    if (answer < 0 || has_looked) return answer;
+    look(merge, wait_ms);
   }
 }
 

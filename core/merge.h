@@ -25,8 +25,8 @@ void nf_merge_finish(struct nf_merge *merge, uint32_t lane, const char *failure,
 
 /* ---- the taking side ---- */
 
-/* The next record, valid until the next call: 1. 0: none came within `wait_ms`. NF_END: none will. NF_ERR_METER: a
-   meter failed, and all that came before has been given; nf_merge_failure says why. */
+/* The next record, valid until the next call: 1. 0: none came within `wait_ms`, or meters had other news. NF_END: none
+   will. NF_ERR_METER: a meter failed, and all that came before has been given; nf_merge_failure says why. */
 int nf_merge_next(struct nf_merge *merge, struct nf_flow **record, int wait_ms);
 const char *nf_merge_failure(const struct nf_merge *merge);
 /* Takes nothing more: meters do not wait any longer. */
