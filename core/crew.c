@@ -49,8 +49,9 @@ struct nf_crew {
   uint32_t size;
   bool is_live;
   struct member *members;
-  uint16_t all_of_them[AHEAD_LIVE]; /* 0, 1, 2 ...: the packets of a batch that is shared with nobody */
-  struct nf_intake *intake;         /* of files shared by several meters */
+  uint16_t all_of_them[AHEAD_LIVE];   /* 0, 1, 2 ...: the packets of a batch that is shared with nobody */
+  struct nf_intake *intake;           /* of files shared by several meters */
+  atomic_uint_least64_t packets_left; /* that all intakes together may give */
   struct nf_handout *handout;
   struct nf_merge *merge;
   struct nf_sockets *sockets; /* once started, if wanted */
@@ -181,8 +182,10 @@ static bool make_member(struct nf_crew *crew, uint32_t index, const struct nf_op
     member->intake = crew->intake;
     crew->intake = NULL;
   }
-  if (!member->intake && crew->is_live && !(member->intake = nf_intake_new(options, &crew->key, fanout, error)))
-    return false;
+  if (!member->intake && crew->is_live) {
+    member->intake = nf_intake_new(options, &crew->key, fanout, &crew->packets_left, error);
+    if (!member->intake) return false;
+  }
   if (member->intake && !(member->batch = nf_batch_new(crew->is_live ? AHEAD_LIVE : AHEAD, false, true))) {
     nf_fail(error, "out of memory");
     return false;
@@ -217,7 +220,10 @@ static bool make_members(struct nf_crew *crew, const struct nf_options *options,
 }
 
 static bool open_run(struct nf_crew *crew, const struct nf_options *options, char *error) {
-  if (!crew->is_live && !(crew->intake = nf_intake_new(options, &crew->key, NULL, error))) return false;
+  if (!crew->is_live) {
+    crew->intake = nf_intake_new(options, &crew->key, NULL, &crew->packets_left, error);
+    if (!crew->intake) return false;
+  }
   crew->size = options->n_meters ? options->n_meters : choose_size(crew);
   if (crew->size > METERS_MAX) {
     nf_fail(error, "n_meters %u: expected at most %d", crew->size, METERS_MAX);
@@ -237,6 +243,7 @@ struct nf_crew *nf_crew_new(const struct nf_options *options, char *error) {
   crew->options.sources = NULL; /* the caller's, read only here */
   crew->options.bpf_filter = NULL;
   crew->is_live = nf_source_is_live(options->sources, options->source_count);
+  atomic_init(&crew->packets_left, options->max_packets ? options->max_packets : UINT64_MAX);
   crew->progress_at = seconds_now();
   crew->report_at = crew->progress_at + options->performance_report_s;
   for (uint16_t i = 0; i < AHEAD_LIVE; i++) crew->all_of_them[i] = i;

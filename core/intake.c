@@ -96,7 +96,7 @@ static bool keep_frame(struct nf_batch *batch, struct nf_packet *packet) {
 /* ---- opening ---- */
 
 struct nf_intake *nf_intake_new(const struct nf_options *o, const struct nf_hash_key *key, int32_t *fanout,
-                                char *error) {
+                                atomic_uint_least64_t *packets_left, char *error) {
   static const uint64_t ticks_per_ms[] = {[NF_MILLISECONDS] = 1, [NF_MICROSECONDS] = 1000, [NF_NANOSECONDS] = 1000000};
   struct nf_intake *intake = calloc(1, sizeof *intake);
   if (!intake) {
@@ -110,7 +110,7 @@ struct nf_intake *nf_intake_new(const struct nf_options *o, const struct nf_hash
   intake->ticks_per_ms = ticks_per_ms[o->time_unit];
   intake->sweep_interval = SWEEP_INTERVAL_MS * intake->ticks_per_ms;
   intake->is_live = nf_source_is_live(o->sources, o->source_count);
-  intake->source = nf_source_open(o, fanout, error);
+  intake->source = nf_source_open(o, fanout, packets_left, error);
   if (intake->source) return intake;
   nf_intake_free(intake);
   return NULL;

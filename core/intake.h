@@ -2,6 +2,8 @@
 /*
  * intake.h: frames become packets: the source is read, frames are decoded, the run's clock moves.
  */
+#include <stdatomic.h>
+
 #include "hash.h"
 
 struct nf_intake;
@@ -31,9 +33,10 @@ struct nf_batch {
 struct nf_batch *nf_batch_new(uint32_t capacity, bool is_lasting, bool has_bytes);
 void nf_batch_free(struct nf_batch *batch);
 
-/* Opens the source of these options; `fanout` as nf_source_open. NULL with a one-line reason in `error`. */
+/* Opens the source of these options; `fanout` and `packets_left` as nf_source_open. NULL with a one-line reason in
+   `error`. */
 struct nf_intake *nf_intake_new(const struct nf_options *options, const struct nf_hash_key *key, int32_t *fanout,
-                                char *error);
+                                atomic_uint_least64_t *packets_left, char *error);
 void nf_intake_free(struct nf_intake *intake);
 
 /*

@@ -16,7 +16,7 @@ enum { ASK_MS = 100 };
 struct nf_source {
   struct nf_files *files; /* or ... */
   struct nf_devices *devices;
-  uint64_t packets_left; /* before max_packets is reached */
+  atomic_uint_least64_t *packets_left; /* the run's, before max_packets is reached */
   struct timespec deadline;
   bool has_deadline;
   bool is_stopped, has_ended;
@@ -35,8 +35,7 @@ bool nf_source_is_live(const char *const *names, uint32_t count) {
   return count > 0;
 }
 
-static void set_limits(struct nf_source *source, const struct nf_options *o) {
-  source->packets_left = o->max_packets ? o->max_packets : UINT64_MAX;
+static void set_deadline(struct nf_source *source, const struct nf_options *o) {
   if (!o->duration_s) return;
   clock_gettime(CLOCK_MONOTONIC_COARSE, &source->deadline);
   source->deadline.tv_sec += o->duration_s;
@@ -67,13 +66,15 @@ static bool open_input(struct nf_source *source, const struct nf_options *o, int
   return source->files != NULL;
 }
 
-struct nf_source *nf_source_open(const struct nf_options *o, int32_t *fanout, char *error) {
+struct nf_source *nf_source_open(const struct nf_options *o, int32_t *fanout, atomic_uint_least64_t *packets_left,
+                                 char *error) {
   struct nf_source *source = calloc(1, sizeof *source);
   if (!source) {
     nf_fail(error, "out of memory");
     return NULL;
   }
-  set_limits(source, o);
+  source->packets_left = packets_left;
+  set_deadline(source, o);
   if (open_input(source, o, fanout, error)) return source;
   nf_source_close(source);
   return NULL;
@@ -94,26 +95,36 @@ static bool is_late(const struct nf_source *source) {
          (now.tv_sec == source->deadline.tv_sec && now.tv_nsec >= source->deadline.tv_nsec);
 }
 
+/* How many of so many packets are within the limit, which other sources may be about to reach as well. */
+static int take_packets(struct nf_source *source, uint64_t count) {
+  uint64_t left = atomic_load(source->packets_left), taken;
+  do taken = count < left ? count : left;
+  while (!atomic_compare_exchange_weak(source->packets_left, &left, left - taken));
+  return (int)taken;
+}
+
 static int read_devices(struct nf_source *source, struct nf_frame *frames, int max) {
   if (!source->is_stopped && (nf_interrupted() || is_late(source))) {
     source->is_stopped = true;
     nf_devices_stop(source->devices);
   }
   int count = nf_devices_read(source->devices, frames, max);
-  if (count > 0) source->packets_left -= (uint64_t)count;
   source->has_ended = count < 0;
-  return count;
+  if (count <= 0) return count;
+  count = take_packets(source, (uint64_t)count);
+  return count > 0 ? count : NF_END;
 }
 
 int nf_source_read(struct nf_source *source, struct nf_frame *frames, int max) {
-  if (source->packets_left == 0) return NF_END;
-  if ((uint64_t)max > source->packets_left) max = (int)source->packets_left;
+  uint64_t left = atomic_load_explicit(source->packets_left, memory_order_relaxed);
+  if (left == 0) return NF_END;
+  if ((uint64_t)max > left) max = (int)left;
   if (source->devices) return read_devices(source, frames, max);
   if (nf_interrupted() || is_late(source)) source->is_stopped = true;
   if (source->is_stopped) return NF_END;
   uint64_t before = nf_files_counters(source->files)->packets;
   int count = nf_files_read(source->files, frames, max);
-  source->packets_left -= nf_files_counters(source->files)->packets - before;
+  (void)take_packets(source, nf_files_counters(source->files)->packets - before);
   return count;
 }
 

@@ -2,15 +2,19 @@
 /*
  * source.h: where frames come from: capture files or network interfaces, up to the limits that the run sets.
  */
+#include <stdatomic.h>
+
 #include "frame.h"
 
 struct nf_source;
 
 /*
  * Opens what the options name: files as nf_files_open, interfaces as nf_devices_open, in the kernel's fan-out groups
- * `fanout` if that is not NULL. Returns NULL with a one-line reason in `error`.
+ * `fanout` if that is not NULL. Gives no more packets than `packets_left`, from which all sources of a run take what
+ * they give; it has to outlive them. Returns NULL with a one-line reason in `error`.
  */
-struct nf_source *nf_source_open(const struct nf_options *options, int32_t *fanout, char *error);
+struct nf_source *nf_source_open(const struct nf_options *options, int32_t *fanout, atomic_uint_least64_t *packets_left,
+                                 char *error);
 void nf_source_close(struct nf_source *source);
 
 /*
