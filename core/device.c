@@ -59,7 +59,7 @@ struct device {
   int32_t group;       /* its number, or -1 for one to be made */
   int64_t changing_ms; /* since when it is closing; when to try to open it again */
 
-  /* While OPEN or CLOSING. */
+  /* While OPEN or CLOSING, the handle longer where the run was stopped. */
   pcap_t *pcap;
   int descriptor; /* -1 without a handle */
   int index;      /* the kernel's number for the interface; 0 for "any" */
@@ -413,8 +413,11 @@ static bool is_drained(struct nf_devices *devices, struct device *device) {
   return closing_ms >= LAST_FRAME_MS && device->told.ps_recv - device->told.ps_drop == device->taken;
 }
 
+/* After a stop the handle stays as it is, shut: with its socket gone, other members of the fan-out group that have not
+   come to stop would get its flows' frames. */
 static void finish(struct nf_devices *devices, struct device *device) {
-  close_handle(devices, device);
+  if (!devices->is_stopped) close_handle(devices, device);
+  device->descriptor = -1;
   device->state = device->is_waited_for && !devices->is_stopped ? AWAY : ENDED;
   device->changing_ms += REOPEN_MS;
 }
@@ -508,7 +511,7 @@ static int gather(struct nf_devices *devices, struct nf_frame *frames, int max) 
   devices->first = (first + 1) % devices->count;
   for (uint32_t i = 0; i < devices->count; i++) {
     struct device *device = &devices->list[(first + i) % devices->count];
-    if (device->pcap) read_device(devices, device, &batch);
+    if (device->state == OPEN || device->state == CLOSING) read_device(devices, device, &batch);
   }
   return batch.count;
 }
