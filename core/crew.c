@@ -208,6 +208,14 @@ static bool make_exchange(struct nf_crew *crew, char *error) {
   return false;
 }
 
+/* The kernel deals a flow's frames to one meter only once all of them are there. */
+static void begin_together(struct nf_crew *crew) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  uint64_t since_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+  for (uint32_t i = 0; i < crew->size; i++) nf_intake_begin(crew->members[i].intake, since_ns);
+}
+
 static bool make_members(struct nf_crew *crew, const struct nf_options *options, char *error) {
   crew->members = calloc(crew->size, sizeof *crew->members);
   int32_t *fanout = crew->size > 1 && crew->is_live ? malloc(options->source_count * sizeof *fanout) : NULL;
@@ -215,6 +223,7 @@ static bool make_members(struct nf_crew *crew, const struct nf_options *options,
   bool is_made = crew->members != NULL;
   if (!is_made) nf_fail(error, "out of memory");
   for (uint32_t i = 0; is_made && i < crew->size; i++) is_made = make_member(crew, i, options, fanout, error);
+  if (is_made && fanout) begin_together(crew);
   free(fanout);
   return is_made;
 }

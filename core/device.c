@@ -65,7 +65,7 @@ struct device {
   int index;      /* the kernel's number for the interface; 0 for "any" */
   uint32_t link_type;
   uint32_t fraction_ns;
-  uint64_t joined_ns;    /* since 1970: earlier frames went to the group's other members too */
+  uint64_t since_ns;     /* since 1970: earlier frames went to the group's other members as well, or instead */
   uint32_t taken;        /* frames, wrapping around as libpcap's counters do */
   struct pcap_stat told; /* what libpcap's counters were when asked last */
 };
@@ -191,7 +191,7 @@ static bool join_group(struct device *device, char *reason) {
   socklen_t size = sizeof argument;
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
-  device->joined_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+  device->since_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
   if (setsockopt(device->descriptor, SOL_PACKET, PACKET_FANOUT, &argument, size) != 0 ||
       getsockopt(device->descriptor, SOL_PACKET, PACKET_FANOUT, &argument, &size) != 0) {
     nf_fail(reason, "fan-out group %d: %s, expected a group of this interface or -1", device->group, strerror(errno));
@@ -371,6 +371,10 @@ fail:
   return NULL;
 }
 
+void nf_devices_begin(struct nf_devices *devices, uint64_t since_ns) {
+  for (uint32_t i = 0; i < devices->count; i++) devices->list[i].since_ns = since_ns;
+}
+
 void nf_devices_close(struct nf_devices *devices) {
   if (!devices) return;
   for (uint32_t i = 0; i < devices->count; i++) {
@@ -456,7 +460,7 @@ static void keep_frame(u_char *user, const struct pcap_pkthdr *header, const u_c
   struct nf_devices *devices = batch->devices;
   uint64_t time_ns = (uint64_t)header->ts.tv_sec * 1000000000 +
                      (uint64_t)header->ts.tv_usec * batch->device->fraction_ns;
-  if (time_ns < batch->device->joined_ns) return;
+  if (time_ns < batch->device->since_ns) return;
   uint32_t captured = header->caplen < devices->frame_room ? header->caplen : devices->frame_room;
   nf_require(batch->count < batch->max);
   nf_require(batch->used + devices->frame_room <= (size_t)ROOM_FRAMES * devices->frame_room);

@@ -32,6 +32,10 @@ struct nf_device_options {
 struct nf_devices *nf_devices_open(const struct nf_device_options *options, char *error);
 void nf_devices_close(struct nf_devices *devices);
 
+/* Frames from before this time (since 1970) are not given: called with the same one for all members of a fan-out group
+   when the last one has been opened, as until then others got its frames. */
+void nf_devices_begin(struct nf_devices *devices, uint64_t since_ns);
+
 /*
  * Gives up to `max` frames, of each interface in the order of arrival; across interfaces the order is not kept. Returns
  * how many, or 0 when nothing came for NF_LOOK_MS, or a signal did; a frame on a quiet interface may be that late.

@@ -116,6 +116,8 @@ struct nf_intake *nf_intake_new(const struct nf_options *o, const struct nf_hash
   return NULL;
 }
 
+void nf_intake_begin(struct nf_intake *intake, uint64_t since_ns) { nf_source_begin(intake->source, since_ns); }
+
 void nf_intake_free(struct nf_intake *intake) {
   if (!intake) return;
   nf_source_close(intake->source);

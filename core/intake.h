@@ -38,6 +38,8 @@ void nf_batch_free(struct nf_batch *batch);
 struct nf_intake *nf_intake_new(const struct nf_options *options, const struct nf_hash_key *key, int32_t *fanout,
                                 atomic_uint_least64_t *packets_left, char *error);
 void nf_intake_free(struct nf_intake *intake);
+/* As nf_source_begin. */
+void nf_intake_begin(struct nf_intake *intake, uint64_t since_ns);
 
 /*
  * Fills the batch with what comes next: packets with their position, tick and hash, and the sweeps due among them. All

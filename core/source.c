@@ -80,6 +80,10 @@ struct nf_source *nf_source_open(const struct nf_options *o, int32_t *fanout, at
   return NULL;
 }
 
+void nf_source_begin(struct nf_source *source, uint64_t since_ns) {
+  if (source->devices) nf_devices_begin(source->devices, since_ns);
+}
+
 void nf_source_close(struct nf_source *source) {
   if (!source) return;
   nf_files_close(source->files);

@@ -16,6 +16,8 @@ struct nf_source;
 struct nf_source *nf_source_open(const struct nf_options *options, int32_t *fanout, atomic_uint_least64_t *packets_left,
                                  char *error);
 void nf_source_close(struct nf_source *source);
+/* As nf_devices_begin; nothing to files. */
+void nf_source_begin(struct nf_source *source, uint64_t since_ns);
 
 /*
  * Gives up to `max` frames that the filter accepts, in capture order. Returns how many, 0 when it has to be asked
