@@ -21,10 +21,12 @@
 #include "source.h"
 
 enum {
-  AHEAD = 32,           /* packets that an only meter decodes ahead, ... */
-  AHEAD_LIVE = 64,      /* ... and one of several on an interface */
-  LOOKS_PER_CLOCK = 64, /* batches or records between two looks at the wall clock */
-  WAIT_MS = 50,         /* for records, between two such looks */
+  AHEAD = 32,             /* packets that an only meter decodes ahead, ... */
+  AHEAD_LIVE = 64,        /* ... and one of several on an interface */
+  LOOKS_PER_CLOCK = 64,   /* batches or records between two looks at the wall clock */
+  PROGRESS_MS = 1000,     /* between two events of progress, on files and ... */
+  PROGRESS_LIVE_MS = 250, /* ... on interfaces, where they show the rows written so far */
+  WAIT_MS = 50,           /* for records, between two such looks */
   METERS_MAX = 1024,
   WORTH_A_METER = 32 << 20 /* bytes of input for which a further thread is of use */
 };
@@ -58,8 +60,8 @@ struct nf_crew {
   struct nf_event event;      /* of several meters */
 
   int looks;
-  uint32_t pending; /* bits of PROGRESS, STATUS, REOPEN and REPORT to be told */
-  time_t progress_at, report_at;
+  uint32_t pending;               /* bits of PROGRESS, STATUS, REOPEN and REPORT to be told */
+  int64_t progress_ms, report_ms; /* when they are due */
   bool is_stopped;
   struct nf_counters counters;
   char error[NF_ERROR_SIZE];
@@ -76,10 +78,14 @@ struct nf_crew {
 
 /* ---- the wall clock ---- */
 
-static time_t seconds_now(void) {
+static int64_t now_ms(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return now.tv_sec;
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int64_t report_interval_ms(const struct nf_crew *crew) {
+  return (int64_t)crew->options.performance_report_s * 1000;
 }
 
 /* Notes what has to be told by now. */
@@ -91,14 +97,15 @@ static void look_at_clock(struct nf_crew *crew) {
   if (!wants_progress && !crew->options.performance_report_s) return;
   if (!crew->is_live && ++crew->looks < LOOKS_PER_CLOCK) return;
   crew->looks = 0;
-  time_t now = seconds_now();
-  if (wants_progress && now != crew->progress_at) {
+  int64_t now = now_ms();
+  if (wants_progress && now >= crew->progress_ms) {
     crew->pending |= NF_EVENT_PROGRESS;
-    crew->progress_at = now;
+    crew->progress_ms = now + (crew->is_live ? PROGRESS_LIVE_MS : PROGRESS_MS);
   }
-  if (crew->options.performance_report_s && now >= crew->report_at) {
+  if (crew->options.performance_report_s && now >= crew->report_ms) {
     crew->pending |= NF_EVENT_REPORT;
-    crew->report_at = now + crew->options.performance_report_s;
+    int64_t every = report_interval_ms(crew);
+    crew->report_ms += ((now - crew->report_ms) / every + 1) * every;
   }
 }
 
@@ -253,8 +260,8 @@ struct nf_crew *nf_crew_new(const struct nf_options *options, char *error) {
   crew->options.bpf_filter = NULL;
   crew->is_live = nf_source_is_live(options->sources, options->source_count);
   atomic_init(&crew->packets_left, options->max_packets ? options->max_packets : UINT64_MAX);
-  crew->progress_at = seconds_now();
-  crew->report_at = crew->progress_at + options->performance_report_s;
+  crew->progress_ms = now_ms() + PROGRESS_LIVE_MS;
+  crew->report_ms = now_ms() + report_interval_ms(crew);
   for (uint16_t i = 0; i < AHEAD_LIVE; i++) crew->all_of_them[i] = i;
   nf_hash_seed(&crew->key);
   (void)pthread_mutex_init(&crew->lock, NULL);

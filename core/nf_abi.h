@@ -227,7 +227,7 @@ enum nf_event_kind {
   NF_EVENT_INIT = 1,     /* a flow began with this packet */
   NF_EVENT_UPDATE = 2,   /* a flow got this packet */
   NF_EVENT_EXPIRE = 4,   /* a flow ended */
-  NF_EVENT_PROGRESS = 8, /* about a second has passed */
+  NF_EVENT_PROGRESS = 8, /* about a second has passed, or a quarter on interfaces */
   NF_EVENT_STATUS = 16,  /* NF_REQUEST_STATUS came */
   NF_EVENT_REOPEN = 32,  /* NF_REQUEST_REOPEN came */
   NF_EVENT_REPORT = 64   /* performance_report_s have passed, or the input has ended */

@@ -98,7 +98,7 @@ end
 
 -- ---- telling ----
 
---- One line on where a run stands: overwritten each second on a terminal, a line of its own on SIGUSR1.
+--- One line on where a run stands: overwritten again and again on a terminal, a line of its own on SIGUSR1.
 local function progress(run, is_asked)
   local counters = C.nf_crew_counters(run.crew)
   local packets, size = tonumber(counters.packets), tonumber(counters.input_size)
