@@ -1,6 +1,7 @@
 -- core/intake.c: frames become packets on the run's clock; core/source.c: its limits, files and interfaces.
 
 local ffi = require "ffi"
+ffi.cdef "typedef uint64_t atomic_uint_least64_t;" -- which LuaJIT does not know
 local C = require "spec.support.core" ("hash", "stream", "intake")
 local P = require "spec.support.packet"
 local capture = require "spec.support.capture"
@@ -14,12 +15,16 @@ local function options_for(paths, fields)
   return options, { sources, paths }
 end
 
+local kept = {}
+
 local function open(paths, fields)
   local options, anchor = options_for(paths, fields)
   local key, message = ffi.new "struct nf_hash_key", ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local intake = C.nf_intake_new(options, key, nil, message)
+  local left = ffi.new("uint64_t[1]", fields and fields.max_packets or 0xffffffffffffffffULL)
+  local intake = C.nf_intake_new(options, key, nil, left, message)
   if intake == nil then return nil, ffi.string(message) end
-  return ffi.gc(intake, C.nf_intake_free), anchor
+  kept[#kept + 1] = { anchor, left } -- the intake refers to them
+  return ffi.gc(intake, C.nf_intake_free)
 end
 
 local EPOCH_MS = tonumber(meter.EPOCH / 1000000)
