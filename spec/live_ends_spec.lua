@@ -164,7 +164,8 @@ describe("a live run", function()
         local result = run:finish(5)
         assert.equal(1, result.status)
         assert.equal(50, count_rows(result.out))
-        assert.matches("nfengine: warning: vb: the interface " .. what .. "\n", result.err, 1, true)
+        local seen = result.err:match "nfengine: warning: vb: the interface ([^\n]+)\n"
+        if seen ~= "went down" then assert.equal(what, seen) end -- which it does before it is removed
         assert.matches("\nnfengine: 50 packets, 50 flows, [^\n]+\n$", result.err)
       end)
     end
@@ -188,10 +189,14 @@ describe("a live run", function()
       send(udp_file(1, 20))
       live.wait_for_packets(run, 20)
       link "set vb down"
-      live.wait_for("warning", function() return run:err():find "went down, waiting for it to come back" end)
+      local function all_say(words) -- each meter has its own look at the interface
+        live.wait_for(words, function()
+          return select(2, run:err():gsub(words, "")) == tonumber(meters:match "%d+")
+        end)
+      end
+      all_say "went down, waiting for it to come back"
       link "set vb up"
-      live.wait_for("return", function() return select(2, run:err():gsub("the interface is back", "")) == tonumber(
-        meters:match "%d+") end)
+      all_say "the interface is back"
       send(udp_file(21, 50))
       live.wait_for_packets(run, 50)
       local result = run:stop()
