@@ -39,10 +39,17 @@ function cable.udp_file(first, last)
   return engine.capture(packets)
 end
 
---- Sends packets of 500 flows without an end; returns what does.
+local function received()
+  return tonumber(network.check(cable.net.b, "cat /sys/class/net/vb/statistics/rx_packets").out)
+end
+
+--- Sends packets of 500 flows without an end; returns what does, once packets arrive.
 function cable.send_endlessly(per_second)
-  return live.spawn(cable.net.a, ("tcpreplay -q -i va --loop=0 --preload-pcap --pps=%d %s")
+  local before = received()
+  local sender = live.spawn(cable.net.a, ("tcpreplay -q -i va --loop=0 --preload-pcap --pps=%d %s")
     :format(per_second or 5000, cable.udp_file(1001, 1500)))
+  live.wait_for("packet", function() return received() > before end)
+  return sender
 end
 
 --- Changes the listening end, as ip link does.
