@@ -114,9 +114,7 @@ static int read_devices(struct nf_source *source, struct nf_frame *frames, int m
   }
   int count = nf_devices_read(source->devices, frames, max);
   source->has_ended = count < 0;
-  if (count <= 0) return count;
-  count = take_packets(source, (uint64_t)count);
-  return count > 0 ? count : NF_END;
+  return count > 0 ? take_packets(source, (uint64_t)count) : count;
 }
 
 int nf_source_read(struct nf_source *source, struct nf_frame *frames, int max) {
