@@ -143,7 +143,7 @@ asan: all
 
 # Threads are what several meters, live capture and the look at sockets have.
 TSAN_BUILD = build-tsan
-TSAN_SPECS = spec/meters_spec.lua spec/core/sockets_spec.lua spec/live_spec.lua
+TSAN_SPECS = spec/meters_spec.lua spec/core/sockets_spec.lua spec/live_spec.lua spec/live_ends_spec.lua
 tsan: all
 	@$(MAKE) --no-print-directory BUILD=$(TSAN_BUILD) PROGRAM=$(TSAN_BUILD)/nfengine OPT='-O1 -g' \
 	  SANITIZE='-fsanitize=thread' $(TSAN_BUILD)/nfengine $(TSAN_BUILD)/busted

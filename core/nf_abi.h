@@ -461,6 +461,8 @@ enum nf_privilege {
  * and should end.
  */
 int nf_privileges_drop(const char *user, int keep, char *error);
+/* Whether that can be expected to work, before anything is opened for it. */
+int nf_privileges_check(const char *user, char *error);
 
 /* Our version, and those of the libraries as they say themselves. Static. */
 const char *nf_version(void);

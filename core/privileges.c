@@ -119,19 +119,30 @@ static int refuse(const char *user, const char *reason, const char *expected, ch
   return NF_ERR_SYSTEM;
 }
 
-int nf_privileges_drop(const char *user, int keep, char *error) {
-  struct drop drop = {0};
-  const char *missing = find_user(user, &drop);
+/* Finds out what there is to do, and whether it may be done. */
+static int prepare(const char *user, struct drop *drop, char *error) {
+  const char *missing = find_user(user, drop);
   if (missing) return refuse(user, missing, "the name or number of one", error);
-  if (drop.uid == 0) return refuse(user, "it is root", "an ordinary user", error);
+  if (drop->uid == 0) return refuse(user, "it is root", "an ordinary user", error);
   if (capng_get_caps_process() != 0) return refuse(user, "cannot tell the capabilities", "/proc to be there", error);
-
-  drop.is_changed = !is_uid(drop.uid);
-  drop.may_clear_bounds = has(CAPNG_EFFECTIVE, CAP_SETPCAP);
-  drop.kept = held_of(keep);
-  if (drop.is_changed && !(has(CAPNG_EFFECTIVE, CAP_SETUID) && has(CAPNG_EFFECTIVE, CAP_SETGID))) {
+  drop->is_changed = !is_uid(drop->uid);
+  drop->may_clear_bounds = has(CAPNG_EFFECTIVE, CAP_SETPCAP);
+  if (drop->is_changed && !(has(CAPNG_EFFECTIVE, CAP_SETUID) && has(CAPNG_EFFECTIVE, CAP_SETGID))) {
     return refuse(user, strerror(EPERM), "to be started as root", error);
   }
+  return NF_OK;
+}
+
+int nf_privileges_check(const char *user, char *error) {
+  struct drop drop = {0};
+  return prepare(user, &drop, error);
+}
+
+int nf_privileges_drop(const char *user, int keep, char *error) {
+  struct drop drop = {0};
+  int status = prepare(user, &drop, error);
+  if (status != NF_OK) return status;
+  drop.kept = held_of(keep);
   choose(drop.kept);
   errno = 0;
   if (!change(&drop) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {

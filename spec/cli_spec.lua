@@ -195,6 +195,29 @@ describe("a run from the command line", function()
     assert.matches("15 flows", result.err)
   end)
 
+  it("takes an interface behind -i only, and knows one where a capture is expected", function()
+    local function said(...)
+      local result = program.run(...)
+      return { result.status, result.err }
+    end
+    assert.same({ 1, 'nfengine: cannot find "lo": no such script or capture, expected -i lo for the interface\n' },
+      said "lo")
+    assert.same({ 2, 'nfengine: -i "nosuch0": no such network interface, expected the name of an interface, or any\n' },
+      said("flows", "-i", "nosuch0"))
+    assert.same({ 2, 'nfengine: -i "": no such network interface, expected the name of an interface, or any\n' },
+      said("flows", "-i", ""))
+    assert.same({ 2, 'nfengine: -i lo and capture "samples/dns.pcap": expected one or the other\n' },
+      said("flows", "-i", "lo", "samples/dns.pcap"))
+  end)
+
+  it("knows whom it cannot become before it opens an output", function()
+    local out = program.temporary ".csv"
+    local result = program.run("flows", "--user=nosuchuser", "-o", out, "samples/dns.pcap")
+    assert.same({ 1, 'nfengine: --user: cannot become "nosuchuser": no such user, expected the name or number of one\n' },
+      { result.status, result.err })
+    assert.is_nil(program.read(out))
+  end)
+
   it("reads several captures as one, folders and standard input too", function()
     local samples = { "samples/vlan.pcap", DNS }
     local count = #rows(run("--columns=id", unpack(samples)).out)

@@ -96,6 +96,8 @@ local function is_readable(path)
   return file ~= nil
 end
 
+local function is_interface(name) return C.nf_source_is_live(ffi.new("const char *[1]", { name }), 1) end
+
 local function search_folders(root)
   local folders = { "." }
   for folder in (os.getenv "NFENGINE_PATH" or ""):gmatch "[^:]+" do folders[#folders + 1] = folder end
@@ -127,7 +129,8 @@ local function choose_script(words, root, has_interface)
   end
   if first:match "%.lua$" then error(("cannot open \"%s\": no such script"):format(first), 0) end
   if first ~= "-" and not is_readable(first) then
-    error(("cannot find \"%s\": no such script or capture"):format(first), 0)
+    local hint = is_interface(first) and (", expected -i %s for the interface"):format(first) or ""
+    error(("cannot find \"%s\": no such script or capture%s"):format(first, hint), 0)
   end
   return root .. "/scripts/flows.lua" -- nobody named a script, so none but our own will do
 end
@@ -140,7 +143,7 @@ local function interfaces(names, captures)
     error({ usage = ("-i %s and capture \"%s\": expected one or the other"):format(names[1], captures[1]) }, 0)
   end
   for _, name in ipairs(names) do
-    if not C.nf_source_is_live(ffi.new("const char *[1]", { name }), 1) then
+    if not is_interface(name) then
       local what = is_readable(name) and "a file of that name comes first" or "no such network interface"
       error({ usage = ("-i %s: %s, expected the name of an interface, or any"):format(text.quote(name), what) }, 0)
     end
@@ -148,9 +151,17 @@ local function interfaces(names, captures)
   return names
 end
 
+--- Raises what keeps the program from becoming that user, before an output is opened.
+local function check_user(user)
+  local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
+  if C.nf_privileges_check(user, message) ~= C.NF_OK then error("--user: " .. ffi.string(message), 0) end
+end
+
 local function apply(values, captures)
   for _, option in ipairs(parameters.list) do parameters.overrides[option.name] = values[option.name] end
+  if values.interface and #values.interface == 0 then values.interface = { "" } end
   if values.interface then captures = interfaces(values.interface, captures) end
+  if values.user then check_user(values.user) end
   run.user = values.user
   if captures[1] then parameters.default_source = #captures == 1 and captures[1] or captures end
   if captures[1] then parameters.overrides.source = parameters.default_source end
