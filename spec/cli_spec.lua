@@ -213,8 +213,8 @@ describe("a run from the command line", function()
   it("knows whom it cannot become before it opens an output", function()
     local out = program.temporary ".csv"
     local result = program.run("flows", "--user=nosuchuser", "-o", out, "samples/dns.pcap")
-    assert.same({ 1, 'nfengine: --user: cannot become "nosuchuser": no such user, expected the name or number of one\n' },
-      { result.status, result.err })
+    local line = 'nfengine: --user: cannot become "nosuchuser": no such user, expected the name or number of one\n'
+    assert.same({ 1, line }, { result.status, result.err })
     assert.is_nil(program.read(out))
   end)
 
