@@ -341,46 +341,48 @@ local function last_child(object)
   return object[1] == "made" and 2 or 1
 end
 
---- Takes a component of objects that reach each other from the stack; none may be one that is made.
-local function close_component(packing, stack, is_open, root)
-  local is_cycle = stack[#stack] ~= root
+--- Takes a component of objects that reach each other from the stack, of which the first `top` stand; none may be one
+-- that is made. Returns how many stand there then.
+local function close_component(packing, stack, top, is_open, root)
+  local is_cycle = stack[top] ~= root
   repeat
-    local number = table.remove(stack)
-    is_open[number] = nil
+    local number = stack[top]
+    top, is_open[number] = top - 1, nil
     local object = packing.objects[number]
     if object[1] == "made" and (is_cycle or object[2] == -number) then
       refuse(packing, number, "is an object that is made from itself", "let a function refer to it")
     end
   until number == root
+  return top
 end
 
 --- The order in which to fill tables and make objects. From each object that is made, depth first, so that all it is
 -- made from comes before it; cycles among tables may start anywhere. Strongly connected components are found as Tarjan
--- does, with a path of its own instead of recursion.
+-- does, with a path of its own instead of recursion. How long path and stack are is counted: once a list has become
+-- shorter, compiled code may take # for what it was (LuaJIT 2.1 of 2022).
 local function making_order(packing)
   local objects, order, index, low, count = packing.objects, {}, {}, {}, 0
-  local stack, is_open, path, at = {}, {}, {}, {}
+  local path, at, depth, stack, top, is_open = {}, {}, 0, {}, 0, {}
   local function enter(number)
-    count = count + 1
+    count, depth, top = count + 1, depth + 1, top + 1
     index[number], low[number], is_open[number] = count, count, true
-    stack[#stack + 1] = number
-    path[#path + 1], at[#at + 1] = number, 2
+    path[depth], at[depth], stack[top] = number, 2, number
   end
   local function leave(number)
-    path[#path], at[#at] = nil, nil
-    local parent = path[#path]
+    depth = depth - 1
+    local parent = path[depth]
     if parent then low[parent] = math.min(low[parent], low[number]) end
     order[#order + 1] = number
-    if low[number] == index[number] then close_component(packing, stack, is_open, number) end
+    if low[number] == index[number] then top = close_component(packing, stack, top, is_open, number) end
   end
   local function visit(root)
     enter(root)
-    while #path > 0 do
-      local number, position = path[#path], at[#at]
+    while depth > 0 do
+      local number, position = path[depth], at[depth]
       if position > last_child(objects[number]) then
         leave(number)
       else
-        at[#at] = position + 1
+        at[depth] = position + 1
         local child = -objects[number][position]
         if child > 0 and last_child(objects[child]) > 1 and not index[child] then enter(child)
         elseif is_open[child] then low[number] = math.min(low[number], index[child]) end

@@ -351,6 +351,25 @@ describe("a carried plugin", function()
     assert.equal("first", copy(First).name)
   end)
 
+  -- In a process of its own, where the compiler has nothing else to do.
+  it("is packed however packing was compiled", function()
+    local path = engine.script_file [[
+      package.path = "./lua/?.lua;./lua/?/init.lua;" .. package.path
+      local nf, transfer = require "nfengine", require "nfengine.transfer"
+      local Some = nf.plugin { name = "some", options = { n = { 3, "a number" } } }
+      for hotloop, hotexit in pairs { [2] = 2, [5] = 2, [7] = 3 } do
+        jit.opt.start("hotloop=" .. hotloop, "hotexit=" .. hotexit)
+        for n = 1, 1500 do
+          if n % 50 == 0 then jit.flush() end
+          local value = { Some { n = n } }
+          for i = 1, n % 20 do value[i + 1] = { i, {} } end
+          transfer.pack(value, "it")
+        end
+      end
+    ]]
+    assert.same({ status = 0, out = "", err = "" }, program.shell("luajit " .. path))
+  end)
+
   it("is loaded afresh when it is a file's", function()
     local FlowSlicer = require "plugins.flow_slicer"
     local it = copy(FlowSlicer { limit = 3 })
