@@ -388,7 +388,6 @@ bool nf_crew_give(struct nf_crew *crew, uint32_t index) {
 
 void nf_crew_leave(struct nf_crew *crew, uint32_t index, const char *failure, const char *state, size_t state_size) {
   struct member *member = &crew->members[index];
-  if (crew->is_called_off) return;
   if (state_size > 0 && (member->state = malloc(state_size))) {
     memcpy(member->state, state, state_size);
     member->state_size = state_size;

@@ -59,18 +59,20 @@ local function fields_of(instance)
   return fields
 end
 
---- What plugins that can merge leave behind, by their position, packed.
+--- What plugins that can merge leave behind, by their position, packed. Raises one line that names the field that
+-- cannot be carried.
 local function pack_states(instances)
   local states = {}
   for i, instance in ipairs(instances) do
-    local class = plugin.class_of(instance)
-    if class.merge then
-      local fields = fields_of(instance)
-      for name, value in pairs(fields) do transfer.pack(value, ("plugin %s: self.%s"):format(class.name, name)) end
-      states[i] = fields
-    end
+    if plugin.class_of(instance).merge then states[i] = fields_of(instance) end
   end
-  return transfer.pack(states, "merge")
+  local ok, packed = pcall(transfer.pack, states, "merge")
+  if ok then return packed end
+  for i, fields in pairs(states) do
+    local owner = plugin.class_of(instances[i])
+    for name, value in pairs(fields) do transfer.pack(value, ("plugin %s: self.%s"):format(owner.name, name)) end
+  end
+  error(packed, 0)
 end
 
 --- Joins what the meters' plugins left behind into the main state's instances: the first meter's fields become theirs,
