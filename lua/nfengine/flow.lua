@@ -29,7 +29,7 @@ function helpers.check_number(name, value)
   if kind ~= "number" and kind ~= "cdata" then error(("flow.%s: expected a number, got %s"):format(name, kind), 4) end
 end
 
---- A live flow is found by its key, which therefore has to stay as it is.
+--- A live flow is found by its key, and ends by when it was last seen, which therefore have to stay as they are.
 function helpers.check_ended(name, f)
   if f.core.end_reason == 0 then error(("flow.%s can only be set in on_expire"):format(name), 4) end
 end
@@ -91,7 +91,8 @@ local function setter_source(column, is_record)
   local place = place_of(column, is_record)
   if column.type == "text" then return ("set_text(%s, %d, value)"):format(place, column.length) end
   if columns.types[column.type].is_number and not column.is_array then
-    local check = column.place:find "^core%.tuple" and ("check_ended('%s', f) "):format(column.name) or ""
+    local is_kept = column.place:find "^core%.tuple" or column.place == "core.scope[0].last_seen"
+    local check = is_kept and ("check_ended('%s', f) "):format(column.name) or ""
     return check .. ("check_number('%s', value) %s = value"):format(column.name, place)
   end
   return ("error(\"flow.%s cannot be set\", 3)"):format(column.name)

@@ -227,8 +227,10 @@ describe("setting a flow's columns", function()
       flow.bidirectional_mean_ps, flow.expiration_id })
   end)
 
-  it("leaves the key of a live flow alone", function()
-    for _, name in ipairs { "src_port", "dst_port", "protocol", "vlan_id", "tunnel_id" } do
+  it("leaves alone what a live flow is found by and ends by", function()
+    for _, name in ipairs {
+      "src_port", "dst_port", "protocol", "vlan_id", "tunnel_id", "bidirectional_last_seen_ms",
+    } do
       for _, hook in ipairs { "on_init", "on_update" } do
         assert.matches("flow_spec.lua:%d+: flow." .. name .. " can only be set in on_expire",
           refusal_in(hook, function(_, _, flow) flow[name] = 5 end))
