@@ -196,6 +196,22 @@ describe("several meters", function()
     assert.same(one, run(script, "-q", "samples/web.pcap"))
   end)
 
+  it("answer the options of a plugin's own file as the command line did", function()
+    local path = engine.script_file [[
+      local nf = require "nfengine"
+      local options = nf.options { limit = { 5, "a number" } }
+      local word = arg[1]
+      return nf.plugin { name = "p", columns = { { "limit", "uint32" }, { "word", "string" } },
+        on_init = function(_, _, flow) flow.udps.limit, flow.udps.word = options.limit, word end }
+    ]]
+    local script = ([[
+      local nf = require "nfengine"
+      nf.streamer { n_dissections = 0, udps = require %q, columns = { "udps.limit", "udps.word" } }:write()
+    ]]):format(path:match "([^/]*)%.lua$")
+    local result = run(script, "-q", "--max-nflows=1", "samples/web.pcap", "--", "--limit=9")
+    assert.same({ status = 0, out = 'udps.limit,udps.word\n9,"--limit=9"\n', err = "" }, result)
+  end)
+
   it("set a plugin up and clean up after it in each of them", function()
     local path = program.temporary ".log"
     local script = ([[

@@ -1,11 +1,14 @@
 --- The script that is running: its own options, and its help.
 
 local options = require "nfengine.options"
+local text = require "nfengine.text"
 
 local script = {
   path = nil,   -- its file
   words = {},   -- its words on the command line, behind "--"
   is_help_wanted = false,
+  is_meter = false, -- this is a meter's thread, where nobody parses words
+  answers = {}, -- values that were asked for, by their names; the same in every thread of a run
 }
 
 --- Raised to leave a script once its help has been printed.
@@ -46,16 +49,20 @@ local function print_help(declaration)
   error(script.done, 0)
 end
 
---- Values of a script's options: the command line's over the declared defaults.
+--- Values of a script's options: the command line's over the declared defaults. In a meter's thread, where a plugin's
+-- file asks again, what they were the first time.
 function script.options(short)
   local declaration = options.from_short(short, "nf.options")
+  local names = table.concat(text.sorted_keys(short), " ")
+  if script.is_meter and script.answers[names] then return script.answers[names] end
   if script.is_help_wanted then print_help(declaration) end
   local given, others = options.parse(script.words, declaration)
   if others[1] then
     error({ usage = ("unexpected word \"%s\" after --: expected script options"):format(others[1]) }, 0)
   end
   script.words = {}
-  return options.resolve(declaration, given, "nf.options")
+  script.answers[names] = options.resolve(declaration, given, "nf.options")
+  return script.answers[names]
 end
 
 --- A script starts its work: by now its options have been declared, or it has none.

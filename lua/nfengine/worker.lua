@@ -10,6 +10,7 @@ local dispatch = require "nfengine.dispatch"
 local hooks = require "nfengine.hooks"
 local plugin = require "nfengine.plugin"
 local report = require "nfengine.report"
+local script = require "nfengine.script"
 local shape = require "nfengine.shape"
 local transfer = require "nfengine.transfer"
 
@@ -38,33 +39,35 @@ function worker.wants_one(instances)
   return not pcall(transfer.pack, instances, "plugins")
 end
 
+--- A copy of a table. What some module holds would be carried by that name, and is another one there.
+local function copy_of(t)
+  local copy = {}
+  for key, value in pairs(t) do copy[key] = value end
+  return copy
+end
+
 --- Packs what a worker needs. Raises one line that names what cannot be carried.
 -- @param parameters resolved parameters
 -- @param instances list of plugin instances
 -- @param meters how many there will be
 function worker.plan(parameters, instances, meters)
-  local plain = {}
-  -- Copies: a list that some module holds would be carried by that name, and is another one there.
-  for name, value in pairs(parameters) do plain[name] = type(value) == "table" and { unpack(value) } or value end
+  local plain, answers = {}, {}
+  for name, value in pairs(parameters) do plain[name] = type(value) == "table" and copy_of(value) or value end
   plain.udps, plain.filter = nil, nil -- a filter stays in the main state
-  return transfer.pack({
-    parameters = plain, instances = instances, words = _G.arg, wants_traceback = report.wants_traceback,
-  }, ("n_meters = %d"):format(meters))
+  for names, values in pairs(script.answers) do answers[names] = copy_of(values) end
+  local what = ("n_meters = %d"):format(meters)
+  local plan = transfer.pack({ parameters = plain, instances = instances, wants_traceback = report.wants_traceback },
+    what)
+  -- In a wrapping of its own, since unpacking it loads modules, which may ask for the command line's words.
+  return transfer.pack({ plan = plan, words = _G.arg, answers = answers }, what)
 end
 
---- A plugin's fields, its options among them.
-local function fields_of(instance)
-  local fields = {}
-  for name, value in pairs(instance) do fields[name] = value end
-  return fields
-end
-
---- What plugins that can merge leave behind, by their position, packed. Raises one line that names the field that
--- cannot be carried.
+--- What plugins that can merge leave behind, their fields by their position, packed. Raises one line that names the
+-- field that cannot be carried.
 local function pack_states(instances)
   local states = {}
   for i, instance in ipairs(instances) do
-    if plugin.class_of(instance).merge then states[i] = fields_of(instance) end
+    if plugin.class_of(instance).merge then states[i] = copy_of(instance) end
   end
   local ok, packed = pcall(transfer.pack, states, "merge")
   if ok then return packed end
@@ -122,8 +125,9 @@ end
 -- @param packed the plan
 function worker.run(handle, index, packed)
   local crew = ffi.cast("struct nf_crew *", handle)
-  local plan = transfer.unpack(packed)
-  _G.arg = plan.words
+  local wrapping = transfer.unpack(packed)
+  _G.arg, script.answers, script.is_meter = wrapping.words, wrapping.answers, true
+  local plan = transfer.unpack(wrapping.plan)
   local instances = plan.instances
   local made = shape.of(plan.parameters, instances)
   local count, failure = hooks.set_up(instances)
