@@ -225,9 +225,10 @@ static void begin_together(struct nf_crew *crew) {
 
 static bool make_members(struct nf_crew *crew, const struct nf_options *options, char *error) {
   crew->members = calloc(crew->size, sizeof *crew->members);
-  int32_t *fanout = crew->size > 1 && crew->is_live ? malloc(options->source_count * sizeof *fanout) : NULL;
+  bool is_dealt_out = crew->size > 1 && crew->is_live;
+  int32_t *fanout = is_dealt_out ? malloc(options->source_count * sizeof *fanout) : NULL;
   for (uint32_t i = 0; fanout && i < options->source_count; i++) fanout[i] = -1;
-  bool is_made = crew->members != NULL;
+  bool is_made = crew->members && (fanout || !is_dealt_out);
   if (!is_made) nf_fail(error, "out of memory");
   for (uint32_t i = 0; is_made && i < crew->size; i++) is_made = make_member(crew, i, options, fanout, error);
   if (is_made && fanout) begin_together(crew);
@@ -321,17 +322,19 @@ static void release_members(struct nf_crew *crew, bool is_going) {
   (void)pthread_mutex_unlock(&crew->lock);
 }
 
-static bool start_members(struct nf_crew *crew) {
+/* Returns 0, or the number of the error for which there is no thread. */
+static int start_members(struct nf_crew *crew) {
   sigset_t all, before;
   sigfillset(&all);
   (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the thread that started the run */
-  bool is_started = true;
-  for (uint32_t i = 0; is_started && i < crew->size; i++) {
+  int problem = 0;
+  for (uint32_t i = 0; problem == 0 && i < crew->size; i++) {
     struct member *member = &crew->members[i];
-    is_started = member->is_running = pthread_create(&member->thread, NULL, run_member, member) == 0;
+    problem = pthread_create(&member->thread, NULL, run_member, member);
+    member->is_running = problem == 0;
   }
   (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return is_started;
+  return problem;
 }
 
 /* A socket is remembered as long as its flow may be waiting for its end, and a little longer. */
@@ -347,17 +350,18 @@ static bool watch_sockets(struct nf_crew *crew, char *error) {
 
 /* Starts the threads of several meters and waits until all are ready. */
 static bool launch(struct nf_crew *crew, char *error) {
-  bool is_started = start_members(crew);
+  int problem = start_members(crew);
   (void)pthread_mutex_lock(&crew->lock);
-  while (is_started && crew->ready < crew->size && !crew->start_error[0])
+  while (problem == 0 && crew->ready < crew->size && !crew->start_error[0])
     (void)pthread_cond_wait(&crew->changed, &crew->lock);
   bool has_failed = crew->start_error[0] != '\0';
   (void)pthread_mutex_unlock(&crew->lock);
-  if (is_started && !has_failed) is_started = !crew->handout || nf_handout_start(crew->handout);
-  release_members(crew, is_started && !has_failed);
-  if (is_started && !has_failed) return true;
+  if (problem == 0 && !has_failed && crew->handout) problem = nf_handout_start(crew->handout);
+  release_members(crew, problem == 0 && !has_failed);
+  if (problem == 0 && !has_failed) return true;
   join_members(crew);
-  nf_fail(error, "%s", has_failed ? crew->start_error : "cannot start a thread");
+  if (has_failed) nf_fail(error, "%s", crew->start_error);
+  else nf_fail(error, "cannot start threads for %u meters: %s, expected fewer", crew->size, strerror(problem));
   return false;
 }
 
@@ -369,8 +373,7 @@ int nf_crew_launch(struct nf_crew *crew, nf_crew_work *work, void *context, char
   return crew->size == 1 || launch(crew, error) ? NF_OK : NF_ERR_METER;
 }
 
-bool nf_crew_ready(struct nf_crew *crew, uint32_t index, const char *failure) {
-  (void)index;
+bool nf_crew_ready(struct nf_crew *crew, const char *failure) {
   (void)pthread_mutex_lock(&crew->lock);
   if (failure && !crew->start_error[0]) nf_fail(crew->start_error, "%s", failure);
   crew->ready++;

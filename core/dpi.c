@@ -120,7 +120,7 @@ static struct ndpi_detection_module_struct *module_new(bool cache, char *error) 
   (void)pthread_mutex_lock(&module_lock);
   struct ndpi_detection_module_struct *module = module_start();
   if (!module) {
-    nf_fail(error, "no memory for nDPI");
+    nf_fail(error, "out of memory: cannot start nDPI");
   } else if (!cache && !nf_dpi_cache_disable(module)) {
     nf_fail(error, "nDPI %s does not fit: its memory across flows cannot be switched off, expected dpi_cache = true",
             ndpi_revision());
@@ -153,7 +153,7 @@ struct nf_dpi *nf_dpi_new(uint32_t limit, bool extra, bool publish, bool cache, 
   }
   struct nf_dpi *dpi = calloc(1, sizeof *dpi);
   if (!dpi) {
-    nf_fail(error, "no memory for nDPI");
+    nf_fail(error, "out of memory: cannot start nDPI");
     return NULL;
   }
   dpi->limit = limit;

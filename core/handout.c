@@ -11,11 +11,9 @@
 #include "counters.h"
 
 enum {
-  BATCH = 1024, /* packets: fewer, and threads would wake each other more than work */
-  BATCHES = 16, /* enough for meters to drift apart a little */
-  BATCHES_WITH_BYTES =
-      4, /* copies of frames are many bytes: more of them would leave the caches before they are used */
-
+  BATCH = 1024,          /* packets: fewer, and threads would wake each other more than work */
+  BATCHES = 16,          /* enough for meters to drift apart a little, ... */
+  BATCHES_WITH_BYTES = 4 /* ... but more copies of frames would leave the caches before they are used */
 };
 
 struct slot {
@@ -151,13 +149,14 @@ static void *read_input(void *given) {
   return NULL;
 }
 
-bool nf_handout_start(struct nf_handout *h) {
+int nf_handout_start(struct nf_handout *h) {
   sigset_t all, before;
   sigfillset(&all);
   (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the thread that started the run */
-  h->is_running = pthread_create(&h->thread, NULL, read_input, h) == 0;
+  int problem = pthread_create(&h->thread, NULL, read_input, h);
   (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return h->is_running;
+  h->is_running = problem == 0;
+  return problem;
 }
 
 void nf_handout_stop(struct nf_handout *h) {

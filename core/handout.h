@@ -12,8 +12,8 @@ struct nf_handout *nf_handout_new(struct nf_intake *intake, uint32_t members, bo
 /* Stops, and frees the handout. */
 void nf_handout_free(struct nf_handout *handout);
 
-/* Starts reading. False when there can be no thread. */
-bool nf_handout_start(struct nf_handout *handout);
+/* Starts reading. 0, or the number of the error for which there is no thread. */
+int nf_handout_start(struct nf_handout *handout);
 /* Reads no more; meters that ask get NF_END. Returns once the thread has ended. */
 void nf_handout_stop(struct nf_handout *handout);
 

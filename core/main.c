@@ -1,5 +1,5 @@
 /*
- * main.c: the program's entry. Signals only set a flag that nf_meter_next looks at; the rest is Lua.
+ * main.c: the program's entry. Signals only leave requests (interrupt.h); the rest is Lua.
  */
 #include "base.h"
 #include "script.h"

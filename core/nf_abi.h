@@ -335,7 +335,7 @@ const struct nf_event *nf_meter_event(const struct nf_meter *meter);
 const char *nf_meter_error(const struct nf_meter *meter);
 
 /* What a meter's thread tells its crew. It is ready to read; false: the run is called off, or `failure` said why. */
-bool nf_crew_ready(struct nf_crew *crew, uint32_t index, const char *failure);
+bool nf_crew_ready(struct nf_crew *crew, const char *failure);
 /* The flow of the EXPIRE told last becomes a record. Waits while many are not taken yet; false once none is wanted. */
 bool nf_crew_give(struct nf_crew *crew, uint32_t index);
 /* It has ended: well, with `state` for nf_crew_state, or with the one-line reason `failure`. Both are copied. */

@@ -129,7 +129,7 @@ static void run_meter(struct nf_crew *crew, uint32_t index, void *context) {
     failure = lua_pcall(L, 1, 0, 0) == 0 ? NULL : raised(L);
   }
   /* The Lua side tells of its failures itself: this one kept it from doing so. */
-  if (failure && nf_crew_ready(crew, index, failure)) nf_crew_leave(crew, index, failure, NULL, 0);
+  if (failure && nf_crew_ready(crew, failure)) nf_crew_leave(crew, index, failure, NULL, 0);
   if (L) lua_close(L);
 }
 

@@ -3,21 +3,16 @@
 local ffi = require "ffi"
 local C = require "nfengine.lib"
 local plugin = require "nfengine.plugin"
+local text = require "nfengine.text"
 
 local hooks = {}
-
---- What was raised, as text. Anything can be raised, an object whose __tostring fails among it.
-local function shown(raised)
-  local ok, said = pcall(tostring, raised)
-  return ok and said or ("a %s that cannot be shown"):format(type(raised))
-end
 
 --- Calls a hook, if the plugin has it. Returns its failure, as a line, or nil.
 function hooks.call(instance, hook, ...)
   local class = plugin.class_of(instance)
   local ok, message = true, nil
   if class[hook] then ok, message = pcall(class[hook], instance, ...) end
-  return not ok and ("plugin %s: %s: %s"):format(class.name, hook, shown(message)) or nil
+  return not ok and ("plugin %s: %s: %s"):format(class.name, hook, text.raised(message)) or nil
 end
 
 --- Sets plugins up, until one fails.
@@ -26,6 +21,7 @@ function hooks.set_up(instances)
   for i, instance in ipairs(instances) do
     local failure = hooks.call(instance, "setup")
     if failure then return i - 1, failure end
+    plugin.set_running(instance, true)
   end
   return #instances
 end
@@ -34,6 +30,7 @@ end
 function hooks.clean_up(instances, count)
   local failure
   for i = 1, count do
+    plugin.set_running(instances[i], false)
     local problem = hooks.call(instances[i], "cleanup")
     failure = failure or problem
   end
@@ -56,10 +53,10 @@ local hook_names = {
 -- @param loop what dispatch.make was given
 function hooks.describe_error(loop, message)
   local hook, instance = hook_names[loop.where.event], loop.instances[loop.where.plugin]
-  if not hook or loop.where.plugin < 0 then return shown(message) end
+  if not hook or loop.where.plugin < 0 then return text.raised(message) end
   local event = ffi.cast(ffi.typeof("const $ *", loop.event_type), loop.event)
   local who = instance and ("plugin %s: %s"):format(plugin.class_of(instance).name, hook) or "filter"
-  return ("%s: flow %s: %s"):format(who, describe(event.flow), shown(message))
+  return ("%s: flow %s: %s"):format(who, describe(event.flow), text.raised(message))
 end
 
 return hooks

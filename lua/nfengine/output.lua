@@ -22,8 +22,8 @@ end
 local function failure_of(sink, method, ...)
   if not sink[method] then return nil end
   local ok, result, message = pcall(sink[method], sink, ...)
-  if not ok then return tostring(result) end
-  return result == nil and message and tostring(message) or nil
+  if not ok then return text.raised(result) end
+  return result == nil and message and text.raised(message) or nil
 end
 
 --- Runs to the end, giving every record to the sink. The sink is closed, and what it has is written, whatever happens.

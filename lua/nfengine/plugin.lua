@@ -119,8 +119,17 @@ end
 
 -- An instance with values for all options, which have been checked.
 local function make_instance(self, values)
-  return setmetatable(values, {
+  local meta
+  meta = {
     class = self,
+    is_running = false, -- between setup and cleanup
+    -- What a hook added to self would be state across flows that nobody was told of.
+    __newindex = function(instance, key, value)
+      if meta.is_running then
+        error(("self.%s: a field of its own is set first in setup(self)"):format(tostring(key)), 2)
+      end
+      rawset(instance, key, value)
+    end,
     __carry = carry_instance,
     __tostring = function() return "plugin " .. self.name end,
     -- A misspelt option must not read as nil. What a plugin keeps of its own begins in setup.
@@ -130,8 +139,12 @@ local function make_instance(self, values)
       error(("self.%s: plugin %s has no such option%s; a field of its own is set first in setup(self)")
         :format(tostring(key), self.name, text.suggest(key, names)), 2)
     end,
-  })
+  }
+  return setmetatable(values, meta)
 end
+
+--- Says whether a run has set an instance up: from then on its hooks add no fields to it.
+function plugin.set_running(instance, is_running) getmetatable(instance).is_running = is_running end
 
 --- An instance with these options: `CustomSize { size = 666 }`.
 class.__call = function(self, given)
@@ -171,7 +184,7 @@ end
 function plugin.instances(udps)
   if udps == nil then return {} end
   if plugin.class_of(udps) or getmetatable(udps) == class then udps = { udps } end
-  local instances, last = {}, 0
+  local instances, places, last = {}, {}, 0
   local function refuse(what, value)
     error(("%s = %s: expected a plugin made by nf.plugin, or a list of these"):format(what, text.quote(value)), 0)
   end
@@ -183,8 +196,13 @@ function plugin.instances(udps)
   for i = 1, last do
     local entry = udps[i]
     if getmetatable(entry) == class then entry = entry {} end
-    if not plugin.class_of(entry) then refuse(("udps[%d]"):format(i), entry) end
-    instances[i] = entry
+    local owner = plugin.class_of(entry)
+    if not owner then refuse(("udps[%d]"):format(i), entry) end
+    if places[entry] then
+      error(("udps[%d]: plugin %s is udps[%d] already, expected another instance")
+        :format(i, owner.name, places[entry]), 0)
+    end
+    instances[i], places[entry] = entry, i
   end
   return instances
 end

@@ -370,3 +370,32 @@ describe("a copy of a live flow", function()
     assert.is_true(copies > 5)
   end)
 end)
+
+describe("what a plugin keeps of its own", function()
+  after_each(engine.cleanup)
+
+  it("is set first in setup, not by a hook on the way", function()
+    local Late = nf.plugin { name = "late", on_init = function(self) self.seen = 1 end }
+    assert.matches("plugin late: on_init: flow .*self.seen: a field of its own is set first in setup%(self%)",
+      engine.refusal(engine.flows, { udps = Late }))
+  end)
+
+  it("may change in hooks and be added to in setup and cleanup", function()
+    local Counter = nf.plugin {
+      name = "counter", setup = function(self) self.seen = 0 end,
+      on_init = function(self) self.seen = self.seen + 1 end,
+      cleanup = function(self) self.done = self.seen end,
+    }
+    local counter = Counter {}
+    for _ = 1, 2 do engine.flows { udps = counter } end
+    assert.same({ 15, 15 }, { counter.seen, counter.done })
+  end)
+
+  it("is one instance's, which stands in a run once", function()
+    local Any = nf.plugin { name = "any" }
+    local one = Any {}
+    assert.equal(2, #require("nfengine.plugin").instances { one, Any {} })
+    local ok, message = pcall(require("nfengine.plugin").instances, { one, Any {}, one })
+    assert.same({ false, "udps[3]: plugin any is udps[1] already, expected another instance" }, { ok, message })
+  end)
+end)
