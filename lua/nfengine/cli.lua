@@ -2,7 +2,6 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local json = require "nfengine.json"
 local options = require "nfengine.options"
 local output = require "nfengine.output"
 local parameters = require "nfengine.parameters"
@@ -84,7 +83,7 @@ end
 
 local function print_version()
   put("nfengine ", ffi.string(C.nf_version()), "\n", ffi.string(C.nf_pcap_version()), "\n",
-    ffi.string(C.nf_dpi_version()), "\n", jit.version, "\nlua-cjson ", json._VERSION, "\n")
+    ffi.string(C.nf_dpi_version()), "\n", jit.version, "\nlua-cjson ", require("nfengine.json")._VERSION, "\n")
   return DONE
 end
 

@@ -3,7 +3,6 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local json = require "nfengine.json"
 local text = require "nfengine.text"
 
 local report = {
@@ -125,10 +124,10 @@ end
 
 -- ---- performance reports ----
 
---- An object with its members in this order: { { name, value }, … }.
+--- An object with its members in this order: { { name, value }, … }; names need no escapes.
 local function json_object(members)
   local parts = {}
-  for i, member in ipairs(members) do parts[i] = json.encode(member[1]) .. ": " .. member[2] end
+  for i, member in ipairs(members) do parts[i] = ('"%s": %s'):format(member[1], member[2]) end
   return "{" .. table.concat(parts, ", ") .. "}"
 end
 

@@ -13,10 +13,12 @@ local hooks = require "nfengine.hooks"
 local plugin = require "nfengine.plugin"
 local report = require "nfengine.report"
 local shape = require "nfengine.shape"
-local worker = require "nfengine.worker"
 
 local run = {}
 run.__index = run
+
+--- Loaded when there is a need for it: most runs are over before that would pay.
+local function worker() return require "nfengine.worker" end
 
 -- ---- opening ----
 
@@ -50,7 +52,7 @@ function run.open(parameters)
     parameters.system_visibility_mode = 0
   end
   local made = shape.of(parameters, instances)
-  if parameters.n_meters == 0 and worker.wants_one(instances) then made.options.n_meters = 1 end
+  if parameters.n_meters == 0 and #instances > 0 and worker().wants_one(instances) then made.options.n_meters = 1 end
   local self = setmetatable({
     columns = made.columns, record_type = made.record_type, event_type = made.event_type,
     started = report.now(), flows = 0, warnings = {}, max_flows = parameters.max_flows,
@@ -70,7 +72,7 @@ function run.open(parameters)
     report.event(self, kind)
   end
   if self.meters > 1 then
-    local ok, plan = pcall(worker.plan, parameters, instances, self.meters)
+    local ok, plan = pcall(worker().plan, parameters, instances, self.meters)
     if not ok then self:fail(plan) end
     self.plan = plan
   end
@@ -121,7 +123,7 @@ function run:merge()
     local state = C.nf_crew_state(self.crew, meter, size)
     if state ~= nil and size[0] > 0 then states[#states + 1] = ffi.string(state, size[0]) end
   end
-  local ok, failure = pcall(worker.merge, self.all_instances, states)
+  local ok, failure = pcall(worker().merge, self.all_instances, states)
   if not ok then failure = "merge: " .. failure end -- what a meter has made may not be had here
   local merged = {}
   for _, instance in ipairs(self.all_instances) do
