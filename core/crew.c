@@ -9,16 +9,15 @@
  */
 #include "crew.h"
 
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
-#include <time.h>
 
+#include "clock.h"
 #include "counters.h"
 #include "handout.h"
 #include "interrupt.h"
 #include "merge.h"
 #include "source.h"
+#include "thread.h"
 
 enum {
   AHEAD = 32,             /* packets that an only meter decodes ahead, ... */
@@ -78,11 +77,7 @@ struct nf_crew {
 
 /* ---- the wall clock ---- */
 
-static int64_t now_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
+static int64_t now_ms(void) { return nf_clock_ms(CLOCK_MONOTONIC_COARSE); }
 
 static int64_t report_interval_ms(const struct nf_crew *crew) {
   return (int64_t)crew->options.performance_report_s * 1000;
@@ -217,9 +212,7 @@ static bool make_exchange(struct nf_crew *crew, char *error) {
 
 /* The kernel deals a flow's frames to one meter only once all of them are there. */
 static void begin_together(struct nf_crew *crew) {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  uint64_t since_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+  uint64_t since_ns = (uint64_t)nf_clock_ns(CLOCK_REALTIME);
   for (uint32_t i = 0; i < crew->size; i++) nf_intake_begin(crew->members[i].intake, since_ns);
 }
 
@@ -324,16 +317,12 @@ static void release_members(struct nf_crew *crew, bool is_going) {
 
 /* Returns 0, or the number of the error for which there is no thread. */
 static int start_members(struct nf_crew *crew) {
-  sigset_t all, before;
-  sigfillset(&all);
-  (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the thread that started the run */
   int problem = 0;
   for (uint32_t i = 0; problem == 0 && i < crew->size; i++) {
     struct member *member = &crew->members[i];
-    problem = pthread_create(&member->thread, NULL, run_member, member);
+    problem = nf_thread_start(&member->thread, run_member, member);
     member->is_running = problem == 0;
   }
-  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
   return problem;
 }
 

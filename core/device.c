@@ -15,13 +15,13 @@
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <pcap/pcap.h>
 
+#include "clock.h"
 #include "interrupt.h"
 #include "warnings.h"
 
@@ -99,11 +99,7 @@ struct batch {
   size_t used; /* bytes of devices->room */
 };
 
-static int64_t now_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
+static int64_t now_ms(void) { return nf_clock_ms(CLOCK_MONOTONIC); }
 
 static bool is_any(const char *name) { return strcmp(name, "any") == 0; }
 
@@ -189,9 +185,7 @@ static bool join_group(struct device *device, char *reason) {
   uint32_t group = device->group < 0 ? 0 : (uint32_t)device->group & 0xffff;
   uint32_t argument = how << 16 | group;
   socklen_t size = sizeof argument;
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  device->since_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+  device->since_ns = (uint64_t)nf_clock_ns(CLOCK_REALTIME);
   if (setsockopt(device->descriptor, SOL_PACKET, PACKET_FANOUT, &argument, size) != 0 ||
       getsockopt(device->descriptor, SOL_PACKET, PACKET_FANOUT, &argument, &size) != 0) {
     nf_fail(reason, "fan-out group %d: %s, expected a group of this interface or -1", device->group, strerror(errno));

@@ -5,10 +5,8 @@
  */
 #include "handout.h"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include "counters.h"
+#include "thread.h"
 
 enum {
   BATCH = 1024,          /* packets: fewer, and threads would wake each other more than work */
@@ -127,11 +125,12 @@ static void hand_out(struct nf_handout *h, struct slot *slot) {
 }
 
 static void finish(struct nf_handout *h, int status) {
+  struct nf_counters counters = {0};
+  nf_intake_count(h->intake, &counters);
   (void)pthread_mutex_lock(&h->lock);
   h->status = status;
   h->is_at_end = true;
-  memset(&h->counters, 0, sizeof h->counters);
-  nf_intake_count(h->intake, &h->counters);
+  h->counters = counters;
   (void)pthread_cond_broadcast(&h->has_batch);
   (void)pthread_mutex_unlock(&h->lock);
 }
@@ -150,11 +149,7 @@ static void *read_input(void *given) {
 }
 
 int nf_handout_start(struct nf_handout *h) {
-  sigset_t all, before;
-  sigfillset(&all);
-  (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the thread that started the run */
-  int problem = pthread_create(&h->thread, NULL, read_input, h);
-  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+  int problem = nf_thread_start(&h->thread, read_input, h);
   h->is_running = problem == 0;
   return problem;
 }

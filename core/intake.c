@@ -7,8 +7,7 @@
  */
 #include "intake.h"
 
-#include <time.h>
-
+#include "clock.h"
 #include "decode.h"
 #include "source.h"
 #include "warnings.h"
@@ -97,7 +96,6 @@ static bool keep_frame(struct nf_batch *batch, struct nf_packet *packet) {
 
 struct nf_intake *nf_intake_new(const struct nf_options *o, const struct nf_hash_key *key, int32_t *fanout,
                                 atomic_uint_least64_t *packets_left, char *error) {
-  static const uint64_t ticks_per_ms[] = {[NF_MILLISECONDS] = 1, [NF_MICROSECONDS] = 1000, [NF_NANOSECONDS] = 1000000};
   struct nf_intake *intake = calloc(1, sizeof *intake);
   if (!intake) {
     nf_fail(error, "out of memory");
@@ -107,7 +105,7 @@ struct nf_intake *nf_intake_new(const struct nf_options *o, const struct nf_hash
   intake->key = *key;
   intake->time_unit = o->time_unit;
   intake->decode_tunnels = o->decode_tunnels;
-  intake->ticks_per_ms = ticks_per_ms[o->time_unit];
+  intake->ticks_per_ms = nf_ticks_per_ms(o->time_unit);
   intake->sweep_interval = SWEEP_INTERVAL_MS * intake->ticks_per_ms;
   intake->is_live = nf_source_is_live(o->sources, o->source_count);
   intake->source = nf_source_open(o, fanout, packets_left, error);
@@ -173,10 +171,7 @@ static bool take_frame(struct nf_intake *intake, struct nf_batch *batch, const s
 
 /* Time passes on a silent link, too. Packets keep their own clock: what is late does not become later by this. */
 static void sweep_by_wall_clock(struct nf_intake *intake, struct nf_batch *batch) {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  uint64_t ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-  uint64_t tick = to_ticks(intake, ns - WALL_LAG_MS * UINT64_C(1000000));
+  uint64_t tick = to_ticks(intake, (uint64_t)nf_clock_ns(CLOCK_REALTIME) - WALL_LAG_MS * UINT64_C(1000000));
   if (tick <= intake->tick || tick - intake->last_wall_sweep < WALL_SWEEP_MS * intake->ticks_per_ms) return;
   intake->last_wall_sweep = tick;
   note_sweep(batch, intake->position, tick);

@@ -8,6 +8,11 @@
 
 struct nf_intake;
 
+/* Ticks of the run's clock, in this unit. */
+static inline uint64_t nf_ticks_per_ms(uint8_t time_unit) {
+  return time_unit == NF_MILLISECONDS ? 1 : time_unit == NF_MICROSECONDS ? 1000 : 1000000;
+}
+
 /* Idle flows end here: behind the packet with this number, as of this tick. */
 struct nf_sweep {
   uint64_t position, tick;

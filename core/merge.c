@@ -10,8 +10,8 @@
 #include "merge.h"
 
 #include <pthread.h>
-#include <time.h>
 
+#include "clock.h"
 #include "counters.h"
 
 enum {
@@ -168,11 +168,8 @@ static bool is_empty(const struct lane *lane) { return lane->taker.taken == lane
 
 /* Learns what meters have shown and tells them what was taken; waits while there is nothing new. */
 static void look(struct nf_merge *merge, int wait_ms) {
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  until.tv_nsec += wait_ms % 1000 * 1000000L;
-  until.tv_sec += wait_ms / 1000 + until.tv_nsec / 1000000000L;
-  until.tv_nsec %= 1000000000L;
+  int64_t until_ns = nf_clock_ns(CLOCK_MONOTONIC) + wait_ms * INT64_C(1000000);
+  struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
   (void)pthread_mutex_lock(&merge->lock);
   for (uint32_t i = 0; i < merge->count; i++) {
     struct lane *lane = &merge->lanes[i];

@@ -87,8 +87,7 @@ static uint64_t times(uint64_t a, uint64_t b) {
 }
 
 static void set_clock(struct nf_meter *m) {
-  static const uint64_t ticks_per_ms[] = {[NF_MILLISECONDS] = 1, [NF_MICROSECONDS] = 1000, [NF_NANOSECONDS] = 1000000};
-  m->ticks_per_ms = ticks_per_ms[m->options.time_unit];
+  m->ticks_per_ms = nf_ticks_per_ms(m->options.time_unit);
   m->idle_timeout = times(m->options.idle_timeout_s, 1000 * m->ticks_per_ms);
   m->active_timeout = times(m->options.active_timeout_s, 1000 * m->ticks_per_ms);
 }

@@ -10,12 +10,10 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <pthread.h>
-#include <signal.h>
-#include <time.h>
-
+#include "clock.h"
 #include "hash.h"
 #include "sockets_parts.h"
+#include "thread.h"
 #include "warnings.h"
 
 struct remembered {
@@ -65,11 +63,7 @@ static void lock(struct nf_sockets *s) { (void)pthread_mutex_lock(&s->lock); }
 
 static void unlock(struct nf_sockets *s) { (void)pthread_mutex_unlock(&s->lock); }
 
-static uint64_t now_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
+static uint64_t now_ms(void) { return (uint64_t)nf_clock_ms(CLOCK_MONOTONIC); }
 
 /* The text, and why where that is not NULL. */
 static void warn(struct nf_sockets *s, enum warning warning, const char *text, const char *why) {
@@ -285,16 +279,6 @@ static void release(struct nf_sockets *s) {
   free(s);
 }
 
-/* Signals are for the threads that know what to do with them. */
-static int start(struct nf_sockets *s) {
-  sigset_t all, former;
-  sigfillset(&all);
-  (void)pthread_sigmask(SIG_SETMASK, &all, &former);
-  int result = pthread_create(&s->thread, NULL, watch, s);
-  (void)pthread_sigmask(SIG_SETMASK, &former, NULL);
-  return result;
-}
-
 struct nf_sockets *nf_sockets_new(uint32_t poll_ms, uint64_t keep_ms, char *error) {
   struct nf_sockets *s = calloc(1, sizeof *s);
   if (!s || !prepare_lock(s)) {
@@ -311,7 +295,7 @@ struct nf_sockets *nf_sockets_new(uint32_t poll_ms, uint64_t keep_ms, char *erro
   nf_hash_seed(&s->key);
   nf_warnings_init(&s->warnings);
   s->asked = 1;
-  int result = s->reader && s->owners ? start(s) : ENOMEM;
+  int result = s->reader && s->owners ? nf_thread_start(&s->thread, watch, s) : ENOMEM;
   if (result != 0) {
     nf_fail(error, "sockets cannot be watched: %s", strerror(result));
     release(s);

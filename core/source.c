@@ -4,9 +4,9 @@
  */
 #include "source.h"
 
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "device.h"
 #include "files.h"
 #include "interrupt.h"
@@ -17,10 +17,9 @@ struct nf_source {
   struct nf_files *files; /* or ... */
   struct nf_devices *devices;
   atomic_uint_least64_t *packets_left; /* the run's, before max_packets is reached */
-  struct timespec deadline;
-  bool has_deadline;
+  int64_t deadline_ms;                 /* on the coarse clock; 0 for none */
   bool is_stopped, has_ended;
-  struct timespec asked;             /* when the kernel was asked last for ... */
+  int64_t asked_ms;                  /* when the kernel was asked last for ... */
   struct nf_device_counters dropped; /* ... what it counts */
 };
 
@@ -35,12 +34,7 @@ bool nf_source_is_live(const char *const *names, uint32_t count) {
   return count > 0;
 }
 
-static void set_deadline(struct nf_source *source, const struct nf_options *o) {
-  if (!o->duration_s) return;
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &source->deadline);
-  source->deadline.tv_sec += o->duration_s;
-  source->has_deadline = true;
-}
+static int64_t now_ms(void) { return nf_clock_ms(CLOCK_MONOTONIC_COARSE); }
 
 static bool open_input(struct nf_source *source, const struct nf_options *o, int32_t *fanout, char *error) {
   if (nf_source_is_live(o->sources, o->source_count)) {
@@ -74,7 +68,7 @@ struct nf_source *nf_source_open(const struct nf_options *o, int32_t *fanout, at
     return NULL;
   }
   source->packets_left = packets_left;
-  set_deadline(source, o);
+  if (o->duration_s) source->deadline_ms = now_ms() + (int64_t)o->duration_s * 1000;
   if (open_input(source, o, fanout, error)) return source;
   nf_source_close(source);
   return NULL;
@@ -91,13 +85,7 @@ void nf_source_close(struct nf_source *source) {
   free(source);
 }
 
-static bool is_late(const struct nf_source *source) {
-  struct timespec now;
-  if (!source->has_deadline) return false;
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return now.tv_sec > source->deadline.tv_sec ||
-         (now.tv_sec == source->deadline.tv_sec && now.tv_nsec >= source->deadline.tv_nsec);
-}
+static bool is_late(const struct nf_source *source) { return source->deadline_ms && now_ms() >= source->deadline_ms; }
 
 /* How many of so many packets are within the limit, which other sources may be about to reach as well. */
 static int take_packets(struct nf_source *source, uint64_t count) {
@@ -148,12 +136,9 @@ bool nf_source_is_damaged(const struct nf_source *source) {
 
 /* The kernel is asked ten times a second at most; what it says in the end counts. */
 static void ask_devices(struct nf_source *source) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  int64_t since_ms = (int64_t)(now.tv_sec - source->asked.tv_sec) * 1000 +
-                     (now.tv_nsec - source->asked.tv_nsec) / 1000000;
-  if (since_ms < ASK_MS && !source->has_ended) return;
-  source->asked = now;
+  int64_t now = now_ms();
+  if (now - source->asked_ms < ASK_MS && !source->has_ended) return;
+  source->asked_ms = now;
   source->dropped = *nf_devices_counters(source->devices);
 }
 

@@ -4,7 +4,8 @@
 -- What is included stands to the left: a file may include only headers of earlier groups, and its own.
 local ORDER = {
   { "nf_abi" }, { "base" },
-  { "bytes", "counters", "frame", "hash", "interrupt", "place", "privileges", "shortest", "warnings" },
+  { "bytes", "clock", "counters", "frame", "hash", "interrupt", "place", "privileges", "shortest", "thread",
+    "warnings" },
   { "format", "table", "features", "decode_parts", "decode", "stream" },
   { "flow", "capfile", "cell", "device", "dpi_cache", "dpi_text", "sockets", "sockets_parts" },
   { "files", "dpi", "merge", "writer" }, { "source" }, { "intake" }, { "meter" }, { "handout" }, { "crew" },
