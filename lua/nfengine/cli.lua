@@ -138,6 +138,7 @@ end
 
 --- The interfaces that -i names, which cannot be read together with captures.
 local function interfaces(names, captures)
+  if not names[1] then error({ usage = "-i \"\": expected the name of an interface, or any" }, 0) end
   if captures[1] then
     error({ usage = ("-i %s and capture \"%s\": expected one or the other"):format(names[1], captures[1]) }, 0)
   end
@@ -158,7 +159,6 @@ end
 
 local function apply(values, captures)
   for _, option in ipairs(parameters.list) do parameters.overrides[option.name] = values[option.name] end
-  if values.interface and #values.interface == 0 then values.interface = { "" } end
   if values.interface then captures = interfaces(values.interface, captures) end
   if values.user then check_user(values.user) end
   run.user = values.user
