@@ -8,6 +8,7 @@
  */
 #include "capfile.h"
 
+#include "interrupt.h"
 #include "stream.h"
 
 #include <stdarg.h>
@@ -480,7 +481,8 @@ int nf_capfile_link_type(struct nf_capfile *file, uint32_t *link_type) {
     }
     uint64_t before = nf_stream_offset(file->stream);
     int status = nf_capfile_read(file, NULL, 0, 0);
-    if (status < 0 || nf_stream_offset(file->stream) == before) return status;
+    bool is_waiting = file->wanted > 0 && !nf_interrupted();
+    if (status < 0 || (nf_stream_offset(file->stream) == before && !is_waiting)) return status;
   }
 }
 

@@ -25,8 +25,9 @@ void nf_capfile_close(struct nf_capfile *file);
  */
 int nf_capfile_read(struct nf_capfile *file, struct nf_frame *frames, int max, uint64_t number);
 
-/* Reads on, giving out no frame, to where the link type of the first interface is known. Returns 1 with *link_type
-   set, 0 when it is not known yet because a signal came or a packet precedes any interface, or a status. */
+/* Reads on, giving out no frame and waiting for input, to where the link type of the first interface is known. Returns
+   1 with *link_type set, 0 when it is not known yet because a stop was asked for or a packet precedes any interface, or
+   a status. */
 int nf_capfile_link_type(struct nf_capfile *file, uint32_t *link_type);
 
 /* Bytes taken from the file itself, packed as they are. */

@@ -1,7 +1,7 @@
 /*
  * files.c: several capture files, one after another, as one capture. Owns the list of files, the filter, the counters
- * and the warnings. The only file that knows libpcap, which compiles the filter and runs it; reading files is
- * capfile's. It must not know what a frame holds.
+ * and the warnings. libpcap compiles the filter and runs it; reading files is capfile's. It must not know what a frame
+ * holds.
  */
 #include "files.h"
 

@@ -204,9 +204,17 @@ describe("a run from the command line", function()
       said "lo")
     assert.same({ 2, 'nfengine: -i "nosuch0": no such network interface, expected the name of an interface, or any\n' },
       said("flows", "-i", "nosuch0"))
-    assert.same({ 2, 'nfengine: -i "": expected the name of an interface, or any\n' }, said("flows", "-i", "", "samples/dns.pcap"))
+    assert.same({ 2, 'nfengine: -i "": expected the name of an interface, or any\n' },
+      said("flows", "-i", "", "samples/dns.pcap"))
     assert.same({ 2, 'nfengine: -i lo and capture "samples/dns.pcap": expected one or the other\n' },
       said("flows", "-i", "lo", "samples/dns.pcap"))
+  end)
+
+  it("refuses a filter that is none before anything is written, however late standard input begins", function()
+    local command = "timeout 10 %s flows -q --bpf-filter=tpc -"
+    local result = program.fed("sleep 0.3; cat samples/dns.pcap", command:format(program.path))
+    assert.same({ 1, "" }, { result.status, result.out })
+    assert.matches('bpf_filter "tpc": ', result.err, 1, true)
   end)
 
   it("knows whom it cannot become before it opens an output", function()
