@@ -25,7 +25,8 @@ int main(int argc, char **argv) {
   handle(SIGINT, (int)SA_RESETHAND);
   handle(SIGTERM, (int)SA_RESETHAND);
   handle(SIGUSR1, 0);
-  handle(SIGHUP, 0);
+  /* Who has started the program with nohup wants it to go on when the terminal goes. */
+  if (signal(SIGHUP, SIG_IGN) != SIG_IGN) handle(SIGHUP, 0);
   signal(SIGPIPE, SIG_IGN); /* writers report EPIPE instead */
   return nf_script_run(argc, argv);
 }

@@ -230,7 +230,7 @@ enum nf_event_kind {
   NF_EVENT_PROGRESS = 8, /* about a second has passed, or a quarter on interfaces */
   NF_EVENT_STATUS = 16,  /* NF_REQUEST_STATUS came */
   NF_EVENT_REOPEN = 32,  /* NF_REQUEST_REOPEN came */
-  NF_EVENT_REPORT = 64   /* performance_report_s have passed, or the input has ended */
+  NF_EVENT_REPORT = 64   /* performance_report_s have passed */
 };
 
 struct nf_event {

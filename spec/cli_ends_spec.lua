@@ -112,6 +112,26 @@ kill $feeder 2>/dev/null]]):format(endless(), exporter()))
   end)
 end)
 
+describe("SIGHUP", function()
+  -- The program on a pipe that stays open for a while, hung up on in between.
+  local function hung_up(before)
+    return program.shell(([[%s { cat samples/dns.pcap; sleep 0.8; } | {
+      exec 3<&0
+      %s flows -q --columns=id - <&3 & run=$!
+      sleep 0.3; kill -HUP $run; wait $run; }]]):format(before, program.path))
+  end
+
+  it("ends a run on files as SIGTERM does", function()
+    local result = hung_up ""
+    assert.same({ 130, 16 }, { result.status, select(2, result.out:gsub("\n", "")) })
+  end)
+
+  it("is nothing to a program that nohup has started", function()
+    local result = hung_up "trap '' HUP;"
+    assert.same({ 0, 16, "" }, { result.status, select(2, result.out:gsub("\n", "")), result.err })
+  end)
+end)
+
 describe("SIGUSR1", function()
   after_each(engine.cleanup)
 
