@@ -9,8 +9,8 @@ BUILD   ?= build
 V       ?= 0
 # A variable given to make wins over the ones here: CFLAGS, LDFLAGS, OPT, SANITIZE, WERROR=1, V=1.
 
-PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev luajit lua-cjson lua-busted \
-           libzstd-dev zlib1g-dev libsodium-dev libcap-ng-dev libdragonbox-dev
+PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev luajit lua-cjson lua-filesystem \
+           lua-busted libzstd-dev zlib1g-dev libsodium-dev libcap-ng-dev libdragonbox-dev
 # What `make lint`, `make asan` and `make fuzz` need on top, ...
 DEV_PACKAGES = lua-check cppcheck clang-format-14 clang libclang-rt-14-dev
 # ... and the specs on live capture, which send packets through network namespaces and run real programs in them.

@@ -2,6 +2,8 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local additions = require "nfengine.additions"
+local collection = require "nfengine.collection"
 local options = require "nfengine.options"
 local output = require "nfengine.output"
 local parameters = require "nfengine.parameters"
@@ -20,6 +22,11 @@ local general = {
     doc = "capture live from this network interface (\"any\" for all of them); may be given more than once" },
   { name = "user", kind = "string", value = "NAME",
     doc = "become this user once interfaces and outputs are open, keeping no more privileges than needed" },
+  { name = "plugin", kind = "list", value = "NAME", is_repeatable = true,
+    doc = "add this plugin to every run of the script; may be given more than once" },
+  { name = "set", short = "a", kind = "list", value = "PLUGIN.OPTION=VALUE", is_repeatable = true,
+    parse = function(word) return { word } end, doc = "set an option of a plugin; may be given more than once" },
+  { name = "profile", kind = "string", value = "NAME", doc = "add the plugins and parameters of this profile" },
   { name = "output", short = "o", kind = "string", value = "FILE",
     doc = "write records to FILE (\"-\" for standard output)" },
   { name = "format", kind = "choice", choices = { "csv", "jsonl", "null" }, value = "csv|jsonl|null",
@@ -28,13 +35,24 @@ local general = {
   { name = "progress", kind = "boolean", doc = "show progress even where stderr is no terminal" },
   { name = "traceback", kind = "boolean", is_flag = true, doc = "show where in the script an error came from" },
   { name = "help", short = "h", kind = "boolean", is_flag = true,
-    doc = "this text, or after a script's name that script's" },
+    doc = "this text, or with the name of a script, plugin or profile its own" },
   { name = "version", kind = "boolean", is_flag = true, doc = "version of nfengine and of its libraries" },
+}
+
+local function command(name, words, doc)
+  return { name = name, kind = "boolean", is_flag = true, words = words, doc = doc }
+end
+
+-- What is done instead of a run, with the other words of the command line.
+local instead = {
+  command("list", "[EXPR]", 'what scripts, plugins and profiles there are; EXPR selects: "tcp and not slow"'),
+  command("which", "NAME", "the file that a name stands for"),
 }
 
 local function declaration()
   local all = {}
   for _, option in ipairs(general) do all[#all + 1] = option end
+  for _, option in ipairs(instead) do all[#all + 1] = option end
   for _, option in ipairs(parameters.list) do
     if not option.is_hidden then all[#all + 1] = option end
   end
@@ -70,7 +88,8 @@ pcapng files, also gzip or zstd, folders of them, or - for standard input; sever
   nfengine flows -i eth0 -o flows.csv --user=nobody
 
 Options:
-]], options.help(general), "\n\nParameters of the run, which win over what the script sets:\n", options.help(shown), [[
+]], options.help(general), "\n\nParameters of the run, which win over what the script sets:\n", options.help(shown),
+    "\n\nInstead of a run:\n", options.help(instead), [[
 
 
 Signals: INT and TERM end the run, with all flows written; USR1 asks for a line on where it stands; HUP makes a live
@@ -97,31 +116,13 @@ end
 
 local function is_interface(name) return C.nf_source_is_live(ffi.new("const char *[1]", { name }), 1) end
 
-local function search_folders(root)
-  local folders = { "." }
-  for folder in (os.getenv "NFENGINE_PATH" or ""):gmatch "[^:]+" do folders[#folders + 1] = folder end
-  local home = os.getenv "HOME"
-  if home then folders[#folders + 1] = home .. "/.local/share/nfengine" end
-  folders[#folders + 1] = root
-  return folders
-end
-
---- Path of the script that a word names: the file itself for "x.lua", scripts/NAME.lua on the search path for "NAME".
-local function find_script(word, root)
-  if word:match "%.lua$" then return is_readable(word) and word or nil end
-  if word:match "/" then return nil end
-  for _, folder in ipairs(search_folders(root)) do
-    local path = folder .. "/scripts/" .. word .. ".lua"
-    if is_readable(path) then return path end
-  end
-end
-
 --- Splits the words into script and captures.
-local function choose_script(words, root, has_interface)
+local function choose_script(words, has_interface)
   local first = words[1]
-  if not first and has_interface then return root .. "/scripts/flows.lua" end
+  local flows = collection.root .. "/scripts/flows.lua" -- nobody named a script, so none but our own will do
+  if not first and has_interface then return flows end
   if not first then error({ usage = "no script and no capture: see nfengine --help" }, 0) end
-  local path = find_script(first, root)
+  local path = collection.find("scripts", first)
   if path then
     table.remove(words, 1)
     return path
@@ -131,7 +132,7 @@ local function choose_script(words, root, has_interface)
     local hint = is_interface(first) and (", expected -i %s for the interface"):format(first) or ""
     error(("cannot find \"%s\": no such script or capture%s"):format(first, hint), 0)
   end
-  return root .. "/scripts/flows.lua" -- nobody named a script, so none but our own will do
+  return flows
 end
 
 -- ---- running ----
@@ -157,8 +158,32 @@ local function check_user(user)
   if C.nf_privileges_check(user, message) ~= C.NF_OK then error("--user: " .. ffi.string(message), 0) end
 end
 
+--- Plugins and their options, for every run of the script; parameters of a profile where the command line has none.
+local function add(values)
+  if values.profile then
+    local profile = require "nfengine.profile"
+    local made = collection.load(values.profile)
+    if not profile.is_profile(made) then
+      error(("--profile=%s: a plugin, expected a profile"):format(values.profile), 0)
+    end
+    additions.add(made)
+    for name, value in pairs(made:parameters()) do
+      if values[name] == nil then parameters.overrides[name] = parameters.check(name, value, 2) end
+    end
+  end
+  for _, name in ipairs(values.plugin or {}) do
+    local made = collection.load(name)
+    if not require("nfengine.plugin").is_class(made) then
+      error(("--plugin=%s: expected a plugin, a profile is given as --profile"):format(name), 0)
+    end
+    additions.add(made)
+  end
+  for _, word in ipairs(values.set or {}) do additions.set(word) end
+end
+
 local function apply(values, captures)
   for _, option in ipairs(parameters.list) do parameters.overrides[option.name] = values[option.name] end
+  add(values)
   if values.interface then captures = interfaces(values.interface, captures) end
   if values.user then check_user(values.user) end
   run.user = values.user
@@ -206,12 +231,37 @@ local function finish_stdout()
   return false
 end
 
+--- Runs a command instead of a script, if the words ask for one. Returns an exit status, or nil.
+local function run_command(values, others)
+  for _, each in ipairs(instead) do
+    if values[each.name] then
+      put(require("nfengine.commands")[each.name](others))
+      return DONE
+    end
+  end
+  if values.help and #others == 1 and not collection.find("scripts", others[1]) then
+    local path = collection.find("plugins", others[1])
+    if path then
+      put(require("nfengine.commands").help(path))
+      return DONE
+    end
+  end
+  if values.columns and not others[1] and not values.interface then
+    put(require("nfengine.commands").columns(values.columns))
+    return DONE
+  end
+end
+
 local function main(words, root)
+  collection.root = root
+  collection.extend_path()
   local values, others, rest = options.parse(words, declaration(), "; a script's own options come after \"--\"")
   if values.version then return print_version() end
   if values.help and not others[1] then return print_usage() end
   report.is_program = true
-  local path = choose_script(others, root, values.interface ~= nil)
+  local status = run_command(values, others)
+  if status then return status end
+  local path = choose_script(others, values.interface ~= nil)
   apply(values, others)
   run_script(path, rest, values.help or false)
   collectgarbage() -- closes the runs of loops that were left early

@@ -2,6 +2,7 @@
 --
 --   nf.streamer{ … }   a run's parameters; iterate `streamer:flows()`, or write with `:to_csv`, `:to_jsonl`, `:to`
 --   nf.plugin{ … }     a plugin class; `Class{ option = value }` goes into `udps`
+--   nf.profile{ … }    a named set of plugins and parameters
 --   nf.options{ … }    a script's own options: values from the command line over these defaults
 --   nf.columns(unit)   every column the engine knows, described
 --   nf.arguments       captures given on the command line
@@ -21,6 +22,13 @@ local nf = {
 --- Declares a plugin; see nfengine.plugin and the README for the fields. Raises one line naming plugin and field.
 function nf.plugin(definition)
   local ok, result = pcall(require("nfengine.plugin").declare, definition)
+  if not ok then error(result, 2) end
+  return result
+end
+
+--- Declares a profile; see nfengine.profile.
+function nf.profile(definition)
+  local ok, result = pcall(require("nfengine.profile").declare, definition)
   if not ok then error(result, 2) end
   return result
 end

@@ -7,7 +7,9 @@
 --   default  its value when not given
 --   doc      one line
 --   min, max for numbers; choices for "choice"; unit for help; short, a one-letter form; value, its name in help
+--   words    what a command takes besides options, in its help
 --   is_flag  a boolean without a --no- form
+--   is_optional  a list whose value may be left out where nothing follows
 --   is_repeatable  a list to which each further mention adds
 
 local text = require "nfengine.text"
@@ -140,6 +142,16 @@ local function from_word(option, word)
   return word
 end
 
+--- A word of the command line as a checked value of an option; nil and what was expected when it is none.
+function options.from_text(option, word)
+  local value, expected = from_word(option, word)
+  local checked
+  if value ~= nil then checked, expected = options.check(option, value) end
+  if checked ~= nil then return checked end
+  local _, wanted = options.check(option, {})
+  return nil, expected or wanted or "another value"
+end
+
 local function usage_error(...) error({ usage = (...) }, 0) end
 
 local function spelled(name) return (name:gsub("_", "-")) end
@@ -164,13 +176,8 @@ function options.parse(words, declaration, hint)
   local at = 1
 
   local function take(option, shown, word)
-    local value, expected = from_word(option, word)
-    local checked
-    if value ~= nil then checked, expected = options.check(option, value) end
-    if checked == nil then
-      local _, wanted = options.check(option, {})
-      usage_error(("%s %s: expected %s"):format(shown, text.quote(word), expected or wanted or "another value"))
-    end
+    local checked, expected = options.from_text(option, word)
+    if checked == nil then usage_error(("%s %s: expected %s"):format(shown, text.quote(word), expected)) end
     if option.is_repeatable and values[option.name] then
       for _, item in ipairs(checked) do table.insert(values[option.name], item) end
     else
@@ -190,6 +197,8 @@ function options.parse(words, declaration, hint)
     local option = by_name[name]
     if option and option.kind == "boolean" and not value then
       values[name] = true
+    elseif option and option.is_optional and not value and at == #words then
+      values[name] = {}
     elseif option then
       take(option, shown, value or next_word(shown))
     else
@@ -233,31 +242,36 @@ end
 
 -- ---- help ----
 
-local value_names = { integer = "N", number = "N", string = "TEXT", list = "A,B" }
+local value_names = { integer = "N", number = "N", string = "TEXT", list = "A,B", boolean = "true|false" }
 
-local function left_column(option)
-  local name = "--" .. spelled(option.name)
+local function left_column(option, prefix)
+  local name = prefix and prefix .. option.name or "--" .. spelled(option.name)
   local choices = option.choices and table.concat(option.choices, "|")
-  if option.kind ~= "boolean" then name = name .. "=" .. (option.value or choices or value_names[option.kind]) end
+  if prefix or option.kind ~= "boolean" then name = name .. "=" .. (option.value or choices or value_names[option.kind]) end
+  if prefix then return name end
+  if option.words then name = name .. " " .. option.words end
   return (option.short and "-" .. option.short .. ", " or "    ") .. name
 end
 
-local function default_text(option)
+local function default_text(option, prefix)
   local default = option.default
+  if prefix and type(default) == "boolean" then return (" [%s]"):format(tostring(default)) end
   if default == nil or option.kind == "boolean" and default == false or default == "" then return "" end
   if type(default) == "table" then return #default > 0 and " [" .. table.concat(default, ",") .. "]" or "" end
   if default == true then return " [on; --no-" .. spelled(option.name) .. "]" end
   return " [" .. tostring(default) .. "]"
 end
 
---- Help text of a declaration, a line or more an option.
-function options.help(declaration)
+--- Help text of a declaration, a line or more an option. With a prefix, names are not the command line's own options:
+-- "prefixname=VALUE".
+function options.help(declaration, prefix)
   local lines, width = {}, 0
-  for _, option in ipairs(declaration) do width = math.max(width, #left_column(option)) end
+  for _, option in ipairs(declaration) do width = math.max(width, #left_column(option, prefix)) end
   width = math.min(width, 32)
   local indent = (" "):rep(width + 4)
   for _, option in ipairs(declaration) do
-    local left, doc = left_column(option), text.wrap(option.doc .. default_text(option), indent, 100)
+    local left = left_column(option, prefix)
+    local doc = text.wrap(option.doc .. default_text(option, prefix), indent, 100)
     local gap = #left > width and "\n" .. indent or (" "):rep(width - #left + 2)
     lines[#lines + 1] = "  " .. left .. gap .. doc
   end

@@ -1,6 +1,7 @@
 --- nf.streamer's parameters: NFStreamer's, under their own names, and ours. The command line's options are made of the
 -- same declarations, and win over what a script sets.
 
+local additions = require "nfengine.additions"
 local options = require "nfengine.options"
 local plugin = require "nfengine.plugin"
 local text = require "nfengine.text"
@@ -108,7 +109,7 @@ parameters.list = {
     "live flows at most; the least recently seen then ends early; 0 for no limit"),
   { name = "l7_columns", kind = "list", default = {}, check = check_names, value = "NAME,...",
     doc = "more L7 columns, by name, or \"all\"" },
-  { name = "columns", kind = "list", check = check_names, value = "NAME,...",
+  { name = "columns", kind = "list", check = check_names, value = "NAME,...", is_optional = true,
     doc = "columns to give, in this order; \"*\" stands for the usual ones" },
   { name = "filter", kind = "string", check = check_function, parse = parse_filter, value = "EXPR",
     doc = "only flows for which this Lua expression over `flow` is true" },
@@ -149,6 +150,7 @@ function parameters.resolve(given, level)
   values.source = parameters.default_source
   for name, value in pairs(given) do values[name] = parameters.check(name, value, level + 1) end
   for name, value in pairs(parameters.overrides) do values[name] = value end
+  values.udps = additions.to(values.udps)
   return values
 end
 

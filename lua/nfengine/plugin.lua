@@ -11,11 +11,15 @@
 
 local ffi = require "ffi"
 local array = require "nfengine.array"
+local categories = require "nfengine.categories"
 local columns = require "nfengine.columns"
 local options = require "nfengine.options"
 local text = require "nfengine.text"
 
 local plugin = {}
+
+--- The plugin interface of this nfengine. A plugin's `api` says for which it was written.
+plugin.API = 1
 
 --- Hooks, in the order of a run. Absent ones cost nothing.
 plugin.hooks = { "setup", "on_init", "on_update", "on_expire", "merge", "cleanup" }
@@ -61,6 +65,14 @@ local function parse_type(declared)
   return base, count or 1, count ~= nil
 end
 
+--- A slot's type as it is declared.
+function plugin.type_text(slot)
+  if slot.type == "text" then
+    return slot.length == DEFAULT_TEXT + 1 and "string" or ("string:%d"):format(slot.length - 1)
+  end
+  return slot.is_array and ("%s[%d]"):format(slot.type, slot.length) or slot.type
+end
+
 local function parse_slot(entry, owner, what)
   local name, declared, doc = entry[1], entry[2], entry[3]
   if type(name) ~= "string" or not name:match "^%a[%w_]*$" or reserved[name] then
@@ -88,19 +100,30 @@ end
 
 -- ---- declaring ----
 
-local function check_fields(definition, owner)
+--- Checks a declaration's name, and that it has no fields but these, of these types. Raises one line.
+function plugin.check_fields(definition, owner, known)
   if type(definition.name) ~= "string" or not definition.name:match "^%a[%w_]*$" then
     error(("%s: name = %s: expected letters, digits and underscores"):format(owner, text.quote(definition.name)), 0)
   end
   for field, value in pairs(definition) do
-    if not fields[field] then
-      local suggestion = text.suggest(field, text.sorted_keys(fields))
+    if not known[field] then
+      local suggestion = text.suggest(field, text.sorted_keys(known))
       error(("%s: unknown field %s%s"):format(owner, text.quote(field), suggestion), 0)
     end
-    if type(value) ~= fields[field] then
-      error(("%s: %s: expected a %s, got %s"):format(owner, field, fields[field], type(value)), 0)
+    if type(value) ~= known[field] then
+      error(("%s: %s: expected a %s, got %s"):format(owner, field, known[field], type(value)), 0)
     end
   end
+end
+
+--- Checks what every shared file says of itself, beyond the types of its fields.
+function plugin.check_header(definition, owner)
+  if definition.api and definition.api ~= plugin.API then
+    error(("%s: api = %s: expected %d, the plugin interface of this nfengine")
+      :format(owner, definition.api, plugin.API), 0)
+  end
+  local ok, problem = categories.check(definition.categories or {})
+  if not ok then error(("%s: categories: %s"):format(owner, problem), 0) end
 end
 
 local class = {}
@@ -160,7 +183,8 @@ end
 function plugin.declare(definition)
   if type(definition) ~= "table" then error(("nf.plugin: %s: expected a table"):format(text.quote(definition)), 0) end
   local owner = "plugin " .. tostring(definition.name)
-  check_fields(definition, owner)
+  plugin.check_fields(definition, owner, fields)
+  plugin.check_header(definition, owner)
   local self = { name = definition.name, description = definition.description, version = definition.version }
   self.definition = {} -- a copy: the table given may become another plugin's
   for field in pairs(fields) do self.definition[field] = definition[field] end
@@ -173,6 +197,20 @@ end
 
 --- An instance as its __carry describes it: a class, and values for all its options.
 function plugin.restore(carried) return make_instance(carried.class, carried.options) end
+
+--- Sets options of an instance, checked, over those it was made with. Raises one line.
+function plugin.set_options(instance, given)
+  local owner = plugin.class_of(instance)
+  local values = {}
+  for _, option in ipairs(owner.options) do values[option.name] = rawget(instance, option.name) end
+  for name, value in pairs(given) do values[name] = value end
+  for name, value in pairs(options.resolve(owner.options, values, "plugin " .. owner.name)) do
+    rawset(instance, name, value)
+  end
+end
+
+--- Whether something is a class, as nf.plugin makes them.
+function plugin.is_class(value) return getmetatable(value) == class end
 
 --- The class of an instance, or nil for anything else.
 function plugin.class_of(instance)

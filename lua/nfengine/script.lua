@@ -25,10 +25,20 @@ function script.doc_block(path)
   return table.concat(lines, "\n")
 end
 
+--- The first sentence of a doc block.
+function script.synopsis(block)
+  return block:gsub("\n", " "):match "^.-[?.]%f[ %z]" or block:match "^[^\n]*"
+end
+
+--- What stands behind "@name" in a doc block, or nil.
+function script.tag(block, name)
+  return ("\n" .. block):match("\n@" .. name .. " ([^\n]*)")
+end
+
 --- A doc block as people read it: each example's command behind a "$", its output below, and no tags.
-local function without_tags(block)
+function script.without_tags(block)
   local lines, indent, is_output = {}, "", false
-  for line in (block .. "\n"):gmatch "(.-)\n" do
+  for line in (block:gsub("\n@categories [^\n]*", "") .. "\n"):gmatch "(.-)\n" do
     local command = line:match "^@usage (.*)$"
     if command then
       if is_output then lines[#lines + 1] = "" end
@@ -41,7 +51,7 @@ local function without_tags(block)
 end
 
 local function print_help(declaration)
-  io.write(without_tags(script.doc_block(script.path)), "\n")
+  io.write(script.without_tags(script.doc_block(script.path)), "\n")
   if #declaration > 0 then
     io.write("\nOptions of this script, after \"--\":\n", options.help(declaration), "\n")
   end

@@ -6,6 +6,7 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+require "nfengine.collection" -- for plugins that are files
 local dispatch = require "nfengine.dispatch"
 local hooks = require "nfengine.hooks"
 local plugin = require "nfengine.plugin"

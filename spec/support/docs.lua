@@ -163,6 +163,7 @@ docs.generators = {
   ["optional columns"] = function() return columns("l7_extra", "optional") end,
   ["general options"] = function() return help_in_roff(1) end,
   ["run options"] = function() return help_in_roff(2) end,
+  ["commands"] = function() return help_in_roff(3) end,
 }
 
 -- ---- commands ----

@@ -1,0 +1,145 @@
+--- What plugins and scripts are about, in words that everybody uses the same: a closed list, and expressions over it.
+
+local text = require "nfengine.text"
+
+local categories = {}
+
+--- The words, by group, each with what it says of a plugin or script.
+categories.groups = {
+  { "kind", {
+    { "feature", "adds columns to flows" },
+    { "expiry", "changes when flows end" },
+    { "label", "says what flows are, for training and tests" },
+    { "profile", "a set of plugins and parameters under one name" },
+    { "report", "prints or draws for people" },
+    { "export", "writes files for other programs" },
+    { "example", "made to be read" },
+  } },
+  { "protocol", {
+    { "tcp", "about TCP" }, { "udp", "about UDP" }, { "icmp", "about ICMP and ICMPv6" },
+    { "tls", "about TLS" }, { "quic", "about QUIC" }, { "dns", "about DNS" }, { "http", "about HTTP" },
+    { "dhcp", "about DHCP" }, { "mdns", "about multicast DNS" },
+  } },
+  { "property", {
+    { "payload", "reads payload" },
+    { "cross-flow", "looks at more than one flow" },
+    { "compat", "another tool's columns" },
+    { "slow", "takes more than 60 ns a packet" },
+    { "live", "for network interfaces" },
+    { "safe", "opens no file and no connection" },
+    { "experimental", "may change" },
+  } },
+}
+
+local known, names = {}, {}
+for _, group in ipairs(categories.groups) do
+  for _, entry in ipairs(group[2]) do
+    known[entry[1]] = true
+    names[#names + 1] = entry[1]
+  end
+end
+
+--- Whether a list holds only known categories, each once; false and what is wrong.
+function categories.check(list)
+  local seen = {}
+  for i = 1, #list do
+    local name = list[i]
+    if type(name) ~= "string" or not known[name] then
+      return false, ("unknown category %s%s"):format(text.quote(name), text.suggest(name, names))
+    end
+    if seen[name] then return false, ("category %s stands there twice"):format(text.quote(name)) end
+    seen[name] = true
+  end
+  return true
+end
+
+-- ---- expressions ----
+
+-- "tcp and not (slow or payload)", "host_*": words are categories or names, "*" stands for anything, and binds
+-- before or. A list of words without operators means any of them.
+
+local function tokens_of(expression)
+  local tokens, at = {}, 1
+  while true do
+    at = expression:find("[^%s,]", at)
+    if not at then return tokens end
+    local token = expression:match("^[()]", at) or expression:match("^[%w_%-*]+", at)
+    if not token then return nil, expression:sub(at, at) end
+    tokens[#tokens + 1] = token
+    at = at + #token
+  end
+end
+
+local operators = { ["and"] = true, ["or"] = true, ["not"] = true, ["("] = true, [")"] = true }
+
+local function pattern_of(word)
+  return "^" .. word:gsub("[%-]", "%%-"):gsub("%*", ".*") .. "$"
+end
+
+-- A parser by precedence; every part becomes a function of a set of words.
+local function parser(tokens)
+  local at = 1
+  local either
+
+  local function word()
+    local token = tokens[at]
+    if token == "not" then
+      at = at + 1
+      local part = word()
+      return part and function(words) return not part(words) end
+    elseif token == "(" then
+      at = at + 1
+      local part = either()
+      if not part or tokens[at] ~= ")" then return nil end
+      at = at + 1
+      return part
+    elseif not token or operators[token] then
+      return nil
+    end
+    at = at + 1
+    local pattern = pattern_of(token)
+    return function(words)
+      for _, each in ipairs(words) do
+        if each:find(pattern) then return true end
+      end
+      return false
+    end
+  end
+
+  local function both()
+    local left = word()
+    while left and tokens[at] == "and" do
+      at = at + 1
+      local first, second = left, word()
+      left = second and function(words) return first(words) and second(words) end
+    end
+    return left
+  end
+
+  function either()
+    local left = both()
+    while left and tokens[at] and tokens[at] ~= ")" do
+      if tokens[at] == "or" then at = at + 1 end
+      local first, second = left, both()
+      left = second and function(words) return first(words) or second(words) end
+    end
+    return left
+  end
+
+  return function()
+    local whole = either()
+    return at > #tokens and whole or nil
+  end
+end
+
+--- Compiles an expression. Returns a function of a list of words (a name and its categories) that says whether they
+-- match; nil and what was expected when it is no expression. An empty one matches everything.
+function categories.matcher(expression)
+  local tokens = tokens_of(expression)
+  if tokens and #tokens == 0 then return function() return true end end
+  local matches = tokens and parser(tokens)()
+  if matches then return matches end
+  return nil, 'names and categories joined by and, or, not and ( ), as in "tcp and not slow"'
+end
+
+return categories
