@@ -247,7 +247,9 @@ local value_names = { integer = "N", number = "N", string = "TEXT", list = "A,B"
 local function left_column(option, prefix)
   local name = prefix and prefix .. option.name or "--" .. spelled(option.name)
   local choices = option.choices and table.concat(option.choices, "|")
-  if prefix or option.kind ~= "boolean" then name = name .. "=" .. (option.value or choices or value_names[option.kind]) end
+  if prefix or option.kind ~= "boolean" then
+    name = name .. "=" .. (option.value or choices or value_names[option.kind])
+  end
   if prefix then return name end
   if option.words then name = name .. " " .. option.words end
   return (option.short and "-" .. option.short .. ", " or "    ") .. name

@@ -30,7 +30,8 @@ local LONGEST_ARRAY = 65535
 
 local fields = {
   name = "string", version = "string", api = "number", description = "string", author = "string", license = "string",
-  categories = "table", options = "table", columns = "table", state = "table",
+  categories = "table", options = "table",
+  columns = "table or a function of the options", state = "table or a function of the options",
   setup = "function", on_init = "function", on_update = "function", on_expire = "function", merge = "function",
   cleanup = "function",
 }
@@ -98,6 +99,22 @@ local function parse_slots(list, owner, what)
   return slots
 end
 
+--- The slots of a class's `columns` or `state`, which may be a function of the options, with these values for them.
+local function slots_with(self, part, values)
+  local declared, owner = self.definition[part], "plugin " .. self.name
+  if type(declared) == "function" then
+    local given = {} -- a copy: the function is not to change an instance
+    for _, option in ipairs(self.options) do given[option.name] = rawget(values, option.name) end
+    local ok, list = pcall(declared, given)
+    if not ok then error(("%s: %s: %s"):format(owner, part, text.raised(list)), 0) end
+    if type(list) ~= "table" then
+      error(("%s: %s: expected the function to return a table, got %s"):format(owner, part, type(list)), 0)
+    end
+    declared = list
+  end
+  return parse_slots(declared, owner, part == "columns" and "column" or "state")
+end
+
 -- ---- declaring ----
 
 --- Checks a declaration's name, and that it has no fields but these, of these types. Raises one line.
@@ -110,7 +127,7 @@ function plugin.check_fields(definition, owner, known)
       local suggestion = text.suggest(field, text.sorted_keys(known))
       error(("%s: unknown field %s%s"):format(owner, text.quote(field), suggestion), 0)
     end
-    if type(value) ~= known[field] then
+    if not known[field]:find(type(value), 1, true) then
       error(("%s: %s: expected a %s, got %s"):format(owner, field, known[field], type(value)), 0)
     end
   end
@@ -140,8 +157,11 @@ local function carry_instance(instance)
   return "nfengine.plugin", "restore", { class = owner, options = values }
 end
 
--- An instance with values for all options, which have been checked.
+-- An instance with values for all options, which have been checked. What its columns will be is checked here, too.
 local function make_instance(self, values)
+  for _, part in ipairs { "columns", "state" } do
+    if type(self.definition[part]) == "function" then slots_with(self, part, values) end
+  end
   local meta
   meta = {
     class = self,
@@ -174,9 +194,11 @@ class.__call = function(self, given)
   if given ~= nil and type(given) ~= "table" then
     error(("plugin %s: options %s: expected a table"):format(self.name, text.quote(given)), 2)
   end
-  local ok, instance = pcall(options.resolve, self.options, given or {}, "plugin " .. self.name)
-  if not ok then error(instance, 2) end
-  return make_instance(self, instance)
+  local ok, values = pcall(options.resolve, self.options, given or {}, "plugin " .. self.name)
+  if not ok then error(values, 2) end
+  local made, instance = pcall(make_instance, self, values)
+  if not made then error(instance, 2) end
+  return instance
 end
 
 --- Checks a declaration and makes a class of it. Raises one line naming the plugin and the field.
@@ -189,8 +211,9 @@ function plugin.declare(definition)
   self.definition = {} -- a copy: the table given may become another plugin's
   for field in pairs(fields) do self.definition[field] = definition[field] end
   self.options = options.from_short(definition.options or {}, owner)
-  self.columns = parse_slots(definition.columns, owner, "column")
-  self.state = parse_slots(definition.state, owner, "state")
+  local defaults = options.resolve(self.options, {}, owner)
+  self.columns = slots_with(self, "columns", defaults) -- as they are without options; plugin.slots has an instance's
+  self.state = slots_with(self, "state", defaults)
   for _, hook in ipairs(plugin.hooks) do self[hook] = definition[hook] end
   return setmetatable(self, class)
 end
@@ -216,6 +239,13 @@ function plugin.is_class(value) return getmetatable(value) == class end
 function plugin.class_of(instance)
   local meta = type(instance) == "table" and getmetatable(instance)
   return meta and meta.class
+end
+
+--- The slots of an instance's `columns` or `state`, as its options have it.
+function plugin.slots(instance, part)
+  local owner = plugin.class_of(instance)
+  if type(owner.definition[part]) ~= "function" then return owner[part] end
+  return slots_with(owner, part, instance)
 end
 
 --- A list of instances from what `udps` accepts: an instance, a class, or a list of these.
@@ -267,7 +297,7 @@ local function collect_slots(instances)
   for _, instance in ipairs(instances) do
     local owner = plugin.class_of(instance)
     for _, part in ipairs { "columns", "state" } do
-      for _, slot in ipairs(owner[part]) do
+      for _, slot in ipairs(plugin.slots(instance, part)) do
         if taken[slot.name] then
           error(("plugin %s: column %s is already declared by plugin %s")
             :format(owner.name, slot.name, taken[slot.name]), 0)

@@ -42,7 +42,10 @@ describe("declaring a plugin", function()
 
   it("refuses fields of the wrong type", function()
     assert.matches("plugin a: on_init: expected a function, got string", refused { name = "a", on_init = "x" }, 1, true)
-    assert.matches("plugin a: columns: expected a table, got string", refused { name = "a", columns = "x" }, 1, true)
+    for _, part in ipairs { "columns", "state" } do
+      assert.matches(("plugin a: %s: expected a table or a function of the options, got string"):format(part),
+        refused { name = "a", [part] = "x" }, 1, true)
+    end
     assert.matches("plugin a: description: expected a string", refused { name = "a", description = {} }, 1, true)
   end)
 
@@ -255,6 +258,92 @@ describe("a plugin's options", function()
       assert.matches("plugin counter: " .. case[2], message, 1, true)
       assert.matches("^spec/lua/plugin_spec.lua:%d+: ", message)
     end
+  end)
+end)
+
+describe("columns and state that follow from the options", function()
+  after_each(engine.cleanup)
+
+  -- Writes the first packet's payload size to the last of `count` places.
+  local definition = { name = "sizes", options = { count = { 2, "packets to tell of", integer = true } },
+    columns = function(options)
+      local list = { { "sizes", ("uint16[%d]"):format(options.count) } }
+      for i = 1, options.count do list[i + 1] = { "size_" .. i, "uint16", "size " .. i } end
+      return list
+    end,
+    state = function(options) return { { "seen", ("uint8[%d]"):format(options.count) } } end,
+    on_init = function(self, packet, flow)
+      local udps = flow.udps
+      udps["size_" .. self.count] = packet.payload_size
+      udps.sizes[self.count], udps.seen[self.count] = packet.payload_size, 1
+    end }
+  local Sizes = nf.plugin(definition)
+
+  local function flow_with(udps) return engine.flows({ packets = { meter.udp(0, 1000, "abc") }, udps = udps })[1] end
+
+  local function names_of(flow)
+    local names = {}
+    for _, name in ipairs(flow:keys()) do
+      if name:match "^udps%." then names[#names + 1] = name end
+    end
+    return table.concat(names, " ")
+  end
+
+  it("are those of each instance, and a class has those of the defaults", function()
+    local flow = flow_with(Sizes { count = 3 })
+    assert.equal("udps.sizes udps.size_1 udps.size_2 udps.size_3", names_of(flow))
+    assert.same({ "[0, 0, 3]", 3 }, { tostring(flow.udps.sizes), flow.udps.size_3 })
+    assert.equal("udps.sizes udps.size_1 udps.size_2", names_of(flow_with(Sizes)))
+    assert.equal("udps.sizes udps.size_1", names_of(flow_with(Sizes { count = 1 })))
+    assert.same({ 3, "size_2", "uint16", "size 2", 1, 2 }, { #Sizes.columns, Sizes.columns[3].name,
+      Sizes.columns[3].type, Sizes.columns[3].doc, #Sizes.state, Sizes.state[1].length })
+  end)
+
+  it("follow an option that is set later", function()
+    local instance = Sizes { count = 3 }
+    instance.count = 1
+    assert.equal("udps.sizes udps.size_1", names_of(flow_with(instance)))
+  end)
+
+  it("are the same in every meter", function()
+    local script = [[
+      local nf = require "nfengine"
+      local Sizes = nf.plugin { name = "sizes", options = { count = { 2, "" } },
+        columns = function(options) return { { "sizes", ("uint16[%d]"):format(options.count) } } end,
+        on_init = function(self, packet, flow) flow.udps.sizes[self.count] = packet.payload_size end }
+      nf.streamer { udps = Sizes { count = 4 }, n_dissections = 0 }:write()]]
+    local path = engine.capture { meter.udp(0, 1000, "abc"), meter.udp(1, 1001, "abcde") }
+    local result = engine.script(script, "-q", "--n-meters=2", "--columns=src_port,udps.sizes", path)
+    assert.same({ "", 'src_port,udps.sizes\n1000,"[0, 0, 0, 3]"\n1001,"[0, 0, 0, 5]"\n' }, { result.err, result.out })
+  end)
+
+  it("cannot change the options", function()
+    local Greedy = nf.plugin { name = "greedy", options = { count = { 2, "" } },
+      columns = function(options) options.count = 9; return {} end }
+    assert.equal(2, Greedy { count = 2 }.count)
+  end)
+
+  it("are refused with the plugin's and the column's name when an instance is made, at the script's line", function()
+    local cases = {
+      { 'column sizes: type "uint16[0]": expected a length from 1 to 65535', 0 },
+      { 'column sizes: type "uint16[65536]": expected a length from 1 to 65535', 65536 },
+    }
+    for _, case in ipairs(cases) do
+      local message = engine.refusal(function() local _ = Sizes { count = case[2] } end)
+      assert.matches("plugin sizes: " .. case[1], message, 1, true)
+      assert.matches("^spec/lua/plugin_spec.lua:%d+: plugin", message)
+    end
+  end)
+
+  it("are refused when the function fails or returns no table", function()
+    for _, part in ipairs { "columns", "state" } do
+      assert.matches(("plugin a: %s: expected the function to return a table, got nil"):format(part),
+        refused { name = "a", [part] = function() end }, 1, true)
+      assert.matches(("plugin a: %s: spec/lua/plugin_spec.lua:%%d+: too many"):format(part),
+        refused { name = "a", [part] = function() error "too many" end })
+    end
+    assert.matches('plugin a: column "a-b": expected a name',
+      refused { name = "a", columns = function() return { { "a-b", "uint8" } } end }, 1, true)
   end)
 end)
 
