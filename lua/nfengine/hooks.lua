@@ -15,11 +15,16 @@ function hooks.call(instance, hook, ...)
   return not ok and ("plugin %s: %s: %s"):format(class.name, hook, text.raised(message)) or nil
 end
 
---- Sets plugins up, until one fails.
+local TICKS_PER_SECOND = { ms = 1e3, us = 1e6, ns = 1e9 }
+
+--- Sets plugins up, until one fails. `setup(self, run)` is told the unit of every time in the run: `run.time_unit` is
+-- "ms", "us" or "ns", `run.ticks_per_second` how many of it are a second. The table is the hook's own.
+-- @param time_unit the run's parameter
 -- @return how many were, and the failure of the one that was not
-function hooks.set_up(instances)
+function hooks.set_up(instances, time_unit)
   for i, instance in ipairs(instances) do
-    local failure = hooks.call(instance, "setup")
+    local run = { time_unit = time_unit, ticks_per_second = TICKS_PER_SECOND[time_unit] }
+    local failure = hooks.call(instance, "setup", run)
     if failure then return i - 1, failure end
     plugin.set_running(instance, true)
   end

@@ -56,7 +56,7 @@ function run.open(parameters)
   local self = setmetatable({
     columns = made.columns, record_type = made.record_type, event_type = made.event_type,
     started = report.now(), flows = 0, warnings = {}, max_flows = parameters.max_flows,
-    all_instances = instances, set_up_count = 0,
+    all_instances = instances, set_up_count = 0, time_unit = parameters.time_unit,
     filter = parameters.filter, limit = parameters.max_nflows,
     options = made.options, call = "nf_crew_next", where = dispatch.where(),
   }, run)
@@ -110,7 +110,7 @@ function run:start()
     self:fail(ffi.string(message))
   end
   if self.meters > 1 then return end
-  self.set_up_count, failure = hooks.set_up(self.instances)
+  self.set_up_count, failure = hooks.set_up(self.instances, self.time_unit)
   if failure then self:fail(failure) end
 end
 

@@ -131,7 +131,7 @@ function worker.run(handle, index, packed)
   local plan = transfer.unpack(wrapping.plan)
   local instances = plan.instances
   local made = shape.of(plan.parameters, instances)
-  local count, failure = hooks.set_up(instances)
+  local count, failure = hooks.set_up(instances, plan.parameters.time_unit)
   if not C.nf_crew_ready(crew, failure) then
     clean_up(instances, count)
     return

@@ -126,6 +126,32 @@ describe("setup and cleanup", function()
     assert.same({ "setup a", "setup b", "init a", "init b", "cleanup a 1", "cleanup b 1" }, log)
   end)
 
+  it("are told the run's unit of time, and nothing of what another plugin does with that", function()
+    local told = {}
+    local Told = nf.plugin { name = "told", setup = function(_, run)
+      told[#told + 1] = run.time_unit .. " " .. run.ticks_per_second
+      run.time_unit, run.ticks_per_second = nil, nil
+    end }
+    for _, unit in ipairs { "ms", "us", "ns" } do
+      engine.flows { packets = { meter.udp(0, 1000) }, udps = { Told {}, Told {} }, time_unit = unit }
+    end
+    assert.same({ "ms 1000", "ms 1000", "us 1000000", "us 1000000", "ns 1000000000", "ns 1000000000" }, told)
+  end)
+
+  it("are told so in each of several meters", function()
+    local script = [[
+      local nf = require "nfengine"
+      local Told = nf.plugin { name = "told", columns = { { "ticks", "double" }, { "unit", "string" } },
+        setup = function(self, run) self.run = run end,
+        on_init = function(self, _, flow)
+          flow.udps.ticks, flow.udps.unit = self.run.ticks_per_second, self.run.time_unit
+        end }
+      nf.streamer { n_dissections = 0, udps = Told, columns = { "udps.ticks", "udps.unit" } }:write()
+    ]]
+    local result = engine.script(script, "-q", "--time-unit=us", "--n-meters=3", "samples/dns.pcap")
+    assert.same({ status = 0, err = "", out = "udps.ticks,udps.unit\n" .. ('1000000.0,"us"\n'):rep(15) }, result)
+  end)
+
   it("name the plugin when they fail", function()
     local Bad = nf.plugin { name = "bad", setup = function() error "no model" end }
     assert.matches("^plugin bad: setup: .*hooks_spec.lua:%d+: no model$", engine.refusal(engine.flows, { udps = Bad }))
