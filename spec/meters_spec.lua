@@ -337,6 +337,9 @@ describe("several meters", function()
       assert.equal(cpus .. "\n", from_pipe "")
       assert.equal("1\n", from_pipe(setup:format ""))
       assert.equal(cpus .. "\n", from_pipe(setup:format ", merge = function() end"))
+      assert.equal(cpus .. "\n", from_pipe(setup:format ", independent = true"))
+      assert.equal(cpus .. "\n", from_pipe(setup:format ", on_record = function() end"))
+      assert.equal("1\n", from_pipe(setup:format ", on_record = function() end, on_expire = function() end"))
       assert.equal("1\n", from_pipe [[udps = (function()
         local n = 0
         return nf.plugin { name = "p", on_init = function() n = n + 1 end }

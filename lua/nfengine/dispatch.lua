@@ -19,6 +19,13 @@ local plugin = require "nfengine.plugin"
 
 local dispatch = {}
 
+--- Hooks of a meter's thread, and of the thread to which several meters' records come. With one meter these are one.
+dispatch.METER_HOOKS = { on_init = true, on_update = true, on_expire = true }
+dispatch.RECORD_HOOKS = { on_record = true }
+
+--- Stands in `where.event` while on_record hooks run.
+dispatch.RECORD = -1
+
 --- What was being done, for error messages: the kind of event, the plugin called last (0: the filter, -1: the sink),
 -- and how many flows had been given out.
 dispatch.where = ffi.typeof("struct { int32_t event, plugin; double given; }")
@@ -26,7 +33,7 @@ dispatch.where = ffi.typeof("struct { int32_t event, plugin; double given; }")
 -- The ring's hub. Steps are connected once they are made.
 local HUB = [[
 local C, handle, event, where, filter, report, limit, sink, write = ...
-local next_event, first_init, first_update, first_expire
+local next_event, first_init, first_update, first_expire, first_record
 local given = 0
 
 local function other(kind)
@@ -43,7 +50,13 @@ function next_event()
   return other(kind)
 end
 
--- The hooks have seen a flow's end: it is given out.
+-- The meter's hooks have seen a flow's end: those of records come.
+local function record()
+  event.flow.core.record_id = given
+  return first_record()
+end
+
+-- All hooks have seen it: it is given out.
 local function give()
   where.event, where.plugin = $EXPIRE, 0
   local flow = event.flow
@@ -59,11 +72,11 @@ local function enter()
   return next_event()
 end
 
-local function connect(init, update, expire)
-  first_init, first_update, first_expire = init, update, expire
+local function connect(init, update, expire, records)
+  first_init, first_update, first_expire, first_record = init, update, expire, records
 end
 
-return enter, next_event, give, connect
+return enter, next_event, record, give, connect
 ]]
 
 -- What happens to a flow that ended: the ring is left with it, to be entered again for the next ...
@@ -126,14 +139,14 @@ end
 --- The steps of one hook, from the last plugin that has it to the first, which is returned.
 local function make_steps(run, parts, hook, kind, last)
   local step = last
+  if run.hooks and not run.hooks[hook] then return last end
   for number = #run.instances, 1, -1 do
     local instance = run.instances[number]
     local func = plugin.class_of(instance)[hook]
     if func then
-      local flow = has_loop(func) and "kept_flow()" or "event.flow"
-      local make = load(STEP, {
-        EVENT = kind, NUMBER = number, ARGUMENTS = hook == "on_expire" and flow or "packet, " .. flow,
-      })
+      local arguments = has_loop(func) and "kept_flow()" or "event.flow"
+      if hook == "on_init" or hook == "on_update" then arguments = "packet, " .. arguments end
+      local make = load(STEP, { EVENT = kind, NUMBER = number, ARGUMENTS = arguments })
       step = make(parts.event, run.where, parts.packet, parts.kept_flow, func, instance, step)
     end
   end
@@ -153,8 +166,9 @@ end
 
 --- The inner loop.
 -- @param run `call` (how to ask for the next event: "nf_crew_next" or "nf_meter_next"), `handle` (whom), `event` (where
---   it is then), `event_type` (ctype), `instances`, `filter` (function or nil), `limit` (flows at most, 0 for
---   none), `where` (dispatch.where), `report` (called with the kind of any other event and the flows given so far)
+--   it is then), `event_type` (ctype), `instances`, `hooks` (those to call of them, nil for all), `filter` (function or
+--   nil), `limit` (flows at most, 0 for none), `where` (dispatch.where), `report` (called with the kind of any other
+--   event and the flows given so far)
 -- @param sink a table with a method `write`, or nil
 -- @return a function. Without a sink each call returns the next flow that ended and passed the filter, at the end nil;
 --   with one, a single call runs to the end. Behind nil come the last status, the flows given, a sink's failure.
@@ -170,11 +184,12 @@ function dispatch.make(run, sink)
     INIT = C.NF_EVENT_INIT, UPDATE = C.NF_EVENT_UPDATE, EXPIRE = C.NF_EVENT_EXPIRE,
   })
   local limit = run.limit > 0 and run.limit or math.huge
-  local enter, next_event, give, connect =
+  local enter, next_event, record, give, connect =
     hub(C, run.handle, event, run.where, run.filter, run.report, limit, sink, sink and sink.write)
+  local records = make_steps(run, parts, "on_record", dispatch.RECORD, give)
   connect(make_steps(run, parts, "on_init", C.NF_EVENT_INIT, next_event),
     make_steps(run, parts, "on_update", C.NF_EVENT_UPDATE, next_event),
-    make_steps(run, parts, "on_expire", C.NF_EVENT_EXPIRE, give))
+    make_steps(run, parts, "on_expire", C.NF_EVENT_EXPIRE, records == give and give or record), records)
   return enter
 end
 

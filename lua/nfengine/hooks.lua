@@ -2,6 +2,7 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local dispatch = require "nfengine.dispatch"
 local plugin = require "nfengine.plugin"
 local text = require "nfengine.text"
 
@@ -51,7 +52,7 @@ end
 
 local hook_names = {
   [tonumber(C.NF_EVENT_INIT)] = "on_init", [tonumber(C.NF_EVENT_UPDATE)] = "on_update",
-  [tonumber(C.NF_EVENT_EXPIRE)] = "on_expire",
+  [tonumber(C.NF_EVENT_EXPIRE)] = "on_expire", [dispatch.RECORD] = "on_record",
 }
 
 --- One line on an error that came out of an inner loop: plugin, hook, flow and what it said.

@@ -21,8 +21,9 @@ local plugin = {}
 --- The plugin interface of this nfengine. A plugin's `api` says for which it was written.
 plugin.API = 1
 
---- Hooks, in the order of a run. Absent ones cost nothing.
-plugin.hooks = { "setup", "on_init", "on_update", "on_expire", "merge", "cleanup" }
+--- Hooks, in the order of a run. Absent ones cost nothing. on_record runs where records are given out, the others in
+-- the meters.
+plugin.hooks = { "setup", "on_init", "on_update", "on_expire", "on_record", "merge", "cleanup" }
 
 local DEFAULT_TEXT = 64     -- bytes of a "string" column without a length
 local LONGEST_TEXT = 65535
@@ -32,8 +33,9 @@ local fields = {
   name = "string", version = "string", api = "number", description = "string", author = "string", license = "string",
   categories = "table", options = "table",
   columns = "table or a function of the options", state = "table or a function of the options",
-  setup = "function", on_init = "function", on_update = "function", on_expire = "function", merge = "function",
-  cleanup = "function",
+  independent = "boolean",
+  setup = "function", on_init = "function", on_update = "function", on_expire = "function", on_record = "function",
+  merge = "function", cleanup = "function",
 }
 
 -- ---- columns and state ----
@@ -147,8 +149,17 @@ local class = {}
 class.__index = class
 class.__tostring = function(self) return "plugin " .. self.name end
 
--- How nfengine.transfer carries a class: declared anew.
-class.__carry = function(self) return "nfengine.plugin", "declare", self.definition end
+--- Stands in meters for hooks that are called elsewhere.
+function plugin.elsewhere() end
+
+-- How nfengine.transfer carries a class: declared anew, with the hooks that the meters need.
+class.__carry = function(self)
+  local carried = {}
+  for field, value in pairs(self.definition) do carried[field] = value end
+  if self.on_record then carried.on_record = plugin.elsewhere end
+  if not plugin.runs_in_meters(self) then carried.setup, carried.cleanup = nil, nil end
+  return "nfengine.plugin", "declare", carried
+end
 
 -- How it carries an instance: its options. What setup adds, setup adds again there.
 local function carry_instance(instance)
@@ -215,6 +226,10 @@ function plugin.declare(definition)
   self.columns = slots_with(self, "columns", defaults) -- as they are without options; plugin.slots has an instance's
   self.state = slots_with(self, "state", defaults)
   for _, hook in ipairs(plugin.hooks) do self[hook] = definition[hook] end
+  self.independent = definition.independent or false
+  if self.merge and self.on_record then
+    error(owner .. ": merge and on_record: expected one of them: what on_record keeps is in one place already", 0)
+  end
   return setmetatable(self, class)
 end
 
@@ -230,6 +245,11 @@ function plugin.set_options(instance, given)
   for name, value in pairs(options.resolve(owner.options, values, "plugin " .. owner.name)) do
     rawset(instance, name, value)
   end
+end
+
+--- Whether a class has work in meters' threads, and not only with records.
+function plugin.runs_in_meters(owner)
+  return owner.on_init or owner.on_update or owner.on_expire or not owner.on_record
 end
 
 --- Whether something is a class, as nf.plugin makes them.

@@ -29,6 +29,15 @@ local function open_crew(options)
   return crew
 end
 
+--- Those of some plugins that have a hook.
+local function with_hook(instances, hook)
+  local list = {}
+  for _, instance in ipairs(instances) do
+    if plugin.class_of(instance)[hook] then list[#list + 1] = instance end
+  end
+  return list
+end
+
 local open_runs = 0
 
 --- How many runs are open, loops that were left and not yet collected among them.
@@ -66,7 +75,10 @@ function run.open(parameters)
   self.sources = made.anchor -- named here so that they outlive nf_crew_new, which reads them
   self.meters = C.nf_crew_size(self.crew)
   self.handle, self.event = self.crew, C.nf_crew_event(self.crew)
-  self.instances = self.meters == 1 and instances or {}
+  self.instances = instances
+  if self.meters > 1 then
+    self.hooks, self.instances = dispatch.RECORD_HOOKS, with_hook(instances, "on_record")
+  end
   self.report = function(kind, given)
     self.flows = given
     report.event(self, kind)
@@ -109,7 +121,6 @@ function run:start()
   if C.nf_crew_start(self.crew, package.path, package.cpath, plan, #plan, message) ~= C.NF_OK then
     self:fail(ffi.string(message))
   end
-  if self.meters > 1 then return end
   self.set_up_count, failure = hooks.set_up(self.instances, self.time_unit)
   if failure then self:fail(failure) end
 end
@@ -125,17 +136,15 @@ function run:merge()
   end
   local ok, failure = pcall(worker().merge, self.all_instances, states)
   if not ok then failure = "merge: " .. failure end -- what a meter has made may not be had here
-  local merged = {}
-  for _, instance in ipairs(self.all_instances) do
-    if plugin.class_of(instance).merge then merged[#merged + 1] = instance end
-  end
+  local merged = with_hook(self.all_instances, "merge")
   return failure or hooks.clean_up(merged, #merged)
 end
 
 --- Cleans up after the plugins that were set up. Returns the first one's failure.
 function run:clean_up()
-  if self.meters == 1 then return hooks.clean_up(self.instances, self.set_up_count) end
-  if self.is_started and not self.has_failed then return self:merge() end
+  local failure = hooks.clean_up(self.instances, self.set_up_count)
+  if self.meters > 1 and self.is_started and not self.has_failed then return failure or self:merge() end
+  return failure
 end
 
 --- Closes the run after the inner loop has returned, and raises what went wrong.

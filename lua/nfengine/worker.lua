@@ -27,14 +27,15 @@ local function has_own_fields(instance)
   return false
 end
 
---- Whether plugins may keep state from flow to flow that nobody would join, or cannot be carried into another meter at
--- all, so that a run that leaves the number of meters to us gets one.
+--- Whether plugins may keep state from flow to flow that nobody would join, and do not say that they are independent of
+-- it, or cannot be carried into another meter at all, so that a run that leaves the number of meters to us gets one.
 function worker.wants_one(instances)
   for _, instance in ipairs(instances) do
     local class = plugin.class_of(instance)
-    if not class.merge and (class.setup or has_own_fields(instance)) then return true end
-    for _, hook in ipairs(plugin.hooks) do
-      if class[hook] and transfer.state_of(class[hook]) then return true end
+    local is_safe = class.independent or not plugin.runs_in_meters(class)
+    if not is_safe and not class.merge and (class.setup or has_own_fields(instance)) then return true end
+    for _, hook in ipairs(is_safe and {} or plugin.hooks) do
+      if hook ~= "on_record" and class[hook] and transfer.state_of(class[hook]) then return true end
     end
   end
   return not pcall(transfer.pack, instances, "plugins")
@@ -96,6 +97,15 @@ function worker.merge(instances, states)
   return failure
 end
 
+--- The plugins that have work here.
+local function working(instances)
+  local list = {}
+  for _, instance in ipairs(instances) do
+    if plugin.runs_in_meters(plugin.class_of(instance)) then list[#list + 1] = instance end
+  end
+  return list
+end
+
 --- Cleans up after the plugins that do not merge: the others' time comes once they have.
 local function clean_up(instances, count)
   local own = {}
@@ -112,7 +122,8 @@ local function pump(crew, index, plan, made)
   local meter = C.nf_crew_meter(crew, index)
   local loop = {
     call = "nf_meter_next", handle = meter, event = C.nf_meter_event(meter), event_type = made.event_type,
-    instances = plan.instances, where = dispatch.where(), report = ignore_event, limit = 0,
+    instances = plan.instances, hooks = dispatch.METER_HOOKS, where = dispatch.where(), report = ignore_event,
+    limit = 0,
   }
   local records = { write = function() return C.nf_crew_give(crew, index) end }
   local ok, result, status, _, failure = xpcall(dispatch.make(loop, records), report.handler)
@@ -131,16 +142,17 @@ function worker.run(handle, index, packed)
   local plan = transfer.unpack(wrapping.plan)
   local instances = plan.instances
   local made = shape.of(plan.parameters, instances)
-  local count, failure = hooks.set_up(instances, plan.parameters.time_unit)
+  local own = working(instances)
+  local count, failure = hooks.set_up(own, plan.parameters.time_unit)
   if not C.nf_crew_ready(crew, failure) then
-    clean_up(instances, count)
+    clean_up(own, count)
     return
   end
   failure = pump(crew, index, plan, made)
   if failure and plan.wants_traceback and report.traceback then io.stderr:write(report.traceback, "\n") end
   local ok, states = pcall(pack_states, instances)
   if not ok then failure, states = failure or states, "" end
-  local cleanup_failure = clean_up(instances, count)
+  local cleanup_failure = clean_up(own, count)
   failure = failure or cleanup_failure
   C.nf_crew_leave(crew, index, failure, states, #states)
 end

@@ -168,6 +168,82 @@ describe("setup and cleanup", function()
   end)
 end)
 
+describe("on_record", function()
+  local log
+  before_each(function() log = {} end)
+  after_each(engine.cleanup)
+
+  local packets = { meter.udp(0, 1000), meter.udp(1, 1001), meter.back(2, 1000), meter.udp(3, 1002) }
+
+  it("comes behind on_expire, and before the filter, with the id that the flow will have", function()
+    local function note(what)
+      return function(flow) log[#log + 1] = ("%s %d %d"):format(what, flow.id, flow.src_port) end
+    end
+    local expire, record, filter = note "expire", note "record", note "filter"
+    local function on_expire(_, flow) expire(flow) end
+    local function on_record(_, flow) record(flow) end
+    local A = nf.plugin { name = "a", on_expire = on_expire, on_record = on_record }
+    local B = nf.plugin { name = "b", on_record = on_record }
+    engine.flows { packets = packets, udps = { A, B }, n_meters = 1, filter = function(flow)
+      filter(flow)
+      return flow.src_port ~= 1001
+    end }
+    assert.same({ "expire 0 1001", "record 0 1001", "record 0 1001", "filter 0 1001",
+      "expire 0 1000", "record 0 1000", "record 0 1000", "filter 0 1000",
+      "expire 0 1002", "record 1 1002", "record 1 1002", "filter 1 1002" }, log)
+  end)
+
+  -- Numbers each record of its source port's parity: a result that depends on all records before it.
+  local Numbers = nf.plugin {
+    name = "numbers",
+    columns = { { "number", "uint32", "among those of the same parity" }, { "packets_before", "uint32", "of all" } },
+    setup = function(self) self.count, self.packets = { [0] = 0, [1] = 0 }, 0 end,
+    on_record = function(self, flow)
+      local parity = flow.src_port % 2
+      self.count[parity] = self.count[parity] + 1
+      flow.udps.number, flow.udps.packets_before = self.count[parity], self.packets
+      self.packets = self.packets + flow.bidirectional_packets
+    end,
+  }
+
+  it("gives the same for any number of meters, though it looks at all flows", function()
+    local function records(n)
+      local list = {}
+      for i, flow in ipairs(engine.flows { source = "samples/web.pcap", n_meters = n, udps = Numbers {} }) do
+        list[i] = ("%d %d %d %d"):format(flow.id, flow.src_port, flow.udps.number, flow.udps.packets_before)
+      end
+      return list
+    end
+    local one = records(1)
+    assert.equal("0 68 1 0", one[1])
+    assert.equal("31", (one[32]:match "^%d+"))
+    for _, n in ipairs { 2, 3, 8 } do assert.same(one, records(n)) end
+  end)
+
+  it("has its setup and cleanup once, where records are given out", function()
+    for _, n in ipairs { 1, 3 } do
+      local P = nf.plugin { name = "p", setup = function(self) log[#log + 1], self.n = "setup", 0 end,
+        on_record = function(self) self.n = self.n + 1 end,
+        cleanup = function(self) log[#log + 1] = "cleanup " .. self.n end }
+      engine.flows { packets = packets, udps = P, n_meters = n }
+    end
+    assert.same({ "setup", "cleanup 3", "setup", "cleanup 3" }, log)
+  end)
+
+  it("names itself, plugin and flow when it fails", function()
+    local P = nf.plugin { name = "p", on_record = function() error "no" end }
+    for _, n in ipairs { 1, 2 } do
+      local message = engine.refusal(engine.flows, { packets = packets, udps = P, n_meters = n })
+      assert.matches("^plugin p: on_record: flow 10.0.0.1:1001 .- protocol 17: .*no$", message)
+    end
+  end)
+
+  it("and merge are not both", function()
+    assert.matches("plugin p: merge and on_record: expected one of them",
+      engine.refusal(nf.plugin, { name = "p", merge = print, on_record = print }), 1, true)
+  end)
+end)
+
 describe("setting expiration_id to -1", function()
   after_each(engine.cleanup)
 
