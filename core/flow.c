@@ -52,6 +52,7 @@ void nf_flow_start(struct nf_flow *flow, const struct nf_layout *layout, struct 
   flow->ip_version = packet->ip_version;
   flow->end_reason = NF_END_LIVE;
   flow->splt_count = 0;
+  flow->is_closing = flow->is_frozen = false;
   memcpy(flow->src_mac_address, packet->src_mac_address, 6);
   memcpy(flow->dst_mac_address, packet->dst_mac_address, 6);
   scope_start(&flow->scope[NF_BIDIRECTIONAL], packet);
@@ -91,8 +92,14 @@ void nf_flow_add(struct nf_flow *flow, const struct nf_layout *layout, struct nf
   if (layout->splt) splt_record(flow, layout, packet);
 }
 
+void nf_flow_absorb(struct nf_flow *flow, const struct nf_packet *packet) {
+  flow->last_packet = packet->position;
+  flow->absorbed_at = packet->tick;
+}
+
 void nf_flow_finish(struct nf_flow *flow, const struct nf_layout *layout, enum nf_end reason) {
   flow->end_reason = (uint8_t)reason;
+  flow->record_id = 0;
   struct nf_statistics *statistics = nf_section(flow, layout->statistics);
   if (!statistics) return;
   for (int i = 0; i < NF_SCOPES; i++) nf_statistics_finish(&statistics[i], flow->scope[i].packets);

@@ -11,6 +11,8 @@ enum { NF_SPLT_ENTRY = 8 + 4 + 1 };
 void nf_flow_start(struct nf_flow *flow, const struct nf_layout *layout, struct nf_packet *packet);
 /* A later packet; packet->direction says which way. Sets packet->delta. */
 void nf_flow_add(struct nf_flow *flow, const struct nf_layout *layout, struct nf_packet *packet);
+/* A packet of a frozen flow, which leaves no other trace. */
+void nf_flow_absorb(struct nf_flow *flow, const struct nf_packet *packet);
 /* The flow ends, for `reason`; after this it is a record. */
 void nf_flow_finish(struct nf_flow *flow, const struct nf_layout *layout, enum nf_end reason);
 

@@ -6,9 +6,10 @@
  * Packets are known a little before their turn, so that table entries and slots can be fetched into the cache before
  * they are needed. What one packet does, in order:
  *
- *   1. a flow of the same tuple that was idle, or has lasted, too long ends (EXPIRE)
+ *   1. a flow of the same tuple that was idle, or has lasted, too long ends (EXPIRE), and one whose connection is over
+ *      where this packet opens another; a frozen flow absorbs the packet, and that is all
  *   2. the packet begins a flow (INIT) or is added to one (UPDATE); counters, statistics, SPLT and DPI are done by then
- *   3. if a hook set expiration_id to -1, the flow ends (EXPIRE)
+ *   3. if a hook set expiration_id to -1, the flow ends (EXPIRE); if it set is_closing, the flow lingers
  *   4. where a sweep is due, flows idle too long end, least recently seen first (EXPIRE)
  */
 #include "meter.h"
@@ -37,8 +38,8 @@ struct nf_meter {
   enum state state;
   int failure; /* what to return once every flow has ended: NF_END or an error */
   uint64_t ticks_per_ms;
-  uint64_t idle_timeout, active_timeout; /* ticks */
-  uint64_t position;                     /* of the packet handled last */
+  uint64_t idle_timeout, active_timeout, linger; /* ticks */
+  uint64_t position;                             /* of the packet handled last */
 
   struct nf_share share;
   uint32_t next, next_sweep; /* in the share */
@@ -90,6 +91,7 @@ static void set_clock(struct nf_meter *m) {
   m->ticks_per_ms = nf_ticks_per_ms(m->options.time_unit);
   m->idle_timeout = times(m->options.idle_timeout_s, 1000 * m->ticks_per_ms);
   m->active_timeout = times(m->options.active_timeout_s, 1000 * m->ticks_per_ms);
+  m->linger = times(m->options.linger_s, 1000 * m->ticks_per_ms);
 }
 
 static bool is_within(const char *name, uint32_t value, uint32_t max, const char *expected, char *error) {
@@ -199,12 +201,21 @@ static void tell_packet(struct nf_meter *m, enum nf_event_kind kind, struct nf_f
   }
 }
 
-/* What was told last has been handled: a flow that ended gives its slot back, a hook may have forced its flow's end. */
+/* Hooks have seen a flow's packet, and may have decided what becomes of the flow. */
+static void settle_live(struct nf_meter *m, struct nf_flow *flow) {
+  if (flow->expiration_id == -1) {
+    end_by_packet(m, flow, NF_END_FORCED, flow->last_packet);
+  } else if (NF_UNLIKELY(flow->is_closing || flow->is_frozen)) {
+    if (flow->is_frozen) flow->absorbed_at = flow->scope[NF_BIDIRECTIONAL].last_seen;
+    if (flow->is_closing && flow->queue == NF_QUEUE_OPEN) nf_table_move(m->table, flow, NF_QUEUE_CLOSING);
+  }
+}
+
+/* What was told last has been handled: a flow that ended gives its slot back. */
 static void settle(struct nf_meter *m) {
   struct nf_flow *flow = m->event.flow;
   if (m->told_kind == NF_EVENT_EXPIRE) nf_table_release(m->table, flow);
-  else if (m->told_kind & (NF_EVENT_INIT | NF_EVENT_UPDATE) && flow->expiration_id == -1)
-    end_by_packet(m, flow, NF_END_FORCED, flow->last_packet);
+  else if (m->told_kind & (NF_EVENT_INIT | NF_EVENT_UPDATE)) settle_live(m, flow);
   m->told_kind = 0;
 }
 
@@ -227,20 +238,39 @@ static uint32_t accounted_size(const struct nf_meter *m, const struct nf_packet 
   }
 }
 
+/* How long there was no packet. */
+static uint64_t silence(const struct nf_flow *flow, uint64_t tick) {
+  return tick - (flow->is_frozen ? flow->absorbed_at : flow->scope[NF_BIDIRECTIONAL].last_seen);
+}
+
 static bool is_idle(const struct nf_meter *m, const struct nf_flow *flow, uint64_t tick) {
-  return tick - flow->scope[NF_BIDIRECTIONAL].last_seen >= m->idle_timeout;
+  return silence(flow, tick) >= m->idle_timeout;
 }
 
 static bool is_overdue(const struct nf_meter *m, const struct nf_flow *flow, uint64_t tick) {
   return tick - flow->scope[NF_BIDIRECTIONAL].first_seen >= m->active_timeout;
 }
 
+/* Whether a flow whose connection is over has waited long enough for late packets. */
+static bool has_lingered(const struct nf_meter *m, const struct nf_flow *flow, uint64_t tick) {
+  return silence(flow, tick) >= m->linger || is_idle(m, flow, tick);
+}
+
+static bool opens_connection(const struct nf_packet *p) { return (p->tcp_flags & (NF_SYN | NF_ACK)) == NF_SYN; }
+
+/* Why a flow ends before this packet, which then begins another; NF_END_LIVE: it does not. */
+static enum nf_end cut_by(const struct nf_meter *m, const struct nf_flow *flow, const struct nf_packet *p) {
+  if (flow->is_closing && (opens_connection(p) || has_lingered(m, flow, p->tick))) return NF_END_FORCED;
+  if (is_idle(m, flow, p->tick)) return NF_END_IDLE;
+  return is_overdue(m, flow, p->tick) ? NF_END_ACTIVE : NF_END_LIVE;
+}
+
 /* A flow that this packet comes too late for ends without it; then NULL is returned. */
 static struct nf_flow *cut_if_due(struct nf_meter *m, struct nf_flow *flow, const struct nf_packet *p) {
-  bool idle = is_idle(m, flow, p->tick);
-  if (!idle && !is_overdue(m, flow, p->tick)) return flow;
-  flow->expiration_id = idle ? 0 : 1;
-  end_by_packet(m, flow, idle ? NF_END_IDLE : NF_END_ACTIVE, p->position);
+  enum nf_end reason = cut_by(m, flow, p);
+  if (NF_LIKELY(reason == NF_END_LIVE)) return flow;
+  flow->expiration_id = reason == NF_END_ACTIVE ? 1 : reason == NF_END_FORCED ? -1 : 0;
+  end_by_packet(m, flow, reason, p->position);
   return NULL;
 }
 
@@ -272,6 +302,11 @@ static int handle_packet(struct nf_meter *m, struct nf_packet *p, uint64_t hash)
   p->accounted_size = accounted_size(m, p);
   struct nf_flow *flow = nf_table_find(m->table, &p->tuple, hash, &p->direction);
   if (flow) flow = cut_if_due(m, flow, p);
+  if (flow && NF_UNLIKELY(flow->is_frozen)) {
+    nf_flow_absorb(flow, p);
+    nf_table_touch(m->table, flow);
+    return NF_OK;
+  }
   if (flow) {
     nf_flow_add(flow, &m->layout, p);
     nf_table_touch(m->table, flow);
@@ -344,10 +379,30 @@ static void begin_sweep(struct nf_meter *m) {
   next_sweep(m);
 }
 
-static void end_one_idle(struct nf_meter *m) {
-  struct nf_flow *flow = nf_table_oldest(m->table);
-  if (flow && is_idle(m, flow, m->sweep.tick)) {
-    end_flow(m, flow, NF_END_IDLE, m->sweep.position, NF_ORDER_BY_SWEEP(m->sweep.position));
+/* The flow that ends next in a sweep: of those due, the least recently seen. */
+static struct nf_flow *next_due(const struct nf_meter *m) {
+  struct nf_flow *open = nf_table_oldest_in(m->table, NF_QUEUE_OPEN);
+  struct nf_flow *closing = nf_table_oldest_in(m->table, NF_QUEUE_CLOSING);
+  if (open && !is_idle(m, open, m->sweep.tick)) open = NULL;
+  if (closing && !has_lingered(m, closing, m->sweep.tick)) closing = NULL;
+  if (!open || !closing) return open ? open : closing;
+  return closing->last_packet < open->last_packet ? closing : open;
+}
+
+/* A flow ends for no packet of its own: for this reason, unless its connection was over before. */
+static void end_quietly(struct nf_meter *m, struct nf_flow *flow, enum nf_end reason, uint64_t position,
+                        uint64_t order) {
+  if (flow->is_closing) {
+    reason = NF_END_FORCED;
+    flow->expiration_id = -1;
+  }
+  end_flow(m, flow, reason, position, order);
+}
+
+static void end_one_due(struct nf_meter *m) {
+  struct nf_flow *flow = next_due(m);
+  if (flow) {
+    end_quietly(m, flow, NF_END_IDLE, m->sweep.position, NF_ORDER_BY_SWEEP(m->sweep.position));
   } else {
     m->is_sweeping = false;
   }
@@ -355,7 +410,7 @@ static void end_one_idle(struct nf_meter *m) {
 
 static void end_one_live(struct nf_meter *m) {
   struct nf_flow *flow = nf_table_oldest(m->table);
-  if (flow) end_flow(m, flow, NF_END_INPUT, m->position, NF_ORDER_AT_END);
+  if (flow) end_quietly(m, flow, NF_END_INPUT, m->position, NF_ORDER_AT_END);
   else m->state = DONE;
 }
 
@@ -365,7 +420,7 @@ int nf_meter_next(struct nf_meter *m) {
     if (m->queue_count > 0) return tell_next(m);
     if (m->told_kind) return m->told_kind;
     if (m->is_sweeping) {
-      end_one_idle(m);
+      end_one_due(m);
     } else if (is_sweep_due(m)) {
       begin_sweep(m);
     } else if (m->next < m->share.count) {

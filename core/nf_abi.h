@@ -141,7 +141,10 @@ struct nf_scope {
 struct nf_flow {
   struct nf_tuple tuple; /* orientation of the first packet */
   struct nf_scope scope[3];
-  uint64_t record_id;    /* position among the records given out, from 0; set when it is given out */
+  union {
+    uint64_t record_id;   /* position among the records given out, from 0; set when it is given out */
+    uint64_t absorbed_at; /* while it lives and is frozen: tick of the latest packet it absorbed */
+  };
   uint64_t last_packet;  /* number of its latest packet: orders flows by when they were last seen */
   uint64_t ended_at;     /* number of the packet that ended it */
   uint32_t slot;         /* index in the table */
@@ -151,6 +154,9 @@ struct nf_flow {
   uint8_t ip_version;
   uint8_t end_reason;  /* enum nf_end */
   uint16_t splt_count; /* packets recorded in the SPLT section so far */
+  bool is_closing;     /* set by a hook: its connection is over; it takes late packets for linger_s, then ends */
+  bool is_frozen;      /* set by a hook: later packets belong to it, but it counts them no more and no hook sees them */
+  uint8_t queue;       /* which of the table's orders it stands in */
 };
 
 /*
@@ -245,6 +251,7 @@ struct nf_options {
   const char *bpf_filter; /* libpcap filter expression, or NULL */
   uint64_t idle_timeout_s;
   uint64_t active_timeout_s;
+  uint64_t linger_s;             /* how long a flow that is_closing waits for late packets */
   uint64_t max_flows;            /* live flows at most, shared evenly by the meters; 0 for no limit */
   uint64_t max_packets;          /* the input ends after so many; 0 for no limit */
   uint32_t duration_s;           /* the input ends after this long by the wall clock; 0 for no limit */
@@ -269,7 +276,7 @@ struct nf_options {
   bool dpi_cache;         /* nDPI's memory across flows is kept: what one flow teaches may name another */
 };
 
-/* What a run has seen so far. packets = those of all flows + ignored. */
+/* What a run has seen so far. packets = those of all flows, with those that frozen ones absorbed, + ignored. */
 struct nf_counters {
   uint64_t packets;           /* read from the source and dealt with */
   uint64_t bytes;             /* their sizes on the wire */

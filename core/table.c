@@ -6,7 +6,7 @@
  *   slots   one stretch of reserved addresses, given memory step by step: a slot never moves; a freed one is the next
  *           to be reused. Steps are as large as huge pages, which a million new flows would otherwise spend half their
  *           time faulting in one small page after another
- *   order   a doubly linked list over slot numbers, least recently seen first
+ *   order   two doubly linked lists over slot numbers, least recently seen first
  */
 #include "table.h"
 
@@ -51,7 +51,9 @@ struct nf_table {
   struct link *order;
   uint32_t order_room, slots_used; /* entries of order; slots handed out at least once */
   uint32_t free;                   /* most recently freed slot */
-  uint32_t oldest, newest;
+  struct ends {
+    uint32_t oldest, newest;
+  } queues[NF_QUEUES];
   uint64_t count, max;
   struct nf_hash_key key;
 };
@@ -79,7 +81,8 @@ struct nf_table *nf_table_new(uint32_t slot_size, uint64_t max_flows, const stru
   if (!t) return NULL;
   t->slot_size = slot_size;
   t->max = max_flows && max_flows < NO_SLOT / 2 ? max_flows : NO_SLOT / 2;
-  t->free = t->oldest = t->newest = NO_SLOT;
+  t->free = NO_SLOT;
+  for (int i = 0; i < NF_QUEUES; i++) t->queues[i] = (struct ends){.oldest = NO_SLOT, .newest = NO_SLOT};
   t->mask = FIRST_INDEX - 1;
   t->key = *key;
   t->index = calloc(FIRST_INDEX, sizeof *t->index);
@@ -153,29 +156,44 @@ void nf_table_release(struct nf_table *t, struct nf_flow *flow) {
 
 /* ---- order ---- */
 
-static void append(struct nf_table *t, uint32_t slot) {
-  t->order[slot] = (struct link){.previous = t->newest, .next = NO_SLOT};
-  if (t->newest != NO_SLOT) t->order[t->newest].next = slot;
-  else t->oldest = slot;
-  t->newest = slot;
+static void append(struct nf_table *t, const struct nf_flow *flow) {
+  struct ends *ends = &t->queues[flow->queue];
+  t->order[flow->slot] = (struct link){.previous = ends->newest, .next = NO_SLOT};
+  if (ends->newest != NO_SLOT) t->order[ends->newest].next = flow->slot;
+  else ends->oldest = flow->slot;
+  ends->newest = flow->slot;
 }
 
-static void unlink_slot(struct nf_table *t, uint32_t slot) {
-  struct link l = t->order[slot];
+static void unlink_slot(struct nf_table *t, const struct nf_flow *flow) {
+  struct ends *ends = &t->queues[flow->queue];
+  struct link l = t->order[flow->slot];
   if (l.previous != NO_SLOT) t->order[l.previous].next = l.next;
-  else t->oldest = l.next;
+  else ends->oldest = l.next;
   if (l.next != NO_SLOT) t->order[l.next].previous = l.previous;
-  else t->newest = l.previous;
+  else ends->newest = l.previous;
 }
 
 void nf_table_touch(struct nf_table *t, const struct nf_flow *flow) {
-  if (t->newest == flow->slot) return;
-  unlink_slot(t, flow->slot);
-  append(t, flow->slot);
+  if (t->queues[flow->queue].newest == flow->slot) return;
+  unlink_slot(t, flow);
+  append(t, flow);
+}
+
+void nf_table_move(struct nf_table *t, struct nf_flow *flow, enum nf_queue queue) {
+  unlink_slot(t, flow);
+  flow->queue = (uint8_t)queue;
+  append(t, flow);
+}
+
+struct nf_flow *nf_table_oldest_in(const struct nf_table *t, enum nf_queue queue) {
+  uint32_t slot = t->queues[queue].oldest;
+  return slot == NO_SLOT ? NULL : slot_at(t, slot);
 }
 
 struct nf_flow *nf_table_oldest(const struct nf_table *t) {
-  return t->oldest == NO_SLOT ? NULL : slot_at(t, t->oldest);
+  struct nf_flow *open = nf_table_oldest_in(t, NF_QUEUE_OPEN), *closing = nf_table_oldest_in(t, NF_QUEUE_CLOSING);
+  if (!open || !closing) return open ? open : closing;
+  return closing->last_packet < open->last_packet ? closing : open;
 }
 
 /* ---- index ---- */
@@ -250,11 +268,12 @@ struct nf_flow *nf_table_insert(struct nf_table *t, const struct nf_tuple *tuple
   uint32_t slot = take_slot(t);
   if (slot == NO_SLOT) return NULL;
   place(t->index, t->mask, (struct entry){.tag = (uint32_t)hash, .slot = slot + 1});
-  append(t, slot);
-  t->count++;
   struct nf_flow *flow = slot_at(t, slot);
   flow->tuple = *tuple;
   flow->slot = slot;
+  flow->queue = NF_QUEUE_OPEN;
+  append(t, flow);
+  t->count++;
   return flow;
 }
 
@@ -273,12 +292,12 @@ void nf_table_remove(struct nf_table *t, struct nf_flow *flow) {
     hole = i;
   }
   t->index[hole].slot = 0;
-  unlink_slot(t, flow->slot);
+  unlink_slot(t, flow);
   t->count--;
 }
 
 void nf_table_drain(struct nf_table *t, const struct nf_flow *flow) {
-  unlink_slot(t, flow->slot);
+  unlink_slot(t, flow);
   t->count--;
 }
 

@@ -27,10 +27,17 @@ struct nf_flow *nf_table_find(const struct nf_table *table, const struct nf_tupl
    fewer than max_flows live, out of memory. The tuple must not be in the table. */
 struct nf_flow *nf_table_insert(struct nf_table *table, const struct nf_tuple *tuple, uint64_t hash);
 
-/* Makes a live flow the most recently seen. */
-void nf_table_touch(struct nf_table *table, const struct nf_flow *flow);
+/* Live flows stand in one of two orders, each by when its flows were last seen: those that go on, and those whose
+   connection is over, which wait for another time to end. A new flow stands in the first. */
+enum nf_queue { NF_QUEUE_OPEN, NF_QUEUE_CLOSING, NF_QUEUES };
 
-/* The least recently seen live flow, or NULL. */
+/* Makes a live flow the most recently seen of its order. */
+void nf_table_touch(struct nf_table *table, const struct nf_flow *flow);
+/* Moves the most recently seen flow of all into the other order. */
+void nf_table_move(struct nf_table *table, struct nf_flow *flow, enum nf_queue queue);
+
+/* The least recently seen live flow of an order, or of all; NULL when there is none. */
+struct nf_flow *nf_table_oldest_in(const struct nf_table *table, enum nf_queue queue);
 struct nf_flow *nf_table_oldest(const struct nf_table *table);
 
 /* Ends a flow's life in the table. Its slot stays as it is until it is released. */

@@ -158,6 +158,10 @@ add("process", "system_process_name", "text", nil, "process.name", "name of that
 
 -- ---- optional ----
 
+add("optional", "is_closing", "bool", nil, "core.is_closing",
+  "whether a plugin has called its connection over, so that it ended by lingering or with a new connection")
+add("optional", "is_frozen", "bool", nil, "core.is_frozen",
+  "whether a plugin has frozen it, so that later packets are not in it")
 add("optional", "end_reason", "end_reason", nil, "core.end_reason",
   "why the flow ended: idle, active, forced, full or end of input")
 

@@ -29,6 +29,10 @@ function helpers.check_number(name, value)
   if kind ~= "number" and kind ~= "cdata" then error(("flow.%s: expected a number, got %s"):format(name, kind), 4) end
 end
 
+function helpers.check_boolean(name, value)
+  if type(value) ~= "boolean" then error(("flow.%s: expected true or false, got %s"):format(name, type(value)), 4) end
+end
+
 --- A live flow is found by its key, and ends by when it was last seen, which therefore have to stay as they are.
 function helpers.check_ended(name, f)
   if f.core.end_reason == 0 then error(("flow.%s can only be set in on_expire"):format(name), 4) end
@@ -94,6 +98,9 @@ local function setter_source(column, is_record)
     local is_kept = column.place:find "^core%.tuple" or column.place == "core.scope[0].last_seen"
     local check = is_kept and ("check_ended('%s', f) "):format(column.name) or ""
     return check .. ("check_number('%s', value) %s = value"):format(column.name, place)
+  end
+  if column.type == "bool" and not column.is_array then
+    return ("check_boolean('%s', value) %s = value"):format(column.name, place)
   end
   return ("error(\"flow.%s cannot be set\", 3)"):format(column.name)
 end

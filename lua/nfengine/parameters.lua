@@ -83,6 +83,8 @@ parameters.list = {
   integer("socket_buffer_size", 0, 0, 2147483647, "BYTES", "live capture: kernel buffer, 0 for libpcap's default"),
   integer("idle_timeout", 120, 0, MAX_SECONDS, "SECONDS", "a flow ends after this long without a packet"),
   integer("active_timeout", 1800, 0, MAX_SECONDS, "SECONDS", "a flow is cut after this long"),
+  integer("linger", 5, 0, MAX_SECONDS, "SECONDS",
+    "a flow whose connection a plugin calls over takes late packets until there was none for this long"),
   integer("accounting_mode", 0, 0, 3, nil,
     "what counts as a packet's size: 0 frame, 1 IP packet, 2 transport, 3 payload"),
   { name = "udps", kind = "list", is_hidden = true, check = check_udps,

@@ -93,6 +93,7 @@ local function c_options(parameters, wanted_events, udps_size, has_l7_extra)
   options.sources, options.source_count = paths, count
   options.bpf_filter = parameters.bpf_filter
   options.idle_timeout_s, options.active_timeout_s = parameters.idle_timeout, parameters.active_timeout
+  options.linger_s = parameters.linger
   for _, name in ipairs {
     "max_flows", "max_packets", "n_meters", "n_dissections", "splt_analysis", "snapshot_length", "socket_buffer_size",
     "system_visibility_poll_ms", "accounting_mode", "dpi_cache", "decode_tunnels", "statistical_analysis",
