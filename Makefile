@@ -212,7 +212,7 @@ install: all
 	install -D -m 755 nfengine $(DESTDIR)$(PREFIX)/bin/nfengine
 	install -D -m 644 libnfengine.so $(DESTDIR)$(PREFIX)/lib/libnfengine.so
 	install -D -m 644 docs/nfengine.1 $(DESTDIR)$(PREFIX)/share/man/man1/nfengine.1
-	for file in lua/nfengine/*.lua scripts/*.lua plugins/*.lua; do \
+	for file in lua/nfengine/*.lua lua/nfengine/*/*.lua scripts/*.lua plugins/*.lua samples/*.pcap*; do \
 	  [ -e $$file ] || continue; install -D -m 644 $$file $(SHARE)/$$file || exit 1; done
 
 uninstall:

@@ -47,6 +47,9 @@ end
 local instead = {
   command("list", "[EXPR]", 'what scripts, plugins and profiles there are; EXPR selects: "tcp and not slow"'),
   command("which", "NAME", "the file that a name stands for"),
+  command("check", "NAME ...", "what is wrong with plugins' files, before others use them"),
+  command("test", "NAME ...", "whether plugins give what their golden files, examples and specs say"),
+  command("new", "plugin NAME", "begin a plugin here: its file, a spec and a golden file, to be changed"),
 }
 
 local function declaration()
@@ -235,8 +238,9 @@ end
 local function run_command(values, others)
   for _, each in ipairs(instead) do
     if values[each.name] then
-      put(require("nfengine.commands")[each.name](others))
-      return DONE
+      local answer, status = require("nfengine.commands")[each.name](others)
+      put(answer)
+      return status or DONE
     end
   end
   if values.help and #others == 1 and not collection.find("scripts", others[1]) then

@@ -129,6 +129,65 @@ function commands.which(words)
   return table.concat(find(one_word(words, "--which"), "--which"), "\n") .. "\n"
 end
 
+-- ---- --check, --test, --new ----
+
+--- The one plugin that a word names, as a path.
+local function plugin_path(word, command)
+  local path = collection.find("plugins", word)
+  if not path then
+    usage_error("%s %s: no such plugin%s", command, text.quote(word), collection.suggest("plugins", word))
+  end
+  return path
+end
+
+--- What is wrong with files of plugins; status 1 when anything is.
+function commands.check(words)
+  if #words == 0 then usage_error "--check: expected names of plugins" end
+  local check, lines, failed = require "nfengine.check", {}, false
+  for _, word in ipairs(words) do
+    local path = plugin_path(word, "--check")
+    local problems = check.problems(path)
+    failed = failed or #problems > 0
+    if #problems == 0 then problems = { path .. ": nothing to say against it" } end
+    for _, line in ipairs(problems) do lines[#lines + 1] = line end
+  end
+  return table.concat(lines, "\n") .. "\n", failed and 1 or 0
+end
+
+--- Tests of plugins; status 1 when any fails or there are none.
+function commands.test(words)
+  if #words == 0 then usage_error "--test: expected names of plugins" end
+  local lines, passed, failed = {}, 0, 0
+  for _, word in ipairs(words) do
+    local path = plugin_path(word, "--test")
+    local results = require("nfengine.trial").results(path)
+    if #results == 0 then
+      error(("--test %s: no tests, expected spec/golden/%s/SAMPLE.csv or an @output in %s")
+        :format(word, path:match "([^/]+)%.lua$", path), 0)
+    end
+    for _, result in ipairs(results) do
+      lines[#lines + 1] = (result.problem and "FAILED  " or "ok      ") .. result.name
+      if result.problem then
+        failed = failed + 1
+        lines[#lines + 1] = "        " .. result.problem:gsub("\n", "\n        ")
+      else
+        passed = passed + 1
+      end
+    end
+  end
+  lines[#lines + 1] = ("%d passed, %d failed"):format(passed, failed)
+  return table.concat(lines, "\n") .. "\n", failed > 0 and 1 or 0
+end
+
+--- Begins a plugin.
+function commands.new(words)
+  if words[1] ~= "plugin" or #words ~= 2 then usage_error "--new: expected the words plugin NAME" end
+  local trial, skeleton = require "nfengine.trial", require "nfengine.skeleton"
+  local paths = skeleton.plugin(words[2], collection.root .. "/samples", trial.program())
+  return ("%s\nNow change it, and try nfengine --check %s and nfengine --test %s.\n")
+    :format(table.concat(paths, "\n"), words[2], words[2])
+end
+
 -- ---- --help NAME ----
 
 local function column_rows(slots)

@@ -29,6 +29,13 @@ function text.suggest(name, names)
   return near and (" (did you mean '%s'?)"):format(best) or ""
 end
 
+--- The lines of a text that ends with one.
+function text.lines(whole)
+  local lines = {}
+  for line in whole:gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
+  return lines
+end
+
 --- Whether a list holds a word.
 function text.contains(list, word)
   for _, item in ipairs(list) do

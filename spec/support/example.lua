@@ -1,93 +1,22 @@
--- The examples in the comment that a script or plugin begins with: a command behind "@usage", and behind "@output" what
--- it prints.
---
---   -- @usage nfengine summary samples/web.pcap
---   -- @output
---   -- samples/web.pcap
---   -- ...
---
--- A command may go on over several lines, each but the last ending in a backslash. An output that ends in "..." shows
--- the first lines only. Commands run in a folder of their own with samples/ in it, so they may write files.
+-- The examples in the comment that a script or plugin begins with, in specs: nfengine.example, run from the checkout.
 
 local assert = require "luassert"
 local busted = require "busted"
+local examples_of_files = require "nfengine.example"
 local program = require "spec.support.program"
+local text = require "nfengine.text"
 
-local example = {}
+local example = { parse = examples_of_files.parse, of = examples_of_files.of, shown = examples_of_files.shown }
 
-local function lines_of(text)
-  local lines = {}
-  for line in text:gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
-  return lines
-end
-
---- Parses a file's text.
--- @return list of { command, output (list of lines, or nil), is_partial, first, last (numbers of the output's lines in
---   the file, without "...") }
-function example.parse(text)
-  local examples, current = {}, nil
-  for number, line in ipairs(lines_of(text)) do
-    local comment = line:match "^%-%-%-? ?(.*)$"
-    if not comment then
-      if not line:match "^#!" then break end
-    elseif comment:match "^@usage " then
-      current = { command = comment:match "^@usage (.*)$" }
-      examples[#examples + 1] = current
-    elseif comment == "@output" and current then
-      current.output, current.first, current.last = {}, number + 1, number
-    elseif current and current.output and comment == "..." then
-      current.is_partial = true
-    elseif current and current.output then
-      table.insert(current.output, comment)
-      current.last = number
-    elseif current then
-      current.command = current.command .. "\n" .. comment
-    end
-  end
-  return examples
-end
-
---- The examples of a file.
-function example.of(path)
-  return example.parse(assert(program.read(path), path))
-end
-
-local PREPARE = [[
-here=$(pwd) && folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT && mkdir "$folder/bin" &&
-ln -s "$(realpath %s)" "$folder/bin/nfengine" && ln -s "$here/samples" "$folder/samples" && cd "$folder" || exit 99
-export PATH="$folder/bin:$PATH" HOME="$folder" NFENGINE_PATH="$here" LC_ALL=C
-]]
-
--- A line as a terminal shows it: tabs reach to the next multiple of eight.
-local function without_tabs(line)
-  local shown = ""
-  for part, tab in line:gmatch "([^\t]*)(\t?)" do
-    shown = shown .. part
-    if tab ~= "" then shown = shown .. (" "):rep(8 - #shown % 8) end
-  end
-  return shown
-end
-
---- Runs an example's command.
+--- Runs an example's command, with the scripts, plugins and samples of the checkout.
 -- @return { status, out, err } as program.run gives them, and the lines of `out` as a terminal shows them
 function example.run(each)
-  local result = program.shell("(" .. PREPARE:format(program.quote(program.path)) .. each.command .. "\n)")
-  local lines = lines_of(result.out)
-  for i, line in ipairs(lines) do lines[i] = without_tabs(line) end
-  return result, lines
-end
-
---- What an example should show of these lines: all, or as many as it shows now.
-function example.shown(each, lines)
-  if not each.is_partial then return lines end
-  local first = {}
-  for i = 1, #each.output do first[i] = lines[i] end
-  return first
+  return examples_of_files.run(each, { program = program.path, samples = "samples", root = "." })
 end
 
 --- Text of a file with the examples' outputs as their commands give them today.
-function example.renewed(text)
-  local lines, examples = lines_of(text), example.parse(text)
+function example.renewed(whole)
+  local lines, examples = text.lines(whole), example.parse(whole)
   for i = #examples, 1, -1 do
     local each = examples[i]
     if each.output then

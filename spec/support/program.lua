@@ -5,12 +5,13 @@
 --
 -- The program is ./nfengine, or the one that $NFENGINE names (a sanitizer build, say).
 
+local shell = require "nfengine.shell"
+
 local program = {}
 
 program.path = os.getenv "NFENGINE" or "./nfengine"
 
-local function quote(word) return "'" .. tostring(word):gsub("'", "'\\''") .. "'" end
-
+local quote = shell.quote
 program.quote = quote
 
 --- Contents of a file, or nil.
@@ -49,17 +50,7 @@ function program.remove_temporaries()
 end
 
 --- Runs a shell command line; returns { status, out, err }.
-function program.shell(command)
-  local out, err = os.tmpname(), os.tmpname()
-  local raw = os.execute(("{ %s\n} >%s 2>%s"):format(command, out, err))
-  -- LuaJIT gives system()'s number: the status in the high byte, or the signal that ended the shell.
-  local status = type(raw) ~= "number" and (raw and 0 or 1) or raw >= 256 and math.floor(raw / 256) or 128 + raw
-  if raw == 0 then status = 0 end
-  local result = { status = status, out = program.read(out), err = program.read(err) }
-  os.remove(out)
-  os.remove(err)
-  return result
-end
+program.shell = shell.run
 
 --- Runs a shell command line whose standard input is what `producer` writes and is then silent, for half a minute at
 -- most.

@@ -1,0 +1,117 @@
+--- Tests of a plugin's file: its golden files, its examples, and its spec where busted is there.
+--
+-- A golden file is spec/golden/NAME/SAMPLE.csv in the plugin's collection: what `nfengine flows --plugin NAME
+-- --n-dissections=0` writes of samples/SAMPLE.pcap (or .pcapng, packed or not), a sample of the collection or one that
+-- came along, with the columns of its first line. It has to come out the same with one meter and with three.
+
+local lfs = require "lfs"
+local collection = require "nfengine.collection"
+local example = require "nfengine.example"
+local shell = require "nfengine.shell"
+local text = require "nfengine.text"
+
+local trial = {}
+
+local function is_there(path) return lfs.attributes(path, "mode") ~= nil end
+
+--- The collection that a plugin's file lies in: its plugins/ folder's parent, or its own folder.
+local function root_of(path)
+  return path:match "^(.*)/plugins/[^/]*$" or path:match "^plugins/" and "." or path:match "^(.*)/[^/]*$" or "."
+end
+
+--- This program's file.
+function trial.program() return lfs.symlinkattributes("/proc/self/exe", "target") end
+
+local function contents(path)
+  local file = assert(io.open(path, "rb"))
+  local whole = file:read "*a"
+  file:close()
+  return whole
+end
+
+--- The capture that a golden file was made of, or nil.
+local function sample_of(root, name)
+  for _, folder in ipairs { root, collection.root } do
+    for _, ending in ipairs { ".pcap", ".pcapng", ".pcap.gz", ".pcap.zst", ".pcapng.gz", ".pcapng.zst" } do
+      local path = ("%s/samples/%s%s"):format(folder, name, ending)
+      if is_there(path) then return path end
+    end
+  end
+end
+
+--- The first line in which two texts differ, in words.
+local function difference(expected, got)
+  local wanted, given = text.lines(expected), text.lines(got)
+  for i = 1, math.max(#wanted, #given) do
+    if wanted[i] ~= given[i] then
+      return ("line %d: expected %s, got %s"):format(i, wanted[i] or "no more", given[i] or "no more")
+    end
+  end
+  return "they differ in their last line's end"
+end
+
+local function golden_files(folder)
+  local files = {}
+  if lfs.attributes(folder, "mode") ~= "directory" then return files end
+  for name in lfs.dir(folder) do
+    if name:match "%.csv$" then files[#files + 1] = name end
+  end
+  table.sort(files)
+  return files
+end
+
+--- Runs one golden file's command with so many meters. Returns what is wrong, or nil.
+local function try_golden(path, plugin_path, sample, meters)
+  local expected = contents(path)
+  local words = { trial.program(), "-q", "flows", "--n-dissections=0", "--n-meters=" .. meters,
+    "--plugin=" .. plugin_path, "--columns=" .. (expected:match "^[^\n]*"), sample }
+  for i, word in ipairs(words) do words[i] = shell.quote(word) end
+  local result = shell.run(table.concat(words, " "))
+  if result.status ~= 0 then return result.err:gsub("\n.*", "") end
+  if result.out ~= expected then return difference(expected, result.out) end
+end
+
+local function try_example(each, place)
+  local result, printed = example.run(each, place)
+  if result.status ~= 0 then return ("status %d: %s"):format(result.status, (result.err:gsub("\n.*", ""))) end
+  if not each.output then return nil end
+  local shown = example.shown(each, printed)
+  local expected, got = table.concat(each.output, "\n") .. "\n", table.concat(shown, "\n") .. "\n"
+  if expected ~= got then return difference(expected, got) end
+end
+
+--- Runs the spec under busted, in the collection. Returns what is wrong, or nil.
+local function try_spec(root, spec)
+  local result = shell.run(("cd %s && LUA_PATH=%s busted --lua=%s %s"):format(shell.quote(root),
+    shell.quote(package.path), shell.quote(shell.run("command -v luajit").out:gsub("\n", "")), shell.quote(spec)))
+  if result.status == 0 then return nil end
+  return result.out:match "\n(%u%l+ %->[^\n]*\n[^\n]*\n[^\n]*)" or result.out .. result.err
+end
+
+--- Tests a plugin's file. Returns a list of { name, problem (nil when it passed) }.
+function trial.results(path)
+  local results, root, name = {}, root_of(path), path:match "([^/]+)%.lua$"
+  local function add(what, problem) results[#results + 1] = { name = what, problem = problem } end
+  local folder = ("%s/spec/golden/%s"):format(root, name)
+  for _, file in ipairs(golden_files(folder)) do
+    local golden = folder .. "/" .. file
+    local sample = sample_of(root, file:match "^(.*)%.csv$")
+    for _, meters in ipairs { 1, 3 } do
+      local problem = sample and try_golden(golden, path, sample, meters)
+        or not sample and ("no capture samples/%s.pcap"):format(file:match "^(.*)%.csv$") or nil
+      add(("golden file %s, %d meter%s"):format(golden, meters, meters == 1 and "" or "s"), problem)
+    end
+  end
+  local samples = is_there(root .. "/samples") and root .. "/samples" or collection.root .. "/samples"
+  local place = { program = trial.program(), samples = samples, root = root }
+  for _, each in ipairs(example.of(path)) do
+    add("example " .. each.command:gsub("%s*\\\n%s*", " "), try_example(each, place))
+  end
+  local spec = ("spec/plugins/%s_spec.lua"):format(name)
+  if is_there(root .. "/" .. spec) and shell.run("command -v busted").status == 0 then
+    add("spec " .. spec, try_spec(root, spec))
+  end
+  return results
+end
+
+return trial
