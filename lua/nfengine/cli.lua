@@ -27,6 +27,8 @@ local general = {
   { name = "set", short = "a", kind = "list", value = "PLUGIN.OPTION=VALUE", is_repeatable = true,
     parse = function(word) return { word } end, doc = "set an option of a plugin; may be given more than once" },
   { name = "profile", kind = "string", value = "NAME", doc = "add the plugins and parameters of this profile" },
+  { name = "profile_plugins", kind = "boolean", is_flag = true,
+    doc = "say at the end how long each plugin took, for a packet and for a flow" },
   { name = "output", short = "o", kind = "string", value = "FILE",
     doc = "write records to FILE (\"-\" for standard output)" },
   { name = "format", kind = "choice", choices = { "csv", "jsonl", "null" }, value = "csv|jsonl|null",
@@ -182,6 +184,7 @@ local function add(values)
     additions.add(made)
   end
   for _, word in ipairs(values.set or {}) do additions.set(word) end
+  if values.profile_plugins then require("nfengine.costs").is_wanted = true end
 end
 
 local function apply(values, captures)

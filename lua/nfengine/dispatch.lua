@@ -99,13 +99,17 @@ where.plugin = -1
 
 -- One hook. Each step is a text of its own, so that it has bytecode, and traces, of its own.
 local STEP = [[
-local event, where, packet, kept_flow, hook, plugin, next_step = ...
+local event, where, packet, kept_flow, hook, plugin, next_step, C, cost = ...
 return function()
   where.event, where.plugin = $EVENT, $NUMBER
-  hook(plugin, $ARGUMENTS)
+  $BEFORE hook(plugin, $ARGUMENTS) $AFTER
   return next_step()
 end
 ]]
+
+-- Around a hook whose cost is to be known.
+local BEFORE, AFTER = "local began = C.nf_now()",
+  "cost.seconds, cost.calls = cost.seconds + (C.nf_now() - began), cost.calls + 1"
 
 local function fill(template, parts)
   return (template:gsub("%$(%u+)", function(name) return tostring(parts[name]) end))
@@ -146,8 +150,12 @@ local function make_steps(run, parts, hook, kind, last)
     if func then
       local arguments = has_loop(func) and "kept_flow()" or "event.flow"
       if hook == "on_init" or hook == "on_update" then arguments = "packet, " .. arguments end
-      local make = load(STEP, { EVENT = kind, NUMBER = number, ARGUMENTS = arguments })
-      step = make(parts.event, run.where, parts.packet, parts.kept_flow, func, instance, step)
+      local cost = run.costs and run.costs[number][hook]
+      local make = load(STEP, {
+        EVENT = kind, NUMBER = number, ARGUMENTS = arguments,
+        BEFORE = cost and BEFORE or "", AFTER = cost and AFTER or "",
+      })
+      step = make(parts.event, run.where, parts.packet, parts.kept_flow, func, instance, step, C, cost)
     end
   end
   return step
@@ -168,7 +176,7 @@ end
 -- @param run `call` (how to ask for the next event: "nf_crew_next" or "nf_meter_next"), `handle` (whom), `event` (where
 --   it is then), `event_type` (ctype), `instances`, `hooks` (those to call of them, nil for all), `filter` (function or
 --   nil), `limit` (flows at most, 0 for none), `where` (dispatch.where), `report` (called with the kind of any other
---   event and the flows given so far)
+--   event and the flows given so far), `costs` (costs.new, if they are wanted)
 -- @param sink a table with a method `write`, or nil
 -- @return a function. Without a sink each call returns the next flow that ended and passed the filter, at the end nil;
 --   with one, a single call runs to the end. Behind nil come the last status, the flows given, a sink's failure.

@@ -8,6 +8,7 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local costs = require "nfengine.costs"
 local dispatch = require "nfengine.dispatch"
 local hooks = require "nfengine.hooks"
 local plugin = require "nfengine.plugin"
@@ -53,6 +54,17 @@ local function open_report(parameters)
   return file
 end
 
+--- How many meters a run is to have, 0 for as many as there is use for.
+local function meters_for(parameters, instances)
+  if costs.is_wanted and parameters.n_meters > 1 then
+    error({ usage = ("--profile-plugins: n_meters = %d: expected 1, hooks of several share their time")
+      :format(parameters.n_meters) }, 0)
+  end
+  if costs.is_wanted then return 1 end
+  if parameters.n_meters == 0 and #instances > 0 and worker().wants_one(instances) then return 1 end
+  return parameters.n_meters
+end
+
 --- Opens a run, which its opener has to close. Raises one line when a parameter, a plugin or a source is wrong.
 function run.open(parameters)
   local instances = plugin.instances(parameters.udps)
@@ -61,13 +73,14 @@ function run.open(parameters)
     parameters.system_visibility_mode = 0
   end
   local made = shape.of(parameters, instances)
-  if parameters.n_meters == 0 and #instances > 0 and worker().wants_one(instances) then made.options.n_meters = 1 end
+  made.options.n_meters = meters_for(parameters, instances)
   local self = setmetatable({
     columns = made.columns, record_type = made.record_type, event_type = made.event_type,
     started = report.now(), flows = 0, warnings = {}, max_flows = parameters.max_flows,
     all_instances = instances, set_up_count = 0, time_unit = parameters.time_unit,
     filter = parameters.filter, limit = parameters.max_nflows,
     options = made.options, call = "nf_crew_next", where = dispatch.where(),
+    costs = costs.is_wanted and costs.new(#instances) or nil,
   }, run)
   self.report_file = open_report(parameters)
   self.crew = open_crew(made.options)
@@ -158,12 +171,22 @@ function run:finish(ok, result, status, given, failure)
   if failure then error(failure, 0) end
 end
 
+--- Says what each plugin took.
+function run:tell_costs()
+  local names = {}
+  for i, instance in ipairs(self.instances) do names[i] = plugin.class_of(instance).name end
+  local account = self.account
+  if #names == 0 then return report.say "--profile-plugins: no plugin in this run" end
+  io.stderr:write(costs.lines(self.costs, names, account.packets, account.flows, account.seconds))
+end
+
 --- Ends the run, in whatever state it is, and reports it. Safe to call twice. Returns what failed in cleanup hooks.
 function run:close()
   if not self.crew then return end
   local crew = self.crew
   C.nf_crew_stop(crew) -- ended early, it has read ahead of what it has counted
   report.finished(self)
+  if self.costs then self:tell_costs() end
   local failure = self:clean_up()
   self.crew, self.pump = nil, nil
   open_runs = open_runs - 1

@@ -244,6 +244,30 @@ describe("-a", function()
   end)
 end)
 
+describe("--profile-plugins", function()
+  it("says what each plugin took, for a packet and for a flow", function()
+    folder_with { ["plugins/one.lua"] = counter "one", ["plugins/two.lua"] = counter("two", [[
+      on_expire = function(_, _) local sum = 0 for i = 1, 1e6 do sum = sum + i end return sum end, ]]) }
+    local result = run("flows --format=null --profile-plugins --plugin one,two " .. DNS)
+    assert.equal(0, result.status)
+    local number = "(%d+%.%d)"
+    local one, flow_one = result.err:match("\nPLUGIN   NS/PACKET     NS/FLOW    OF RUN\none +" .. number .. " +"
+      .. number .. " +" .. number .. "%%\n")
+    local two, flow_two, share = result.err:match("\ntwo +" .. number .. " +" .. number .. " +" .. number .. "%%\n$")
+    assert.equal("0.0", flow_one)
+    assert.is_true(tonumber(flow_two) > 100000 and tonumber(share) > 10, result.err)
+    assert.is_true(tonumber(one) < 100000 and tonumber(two) < 100000)
+  end)
+
+  it("wants one meter, and a plugin", function()
+    folder_with { ["plugins/one.lua"] = counter "one" }
+    assert.equal("--profile-plugins: n_meters = 2: expected 1, hooks of several share their time",
+      failing(2, "flows --profile-plugins --plugin one --n-meters=2 " .. DNS))
+    assert.matches("nfengine: %-%-profile%-plugins: no plugin in this run\n",
+      run("flows --format=null --profile-plugins " .. DNS).err)
+  end)
+end)
+
 describe("a profile", function()
   local WEB = [[
 --- Web traffic.

@@ -80,7 +80,8 @@ local function check_requires(path)
 end
 
 for _, path in ipairs(files "core/*.[ch] core/*.cc") do check_includes(path) end
-local SOURCES = "core/*.[ch] core/*.cc lua/nfengine/*.lua lua/nfengine/*/*.lua scripts/*.lua plugins/*.lua bench/*.lua Makefile"
+local SOURCES = "core/*.[ch] core/*.cc lua/nfengine/*.lua lua/nfengine/*/*.lua scripts/*.lua plugins/*.lua "
+  .. "bench/*.lua Makefile"
 for _, path in ipairs(files(SOURCES)) do
   if not path:match "cdef%.lua$" then check_lines(path) end
 end
