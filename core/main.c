@@ -5,7 +5,9 @@
 #include "script.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 static void on_signal(int number) {
   int kept = errno;
@@ -19,7 +21,18 @@ static void handle(int number, int flags) {
   sigaction(number, &action, NULL);
 }
 
+/* A standard stream that was closed leaves its number to the next file opened: warnings would go into the records.
+   What takes the place is open the wrong way round, so that using it still fails. */
+static bool occupy_standard_streams(void) {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+    if (fcntl(fd, F_GETFD) != -1 || errno != EBADF) continue;
+    if (open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) return false;
+  }
+  return true;
+}
+
 int main(int argc, char **argv) {
+  if (!occupy_standard_streams()) return 1;
   /* The first SIGINT or SIGTERM ends the run in order, a second one takes its default course. No SA_RESTART: a read
      that waits for standard input has to return. */
   handle(SIGINT, (int)SA_RESETHAND);

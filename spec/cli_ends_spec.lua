@@ -203,6 +203,14 @@ describe("an output that cannot be written", function()
     end
   end)
 
+  it("holds records alone where standard error is closed", function()
+    local path = program.temporary ".csv"
+    local result = program.shell(("%s --columns=id --performance-report=60 -o %s %s 2>&-"):format(PROGRAM, path, DNS))
+    assert.equal(0, result.status)
+    assert.matches("^id\n0\n1\n2\n", program.read(path))
+    assert.is_nil(program.read(path):match "%a%a%a")
+  end)
+
   it("is a failure where standard output is closed", function()
     local result = program.shell(("%s -q %s >&-"):format(PROGRAM, DNS))
     assert.same({ 1, "nfengine: cannot write standard output: Bad file descriptor\n" }, { result.status, result.err })
