@@ -18,17 +18,21 @@ local options = {}
 
 -- ---- checking ----
 
+local function shown_number(n) return (n == math.floor(n) and "%.0f" or "%.14g"):format(n) end
+
 local function expected_number(option)
-  local noun = option.kind == "integer" and "an integer" or "a number"
-  if option.min and option.max then return ("%s from %.0f to %.0f"):format(noun, option.min, option.max) end
-  if option.min then return ("%s of at least %.0f"):format(noun, option.min) end
+  local noun, min, max = option.kind == "integer" and "an integer" or "a number", option.min, option.max
+  if min and max then return ("%s from %s to %s"):format(noun, shown_number(min), shown_number(max)) end
+  if min then return ("%s of at least %s"):format(noun, shown_number(min)) end
+  if max then return ("%s of at most %s"):format(noun, shown_number(max)) end
   return noun
 end
 
 local checks = {}
 
 function checks.integer(option, value)
-  if type(value) ~= "number" or value ~= math.floor(value) then return nil, expected_number(option) end
+  local is_integer = type(value) == "number" and value == math.floor(value) and math.abs(value) < math.huge
+  if not is_integer then return nil, expected_number(option) end
   if option.min and value < option.min or option.max and value > option.max then return nil, expected_number(option) end
   return value
 end

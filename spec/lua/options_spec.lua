@@ -141,6 +141,24 @@ describe("a short declaration", function()
     assert.equal('plugin counter: size = nan: expected a number', (refused { size = 0 / 0 }:gsub("-nan", "nan")))
   end)
 
+  it("says which bounds a number has", function()
+    local function refused(bounds)
+      bounds[1], bounds[2] = 5, "a number"
+      return engine.refusal(options.resolve, options.from_short({ n = bounds }, "p"), { n = "x" }, "p")
+    end
+    assert.equal('p: n = "x": expected a number of at least 0.5', refused { min = 0.5 })
+    assert.equal('p: n = "x": expected a number of at most 10', refused { max = 10 })
+    assert.equal('p: n = "x": expected an integer from -1 to 9007199254740992',
+      refused { min = -1, max = 2 ^ 53, integer = true })
+  end)
+
+  it("takes no infinity for an integer", function()
+    local counted = options.from_short({ n = { 5, "a number", integer = true } }, "p")
+    for _, value in ipairs { 1 / 0, -1 / 0 } do
+      assert.matches("^p: n = %-?inf: expected an integer$", engine.refusal(options.resolve, counted, { n = value }, "p"))
+    end
+  end)
+
   it("is refused where it is none", function()
     local function refused(short) return engine.refusal(options.from_short, short, "plugin counter") end
     local expected = 'plugin counter: option "size": expected { default, "what it does" }'
