@@ -80,6 +80,47 @@ end
 
 local kinds = { number = "number", boolean = "boolean", string = "string", table = "list" }
 
+local bounds = { min = "number", max = "number", integer = "boolean", choices = "table" }
+
+local function check_choices(choices)
+  for _, choice in ipairs(choices) do
+    if type(choice) ~= "string" then return false end
+  end
+  return #choices > 0
+end
+
+--- What is wrong with a short declaration, as text, or nil.
+local function problem_of(entry)
+  local default, doc = entry[1], entry[2]
+  if not kinds[type(default)] then
+    return ("default %s: expected a number, string, boolean or list"):format(text.quote(default))
+  end
+  if doc ~= nil and type(doc) ~= "string" then
+    return ("%s: expected a text on what it does"):format(text.quote(doc))
+  end
+  for key, value in pairs(entry) do
+    local kind = bounds[key]
+    if key ~= 1 and key ~= 2 and not kind then
+      return ("unknown field %s%s"):format(text.quote(key), text.suggest(key, text.sorted_keys(bounds)))
+    end
+    if kind and type(value) ~= kind then
+      return ("%s = %s: expected a %s"):format(key, text.quote(value), kind)
+    end
+  end
+  if entry.choices and not check_choices(entry.choices) then return "choices: expected a list of strings" end
+end
+
+local function from_entry(name, entry)
+  local kind = entry.choices and "choice" or entry.integer and "integer" or kinds[type(entry[1])]
+  local option = {
+    name = name, default = entry[1], doc = entry[2] or "", kind = kind, min = entry.min, max = entry.max,
+    choices = entry.choices,
+  }
+  local fits, expected = options.check(option, option.default)
+  if fits == nil then return nil, ("default %s: expected %s"):format(text.quote(option.default), expected) end
+  return option
+end
+
 --- A declaration list from the short form that scripts and plugins use: `name = { default, doc }`, the kind following
 -- from the default. Errors name `owner`.
 function options.from_short(short, owner)
@@ -92,16 +133,13 @@ function options.from_short(short, owner)
     if type(name) ~= "string" or type(entry) ~= "table" or entry[1] == nil then
       error(("%s: option %s: expected { default, \"what it does\" }"):format(owner, text.quote(name)), 0)
     end
-    local kind = kinds[type(entry[1])]
-    if not kind then
-      error(("%s: option %s: default %s: expected a number, string, boolean or list")
-        :format(owner, name, text.quote(entry[1])), 0)
+    if not name:match "^%a[%w_]*$" then
+      error(("%s: option %s: expected a name of letters, digits and underscores"):format(owner, text.quote(name)), 0)
     end
-    if entry.choices then kind = "choice" elseif entry.integer then kind = "integer" end
-    declaration[#declaration + 1] = {
-      name = name, default = entry[1], doc = entry[2] or "", kind = kind, min = entry.min, max = entry.max,
-      choices = entry.choices,
-    }
+    local option, problem = nil, problem_of(entry)
+    if not problem then option, problem = from_entry(name, entry) end
+    if problem then error(("%s: option %s: %s"):format(owner, name, problem), 0) end
+    declaration[#declaration + 1] = option
   end
   return declaration
 end

@@ -155,7 +155,8 @@ describe("a short declaration", function()
   it("takes no infinity for an integer", function()
     local counted = options.from_short({ n = { 5, "a number", integer = true } }, "p")
     for _, value in ipairs { 1 / 0, -1 / 0 } do
-      assert.matches("^p: n = %-?inf: expected an integer$", engine.refusal(options.resolve, counted, { n = value }, "p"))
+      local refusal = engine.refusal(options.resolve, counted, { n = value }, "p")
+      assert.matches("^p: n = %-?inf: expected an integer$", refusal)
     end
   end)
 
@@ -168,6 +169,22 @@ describe("a short declaration", function()
     assert.matches('^plugin counter: option size: default .*: expected a number, string, boolean or list$',
       refused { size = { print, "x" } })
     assert.equal('plugin counter: 5: expected { name = { default, "what it does" } }', refused(5))
+  end)
+
+  it("is refused where it contradicts itself, or has what nobody reads", function()
+    local function refused(entry) return engine.refusal(options.from_short, { size = entry }, "p") end
+    assert.equal("p: option size: default 0: expected a number of at least 1", refused { 0, "x", min = 1 })
+    assert.equal("p: option size: default 1.5: expected an integer", refused { 1.5, "x", integer = true })
+    assert.equal('p: option size: default "z": expected "a" or "b"', refused { "z", "x", choices = { "a", "b" } })
+    assert.equal("p: option size: choices: expected a list of strings", refused { "z", "x", choices = {} })
+    assert.equal("p: option size: choices: expected a list of strings", refused { 1, "x", choices = { 1, 2 } })
+    assert.equal('p: option size: choices = "a": expected a table', refused { "a", "x", choices = "a" })
+    assert.equal('p: option size: min = "1": expected a number', refused { 5, "x", min = "1" })
+    assert.equal('p: option size: unknown field "mins" (did you mean \'min\'?)', refused { 5, "x", mins = 1 })
+    assert.equal("p: option size: unknown field 3", refused { 5, "x", "y" })
+    assert.equal("p: option size: 7: expected a text on what it does", refused { 5, 7 })
+    assert.equal('p: option "a b": expected a name of letters, digits and underscores',
+      engine.refusal(options.from_short, { ["a b"] = { 5, "x" } }, "p"))
   end)
 end)
 
