@@ -145,11 +145,12 @@ function options.from_short(short, owner)
 end
 
 --- Values for a declaration: the given ones, checked, over the defaults. Errors name `owner` and, for an unknown name,
--- the nearest known one.
+-- the nearest known one. A list that is a default is a copy: who changes it changes nobody else's.
 function options.resolve(declaration, given, owner)
   local values, names, known = {}, {}, {}
   for i, option in ipairs(declaration) do
-    values[option.name] = option.default
+    local default = option.default
+    values[option.name] = type(default) == "table" and { unpack(default) } or default
     names[i] = option.name
     known[option.name] = option
   end

@@ -130,6 +130,12 @@ describe("a short declaration", function()
     assert.same({ size = 666, name = "x", loud = true, mode = "a", share = 0.5, ports = { "80", "443" } }, values)
   end)
 
+  it("gives everyone a default list of their own", function()
+    local values = options.resolve(declared, {}, "plugin counter")
+    values.ports[1] = "changed"
+    assert.same({ "80", "443" }, options.resolve(declared, {}, "plugin counter").ports)
+  end)
+
   it("refuses what does not fit, and says whose it is", function()
     local function refused(given) return engine.refusal(options.resolve, declared, given, "plugin counter") end
     assert.equal('plugin counter: unknown option "sise" (did you mean \'size\'?)', refused { sise = 5 })
