@@ -143,7 +143,7 @@ local null = { write = function() return true end }
 
 local function check_count(options, name)
   local value = options[name] or 0
-  if type(value) ~= "number" or value < 0 or value ~= math.floor(value) then
+  if type(value) ~= "number" or value < 0 or value ~= math.floor(value) or value == math.huge then
     error(("%s = %s: expected an integer of at least 0"):format(name, text.quote(value)), 5)
   end
   return value

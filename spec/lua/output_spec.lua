@@ -262,6 +262,8 @@ describe("an export's options", function()
       { { flows_per_fil = 1 }, "unknown option \"flows_per_fil\" %(did you mean 'flows_per_file'%?%)" },
       { { flows_per_file = -1 }, "flows_per_file = %-1: expected an integer of at least 0" },
       { { flows_per_file = 1.5 }, "flows_per_file = 1.5: expected an integer of at least 0" },
+      { { flows_per_file = 1 / 0 }, "flows_per_file = inf: expected an integer of at least 0" },
+      { { rotate_files = 1 / 0 }, "rotate_files = inf: expected an integer of at least 0" },
       { { rotate_files = "2" }, 'rotate_files = "2": expected an integer of at least 0' },
       { { anonymization_key = "short" }, "anonymization_key: expected a string of 64 bytes" },
       { { columns_to_anonymize = { src_ip = true } },
