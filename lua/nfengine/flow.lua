@@ -51,9 +51,10 @@ function helpers.oui(address)
   return (ffi.string(helpers.mac_text, 8))
 end
 
---- Copies a Lua string into char[length], cut between UTF-8 characters, and ends it in NUL.
-function helpers.set_text(field, length, value)
-  if type(value) ~= "string" then error(("expected a string, got %s"):format(type(value)), 4) end
+--- Copies a Lua string into char[length], cut between UTF-8 characters, and ends it in NUL. `owner` says whose it is:
+-- "flow.user_agent: ".
+function helpers.set_text(field, length, value, owner)
+  if type(value) ~= "string" then error(("%sexpected a string, got %s"):format(owner or "", type(value)), 4) end
   local n = #value
   if n > length - 1 then
     n = length - 1
@@ -93,7 +94,9 @@ end
 
 local function setter_source(column, is_record)
   local place = place_of(column, is_record)
-  if column.type == "text" then return ("set_text(%s, %d, value)"):format(place, column.length) end
+  if column.type == "text" then
+    return ("set_text(%s, %d, value, 'flow.%s: ')"):format(place, column.length, column.name)
+  end
   if columns.types[column.type].is_number and not column.is_array then
     local is_kept = column.place:find "^core%.tuple" or column.place == "core.scope[0].last_seen"
     local check = is_kept and ("check_ended('%s', f) "):format(column.name) or ""
