@@ -83,6 +83,19 @@ function methods:account()
   return latest and latest.account
 end
 
+--- What Python writes with a dot takes a colon here.
+local function with_colon(name, method)
+  return function(self, ...)
+    local meta = type(self) == "table" and getmetatable(self)
+    if not meta or not meta.values then
+      error(("nf.streamer: expected streamer:%s(…), with a colon"):format(name), 2)
+    end
+    return method(self, ...)
+  end
+end
+
+for name, method in pairs(methods) do methods[name] = with_colon(name, method) end
+
 --- A parameter's value, as the next run will use it.
 local function value_of(values, name)
   if not parameters.is_known(name) then parameters.check(name, nil, 3) end

@@ -355,6 +355,19 @@ describe("a limit", function()
   end)
 end)
 
+describe("a method", function()
+  it("says that it takes a colon where it was called with a dot", function()
+    local streamer = engine.streamer {}
+    for _, name in ipairs { "flows", "to", "to_csv", "to_jsonl", "write", "account" } do
+      for _, argument in ipairs { "x.csv", {} } do
+        local message = engine.refusal(function() local _ = streamer[name](argument) end)
+        assert.matches("^spec/lua/streamer_spec.lua:%d+: nf.streamer: expected streamer:" .. name .. "%(…%), with a",
+          message)
+      end
+    end
+  end)
+end)
+
 describe("performance_report", function()
   after_each(engine.cleanup)
 
