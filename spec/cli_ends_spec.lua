@@ -203,6 +203,11 @@ describe("an output that cannot be written", function()
     end
   end)
 
+  it("says that performance reports could not be written", function()
+    local result = program.run("-q", "--performance-report=60", "--performance-report-file=/dev/full", DNS)
+    assert.equal("nfengine: warning: performance_report_file: No space left on device\n", result.err)
+  end)
+
   it("holds records alone where standard error is closed", function()
     local path = program.temporary ".csv"
     local result = program.shell(("%s --columns=id --performance-report=60 -o %s %s 2>&-"):format(PROGRAM, path, DNS))

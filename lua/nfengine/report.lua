@@ -161,7 +161,7 @@ local function performance(run)
   local c = C.nf_crew_counters(run.crew)
   local ignored, ignored_total = ignored_by_reason(c)
   local ended = ended_by_reason(c)
-  run.report_file:write(json_object {
+  local written, message = run.report_file:write(json_object {
     { "flows_expired", json_integer(run.flows) },
     { "packets_processed", json_integer(tonumber(c.packets) - ignored_total) },
     { "packets_ignored", json_integer(ignored_total) },
@@ -176,7 +176,11 @@ local function performance(run)
     { "flows_ended_by_reason", json_counts(ended) },
     { "meters", meters },
   }, "\n")
-  run.report_file:flush()
+  if written then written, message = run.report_file:flush() end
+  if not written and not run.is_report_lost then
+    run.is_report_lost = true -- said once
+    say("warning: performance_report_file: " .. message)
+  end
 end
 
 -- ---- what happens besides flows ----
