@@ -288,6 +288,10 @@ describe("what must not happen by accident", function()
     assert.equal(1, result.status)
     assert.equal(('nfengine: cannot write "%s": it is a capture of this run\n'):format(path), result.err)
     assert.equal(program.read "samples/dns.pcap", program.read(path))
+    result = program.shell(("%s -q flows %s >>%s"):format(PROGRAM, path, path))
+    assert.same({ 1, "nfengine: cannot write standard output: it is a capture of this run\n" },
+      { result.status, result.err })
+    assert.equal(program.read "samples/dns.pcap", program.read(path))
   end)
 
   it("a folder's scripts and modules do not run unasked", function()

@@ -79,6 +79,13 @@ function file:open(selected, crew)
   return self:open_chunk()
 end
 
+--- What is to be written, as a person names it, and as a path by which the system finds it.
+local function names_of(path)
+  if path == "-" then path = io.stdout end
+  if type(path) == "string" then return text.quote(path), path end
+  return path == io.stdout and "standard output" or "the open file", "/proc/self/fd/" .. C.nf_descriptor_of(path)
+end
+
 function file:open_chunk()
   local path = self.path
   if self.options.flows_per_file > 0 then
@@ -87,8 +94,9 @@ function file:open_chunk()
     self.chunk = number + 1
   end
   self.rows = 0
-  if type(path) == "string" and C.nf_crew_reads(self.crew, path) then
-    return nil, ("cannot write %s: it is a capture of this run"):format(text.quote(path))
+  local shown, place = names_of(path)
+  if C.nf_crew_reads(self.crew, place) then
+    return nil, ("cannot write %s: it is a capture of this run"):format(shown)
   elseif type(path) == "string" then
     self.writer = C.nf_writer_open(path, formats[self.format], self.columns, self.count, self.key, self.message)
   else
