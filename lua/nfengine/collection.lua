@@ -48,6 +48,7 @@ function collection.find(kind, word)
     local path = ("%s/%s/%s.lua"):format(folder, kind, word)
     if is_file(path) then return path end
   end
+  return kind == "plugins" and package.searchpath("plugins." .. word, package.path) or nil -- LuaRocks' trees
 end
 
 local function names_in(folder)

@@ -7,18 +7,23 @@
 --
 -- is made by docs.generators. And in a block that begins with ```console, each command behind "$ " is followed by what
 -- it prints: "..." at its end stands for the rest; a command that fails shows stderr too. Commands run in a folder with
--- the program, samples/, and every script of the page: a ```lua block whose first line is "-- NAME.lua ...".
+-- the program, samples/, and every script of the page: a ```lua block whose first line is "-- NAME.lua ...". On a page
+-- with the line <!-- one session --> each command finds what those before it have left, and a block whose first line is
+-- "-- FOLDER/NAME.lua" is written there, without that line, where it stands.
 
 local is_program = ... ~= "spec.support.docs"
 if is_program then package.path = "./lua/?.lua;./lua/?/init.lua;./?.lua;" .. package.path end
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local commands = require "nfengine.commands"
 local example = require "spec.support.example"
 local nf = require "nfengine"
 local options = require "nfengine.options"
+local plugin = require "nfengine.plugin"
 local program = require "spec.support.program"
 local script = require "nfengine.script"
+local words = require "nfengine.text"
 
 local docs = {}
 
@@ -109,6 +114,58 @@ local function scripts()
   return lines
 end
 
+--- The plugins and profiles that come along, described.
+local function catalogue()
+  local list = {}
+  for _, each in ipairs(commands.catalogue "plugin profile") do
+    if each.path:match "^%./plugins/" then list[#list + 1] = each end
+  end
+  return list
+end
+
+--- Each with its categories and its description.
+local function plugins()
+  local lines = head("plugin", "categories", "what it does")
+  for _, each in ipairs(catalogue()) do
+    lines[#lines + 1] = row(code(each.name), table.concat(each.categories, " "), prose(each.description))
+  end
+  return lines
+end
+
+local function categories()
+  local lines = head("category", "says of a plugin or script that it")
+  for _, group in ipairs(require("nfengine.categories").groups) do
+    for _, entry in ipairs(group[2]) do
+      lines[#lines + 1] = row(("%s (%s)"):format(code(entry[1]), group[1]), prose(entry[2]))
+    end
+  end
+  return lines
+end
+
+local function append(lines, more)
+  for _, line in ipairs(more) do lines[#lines + 1] = line end
+end
+
+--- Every plugin's options and columns, from its file.
+local function plugin_reference()
+  local lines = {}
+  for _, each in ipairs(catalogue()) do
+    if #lines > 0 then lines[#lines + 1] = "" end
+    append(lines, { "### " .. each.name, "", prose(each.description) .. "." })
+    local class = each.kind == "plugin" and each.made or { options = {}, columns = {} }
+    if #class.options > 0 then append(lines, { "" }) append(lines, head("option", "default", "what")) end
+    for _, option in ipairs(class.options) do
+      local choices = option.choices and " (" .. table.concat(option.choices, ", ") .. ")" or ""
+      lines[#lines + 1] = row(code(option.name), default(option), prose(option.doc .. choices))
+    end
+    if #class.columns > 0 then append(lines, { "" }) append(lines, head("column", "type", "what")) end
+    for _, slot in ipairs(class.columns) do
+      lines[#lines + 1] = row(code("udps." .. slot.name), plugin.type_text(slot), prose(slot.doc))
+    end
+  end
+  return lines
+end
+
 --- The sections of the help: a list of { title, { { option, text }, … } }.
 local function help_sections()
   local sections = {}
@@ -156,6 +213,9 @@ docs.generators = {
   parameters = parameters,
   memory = memory,
   scripts = scripts,
+  plugins = plugins,
+  categories = categories,
+  ["plugin reference"] = plugin_reference,
   ["core columns"] = function() return columns("core", "tunnel") end,
   ["statistics columns"] = function() return columns "statistics" end,
   ["splt columns"] = function() return columns "splt" end,
@@ -168,13 +228,22 @@ docs.generators = {
 
 -- ---- commands ----
 
---- A command's output as the page should show it. `files` are the page's scripts, text by name.
-local function output_of(each, files)
+local function write_file(name, text)
+  return ("mkdir -p $(dirname %s) && cat >%s <<'END OF FILE'\n%sEND OF FILE\n"):format(name, name, text)
+end
+
+local function as_typed(command) return (command:gsub("%./nfengine", "nfengine")) end
+
+--- A command's output as the page should show it. `files` are the page's scripts, text by name; `before` what came
+-- before it, commands and { name, text }.
+local function output_of(each, files, before)
   local command = {}
-  for name, text in pairs(files) do
-    command[#command + 1] = ("cat >%s <<'END OF FILE'\n%sEND OF FILE\n"):format(name, text)
+  for name, text in pairs(files) do command[#command + 1] = write_file(name, text) end
+  for _, earlier in ipairs(before) do
+    local text = type(earlier) == "table" and write_file(unpack(earlier)) or as_typed(earlier) .. "\n"
+    command[#command + 1] = "{ " .. text .. "} >/dev/null 2>&1\n"
   end
-  command[#command + 1] = each.command:gsub("%./nfengine", "nfengine")
+  command[#command + 1] = as_typed(each.command)
   local result, lines = example.run { command = table.concat(command) }
   if result.status ~= 0 then
     for line in result.err:gmatch "[^\n]+" do lines[#lines + 1] = line end
@@ -185,12 +254,6 @@ local function output_of(each, files)
 end
 
 -- ---- pages ----
-
-local function lines_of(text)
-  local lines = {}
-  for line in text:gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
-  return lines
-end
 
 --- Scripts that a page shows, text by name.
 local function files_in(lines)
@@ -203,8 +266,25 @@ local function files_in(lines)
   return files
 end
 
+--- The file that the ```lua block behind line `at` shows with its folder: { name, text }; nil where it shows none.
+local function file_at(lines, at)
+  local name, text = (lines[at + 1] or ""):match "^%-%- ([%w_/]+/[%w_]+%.lua)$", {}
+  for i = at + 2, #lines do
+    if lines[i] == "```" then break end
+    text[#text + 1] = lines[i] .. "\n"
+  end
+  return name and { name, table.concat(text) }
+end
+
+local function copy_of(list)
+  local copy = {}
+  for i, item in ipairs(list) do copy[i] = item end
+  return copy
+end
+
 --- Adds the commands of the console block that begins behind line `at` to `parts`; returns the number of its last line.
-local function take_console(lines, at, files, parts)
+-- `history` is what came before on a page that is one session, else nil.
+local function take_console(lines, at, files, parts, history)
   local each
   while lines[at + 1] ~= "```" do
     at = at + 1
@@ -224,7 +304,9 @@ local function take_console(lines, at, files, parts)
   for _, part in ipairs(parts) do
     if part.is_command and not part.fresh then
       part.name = "$ " .. part.command:gsub("%s*\\%s*", " ")
-      part.fresh = function() return output_of(part, files) end
+      local before = copy_of(history or {})
+      if history then history[#history + 1] = part.command end
+      part.fresh = function() return output_of(part, files, before) end
     end
   end
   return at + 1
@@ -234,8 +316,9 @@ end
 -- @return list of { name, first, last (numbers of its lines; last < first when it is empty), is_command,
 --   fresh (function that gives its lines as they should be) }, and the page's lines
 function docs.parts(text)
-  local lines, parts, at = lines_of(text), {}, 1
+  local lines, parts, at = words.lines(text), {}, 1
   local files = files_in(lines)
+  local history = words.contains(lines, "<!-- one session -->") and {} or nil
   while lines[at] do
     local name = lines[at]:match "^<!%-%- generated: (.-) %-%->$" or lines[at]:match '^%.\\" generated: (.*)$'
     if name then
@@ -247,7 +330,9 @@ function docs.parts(text)
       local generator = docs.generators[name] or error("no generator for " .. name)
       parts[#parts + 1] = { name = name, first = first, last = at - 1, fresh = generator }
     elseif lines[at] == "```console" then
-      at = take_console(lines, at, files, parts)
+      at = take_console(lines, at, files, parts, history)
+    elseif lines[at] == "```lua" and history then
+      history[#history + 1] = file_at(lines, at)
     end
     at = at + 1
   end
