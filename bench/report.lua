@@ -8,6 +8,7 @@ local report = {}
 local GROUPS = {
   { id = "mix", title = "mixture" },
   { id = "syn_flood", title = "SYN flood: every packet a flow" },
+  { id = "plugins", title = "plugins on the mixture, without DPI" },
   { id = "peers", title = "other tools on the mixture" },
 }
 

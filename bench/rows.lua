@@ -5,6 +5,9 @@
 -- first, so that `flows` finds their number in what it says. Rows of other tools have `version`, and `like`, the row of
 -- ours that does the same work.
 
+local commands = require "nfengine.commands"
+local text = require "nfengine.text"
+
 local NO_DPI = "--n-dissections=0"
 local STATISTICS, SPLT = "--statistical-analysis", "--splt-analysis=20"
 
@@ -69,14 +72,33 @@ rows.ours = {
   on_flood("flood_statistics", "+ statistics", { NO_DPI, STATISTICS }),
 }
 
+--- A row for each plugin that comes along, and one for all of them but those that end or freeze flows.
+function rows.plugins()
+  local list, together = {}, {}
+  for _, each in ipairs(commands.catalogue "plugin profile") do
+    local option = each.kind == "profile" and "--profile=" or "--plugin="
+    local row = on_mix("plugin_" .. each.name, each.name, { NO_DPI, option .. each.name })
+    row.group = "plugins"
+    row.is_light = each.kind == "plugin" and not text.contains(each.categories, "slow")
+      and not text.contains(each.categories, "payload")
+    list[#list + 1] = row
+    if each.kind == "plugin" and each.categories[1] ~= "expiry" then together[#together + 1] = each.name end
+  end
+  local row = on_mix("plugins", ("all %d that add columns"):format(#together),
+    { NO_DPI, "--plugin=" .. table.concat(together, ",") })
+  row.group = "plugins"
+  list[#list + 1] = row
+  return list
+end
+
 -- ---- other tools ----
 
 -- First line of what a command prints that matches, or nil.
 local function ask(command, pattern)
   local pipe = io.popen(command .. " 2>&1 </dev/null")
-  local text = pipe:read "*a"
+  local output = pipe:read "*a"
   pipe:close()
-  return text:match(pattern)
+  return output:match(pattern)
 end
 
 local function find(program)

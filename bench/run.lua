@@ -93,6 +93,7 @@ local function chosen_rows(settings)
     end
   end
   add(rows.ours)
+  add(rows.plugins())
   if settings.peers then add(rows.peers()) end
   for _, id in ipairs(settings.only) do
     if not known[id] then

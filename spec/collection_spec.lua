@@ -1,0 +1,117 @@
+-- What holds for every plugin that comes along, whichever it is: it passes its own checks, it has a spec and golden
+-- files, it goes together with all others, and it gives the same for any number of meters. Over samples, and captures
+-- of the reference data ($NFENGINE_EVERY_CAPTURE=1 takes all of them).
+
+local check = require "nfengine.check"
+local collection = require "nfengine.collection"
+local commands = require "nfengine.commands"
+local golden = require "spec.support.golden"
+local plugin = require "nfengine.plugin"
+local program = require "spec.support.program"
+local trial = require "nfengine.trial"
+
+local data = os.getenv "NFENGINE_DATA" or "../shared/data"
+local is_every = os.getenv "NFENGINE_EVERY_CAPTURE" == "1"
+
+local function lines_of(command)
+  local lines = {}
+  for line in program.shell(command).out:gmatch "[^\n]+" do lines[#lines + 1] = line end
+  return lines
+end
+
+local all = {}
+for _, entry in ipairs(collection.all "plugins") do
+  if entry.path:match "^%./plugins/" then
+    entry.made = commands.read(entry.path)
+    all[#all + 1] = entry
+  end
+end
+
+-- Those that go together in one run: profiles are sets of these, and what ends or freezes flows would hide from the
+-- others what comes after.
+local together = {}
+for _, entry in ipairs(all) do
+  if plugin.is_class(entry.made) and entry.made.definition.categories[1] ~= "expiry" then
+    together[#together + 1] = entry.name
+  end
+end
+
+describe("the plugins that come along", function()
+  it("are some", function() assert.is_true(#all > 0) end)
+
+  for _, entry in ipairs(all) do
+    describe(entry.name, function()
+      it("has nothing said against it", function() assert.same({}, check.problems(entry.path)) end)
+
+      it("has a spec", function()
+        assert.is_string(program.read(("spec/plugins/%s_spec.lua"):format(entry.name)))
+      end)
+
+      it("has golden files, which hold with one and with three meters, as its examples do", function()
+        local skip = golden.other_ndpi()
+        if skip then return pending(skip) end
+        local results, goldens = trial.results(entry.path, { specs = false }), 0
+        for _, result in ipairs(results) do
+          assert.is_nil(result.problem, result.name .. ": " .. tostring(result.problem))
+          if result.name:match "^golden" then goldens = goldens + 1 end
+        end
+        assert.is_true(goldens > 0 or not plugin.is_class(entry.made))
+      end)
+    end)
+  end
+end)
+
+-- What the program writes with plugins, and how it ends.
+local function outcome(path, plugins, meters, more)
+  local words = { "-q", "flows", "--n-dissections=0", "--n-meters=" .. meters,
+    "--plugin=" .. table.concat(plugins, ",") }
+  for _, word in ipairs(more or {}) do words[#words + 1] = word end
+  words[#words + 1] = path
+  local result = program.run(unpack(words))
+  return ("%d %s"):format(result.status, result.status > 1 and result.err or result.out)
+end
+
+-- Captures whose records differ with the number of meters, or on which the program breaks down.
+local function differing(paths, plugins, more)
+  local different = {}
+  for _, path in ipairs(paths) do
+    local one = outcome(path, plugins, 1, more)
+    if not one:match "^[01] " then different[#different + 1] = path .. ": " .. one end
+    for _, meters in ipairs { 2, 8 } do
+      if outcome(path, plugins, meters, more) ~= one then
+        different[#different + 1] = ("%s: %d meters"):format(path, meters)
+      end
+    end
+  end
+  return table.concat(different, "\n", 1, math.min(#different, 20))
+end
+
+describe("all plugins at once", function()
+  local SAMPLES = lines_of "ls samples/*.pcap*"
+
+  it("give the same for any number of meters, over the samples", function()
+    assert.is_true(#SAMPLES > 20)
+    assert.equal("", differing(SAMPLES, together))
+    assert.equal("", differing(SAMPLES, together, { "--time-unit=ns", "--idle-timeout=1" }))
+  end)
+
+  it("give the same for any number of meters, over the reference data", function()
+    local every = lines_of(("find %s -type f -name '*.pcap*' 2>/dev/null | sort"):format(program.quote(data)))
+    if #every == 0 then return pending("no reference data at " .. data) end
+    local some = {}
+    for i = 1, #every, is_every and 1 or 37 do some[#some + 1] = every[i] end
+    assert.equal("", differing(some, together))
+  end)
+
+  for _, entry in ipairs(all) do
+    if not plugin.is_class(entry.made) then
+      it("so does the profile " .. entry.name, function()
+        assert.equal("", differing(SAMPLES, {}, { "--profile=" .. entry.name }))
+      end)
+    elseif entry.made.definition.categories[1] == "expiry" then
+      it("so does " .. entry.name .. " with one that looks at flows", function()
+        assert.equal("", differing(SAMPLES, { entry.name, "ttl_tos" }))
+      end)
+    end
+  end
+end)
