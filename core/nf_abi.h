@@ -448,6 +448,48 @@ int nf_format_double(char *out, double value);                       /* 32 bytes
 const char *nf_end_name(int end_reason);                             /* "idle", "active", ... */
 const char *nf_ignored_name(int reason);                             /* "not IP", "truncated", ... */
 
+/*
+ * Hashes, by libcrypto. A handle serves one thread and allocates nothing after it has been made. nf_crypto_new returns
+ * NULL with a one-line reason in `error` (may be NULL) where libcrypto has no memory or lacks an algorithm.
+ */
+struct nf_crypto;
+struct nf_crypto *nf_crypto_new(char *error);
+void nf_crypto_free(struct nf_crypto *crypto);
+void nf_sha1(struct nf_crypto *crypto, const void *data, size_t size, uint8_t *digest);   /* 20 bytes */
+void nf_sha256(struct nf_crypto *crypto, const void *data, size_t size, uint8_t *digest); /* 32 bytes */
+/* Base64 with padding (RFC 4648, section 4) and a NUL, for which `out` needs (size + 2) / 3 * 4 + 1 bytes. Returns the
+   length without the NUL. At most 2^31 - 1 bytes. */
+size_t nf_base64(char *out, const uint8_t *data, size_t size);
+
+/* A QUIC connection ID; size 0 where there is none. */
+struct nf_quic_id {
+  uint8_t size;
+  uint8_t bytes[20];
+};
+/* What one CRYPTO frame carries. */
+struct nf_quic_crypto {
+  const uint8_t *data; /* in the frames given */
+  uint32_t size;
+  uint32_t offset; /* in the stream of all CRYPTO frames */
+  uint32_t next;   /* where to go on; 0 before the first */
+};
+
+/* Opens QUIC Initial packets. A handle serves one thread. nf_quic_new as nf_crypto_new. */
+struct nf_quic;
+struct nf_quic *nf_quic_new(char *error);
+void nf_quic_free(struct nf_quic *quic);
+/*
+ * Opens the Initial packets of a client in a datagram: QUIC version 1 (RFC 9001), 2 (RFC 9369) and drafts 29 to 34. The
+ * frames they carry go to `frames`, packet behind packet; with `room` for as many bytes as the datagram has they always
+ * fit. Returns their size, 0 when nothing could be opened, which is what any other datagram comes to. `first` is what
+ * the keys come from: the destination connection ID of the client's first packet. Its size is 0 until a packet opens,
+ * which sets it; give it again for the connection's later datagrams.
+ */
+uint32_t nf_quic_client_initial(struct nf_quic *quic, const uint8_t *datagram, uint32_t size, struct nf_quic_id *first,
+                                uint8_t *frames, uint32_t room);
+/* The next CRYPTO frame among such frames, or false. What is no frame of an Initial packet ends them. */
+bool nf_quic_next_crypto(const uint8_t *frames, uint32_t size, struct nf_quic_crypto *crypto);
+
 /* Small questions to the system. A `file` is one of Lua's, which FFI passes as its FILE pointer. */
 double nf_now(void);  /* seconds on a clock that never goes back */
 double nf_time(void); /* seconds since 1970 */

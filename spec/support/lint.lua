@@ -6,7 +6,7 @@ local ORDER = {
   { "nf_abi" }, { "base" },
   { "bytes", "clock", "counters", "frame", "hash", "interrupt", "place", "privileges", "shortest", "thread",
     "warnings" },
-  { "format", "table", "features", "decode_parts", "decode", "stream" },
+  { "crypto", "format", "table", "features", "decode_parts", "decode", "stream" },
   { "flow", "capfile", "cell", "device", "dpi_cache", "dpi_text", "sockets", "sockets_parts" },
   { "files", "dpi", "merge", "writer" }, { "source" }, { "intake" }, { "meter" }, { "handout" }, { "crew" },
   { "script" }, { "main" },
@@ -18,6 +18,7 @@ local ALONE = {
   ["ndpi_typedefs.h"] = "dpi_cache.c", ["pcap/pcap.h"] = "files.c device.c", ["lua.h"] = "script.c",
   ["lauxlib.h"] = "script.c", ["lualib.h"] = "script.c", ["sodium.h"] = "cell.c", ["zlib.h"] = "stream.c",
   ["zstd.h"] = "stream.c", ["dragonbox/dragonbox.h"] = "shortest.cc", ["cap-ng.h"] = "privileges.c",
+  ["openssl/evp.h"] = "crypto.c", ["openssl/params.h"] = "crypto.c",
 }
 
 local problems = {}
