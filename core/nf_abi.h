@@ -461,6 +461,30 @@ void nf_sha256(struct nf_crypto *crypto, const void *data, size_t size, uint8_t 
    length without the NUL. At most 2^31 - 1 bytes. */
 size_t nf_base64(char *out, const uint8_t *data, size_t size);
 
+/*
+ * The first bytes of many streams at once, put together from pieces that come in any order, twice or overlapping: what
+ * came first at a place stays. Room for all of them is allocated once. A stream goes by a handle above 0 that is never
+ * given again; handle % streams says which of 0 .. streams - 1 it takes up.
+ */
+struct nf_assembly;
+/* For so many streams at once, with `room` bytes each (both at least 1; at most 65536 streams and 2^24 bytes). A stream
+   of which so many pieces in a row (`patience`) do not lengthen its beginning is given up. NULL when out of memory. */
+struct nf_assembly *nf_assembly_new(uint32_t streams, uint32_t room, uint32_t patience);
+void nf_assembly_free(struct nf_assembly *assembly);
+/* Begins a stream and returns its handle. When all are in use, the one that began first is given up for it. */
+int64_t nf_assembly_open(struct nf_assembly *assembly);
+/* Adds a piece that stands at `offset`; what lies before 0 or beyond the room is left out. Returns how many bytes there
+   are from the beginning without a gap, or NF_END when the stream has been closed or given up, by this call too. */
+int64_t nf_assembly_add(struct nf_assembly *assembly, int64_t stream, int64_t offset, const uint8_t *data,
+                        uint32_t size);
+/* The bytes from the beginning, as many as nf_assembly_add said last; valid until the stream ends. NULL when it has. */
+const uint8_t *nf_assembly_bytes(const struct nf_assembly *assembly, int64_t stream, uint32_t *size);
+/* Ends a stream that is open; nothing happens for any other handle. */
+void nf_assembly_close(struct nf_assembly *assembly, int64_t stream);
+/* How many streams have been given up so far: to make place for others, and for a gap that did not close. */
+uint64_t nf_assembly_displaced(const struct nf_assembly *assembly);
+uint64_t nf_assembly_gapped(const struct nf_assembly *assembly);
+
 /* A QUIC connection ID; size 0 where there is none. */
 struct nf_quic_id {
   uint8_t size;
