@@ -186,7 +186,7 @@ $(FUZZ_BUILD)/fuzz_%: spec/fuzz/fuzz_%.c $(OBJ)
 # ---- measuring ----
 
 # The floor needs the reader alone; linking no more keeps its start short.
-$(BUILD)/floor: bench/floor.c $(addprefix $(BUILD)/,files.o capfile.o stream.o interrupt.o warnings.o)
+$(BUILD)/floor: bench/floor.c $(addprefix $(BUILD)/,files.o filter.o capfile.o stream.o interrupt.o warnings.o)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_) $(LDFLAGS) -iquote core -Wl,--as-needed -o $@ $^ $(PKG_LIBS) -lm
 

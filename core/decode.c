@@ -91,6 +91,7 @@ static void write_packet(struct nf_packet *packet, const struct nf_frame *frame,
   packet->frame = frame->data;
   packet->position = frame->number;
   packet->time_ns = frame->time_ns;
+  packet->link_type = frame->link_type;
   packet->captured_size = captured;
   packet->raw_size = frame->size;
   packet->ip_size = walk->ip_size;

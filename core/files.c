@@ -1,7 +1,6 @@
 /*
  * files.c: several capture files, one after another, as one capture. Owns the list of files, the filter, the counters
- * and the warnings. libpcap compiles the filter and runs it; reading files is capfile's. It must not know what a frame
- * holds.
+ * and the warnings. Reading files is capfile's. It must not know what a frame holds.
  */
 #include "files.h"
 
@@ -10,20 +9,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <pcap/pcap.h>
-
 #include "capfile.h"
+#include "filter.h"
 #include "warnings.h"
+
+enum { LINK_ETHERNET = 1 };
 
 struct input {
   char *path;
   bool is_named; /* by the user, not found in a folder */
 };
 
-/* A filter is compiled anew for every link type: where the IP header is differs. Without code it accepts nothing. */
+/* A filter is compiled anew for every link type: where the IP header is differs. NULL accepts nothing. */
 struct program {
   uint32_t link_type;
-  struct bpf_program code;
+  struct nf_filter *filter;
 };
 
 struct nf_files {
@@ -147,19 +147,6 @@ static int open_next(struct nf_files *files) {
   return NF_END;
 }
 
-/* A handle to compile a filter for a link type. It is one of an (empty) capture file, not pcap_open_dead's: for files,
-   libpcap knows all the numbers that systems have given IPv6 on their loopback interfaces. */
-static pcap_t *open_empty_capture(uint32_t link_type) {
-  enum { OPENBSD_RAW = 14, RAW = 101, SNAPLEN = 262144 };
-  struct pcap_file_header header = {.magic = 0xa1b2c3d4, .version_major = 2, .version_minor = 4, .snaplen = SNAPLEN};
-  header.linktype = link_type == OPENBSD_RAW ? RAW : link_type;
-  char ignored[PCAP_ERRBUF_SIZE];
-  FILE *file = fmemopen(&header, sizeof header, "rb");
-  pcap_t *pcap = file ? pcap_fopen_offline(file, ignored) : NULL;
-  if (!pcap && file) fclose(file);
-  return pcap;
-}
-
 /* Compiles the filter for a link type. NF_ERR_SOURCE with a reason in `error`, else NF_OK. */
 static int compile_filter(struct nf_files *files, uint32_t link_type, char *error) {
   struct program *larger = realloc(files->programs, (files->program_count + 1) * sizeof *larger);
@@ -167,19 +154,11 @@ static int compile_filter(struct nf_files *files, uint32_t link_type, char *erro
   files->programs = larger;
   struct program *program = &larger[files->program_count];
   *program = (struct program){.link_type = link_type};
-  pcap_t *pcap = open_empty_capture(link_type);
-  if (!pcap) return NF_ERR_NOMEM;
-  /* The netmask, in the machine's byte order, matters to "ip broadcast" only; NFStream gives the same. */
-  int result = pcap_compile(pcap, &program->code, files->filter, 1, 0xffffff00);
-  if (result != 0) {
-    const char *name = pcap_datalink_val_to_name(pcap_datalink(pcap));
-    nf_fail(error, "bpf_filter \"%s\": %s, expected a libpcap filter for link type %u (%s)", files->filter,
-            pcap_geterr(pcap), link_type, name ? name : "unknown");
-  } else {
-    files->program_count++;
-  }
-  pcap_close(pcap);
-  return result == 0 ? NF_OK : NF_ERR_SOURCE;
+  char reason[NF_ERROR_SIZE];
+  int status = nf_filter_compile(&program->filter, files->filter, link_type, reason);
+  if (status == NF_ERR_SOURCE) nf_fail(error, "bpf_filter \"%s\": %s", files->filter, reason);
+  if (status == NF_OK) files->program_count++;
+  return status;
 }
 
 /* Makes the program for a link type the current one. Where the filter makes no sense for the link type, no frame of it
@@ -205,7 +184,7 @@ static int choose_program(struct nf_files *files, uint32_t link_type) {
 /* A mistake in the filter shows before the run: it has to compile for the first capture's link type or for Ethernet. */
 static int check_filter(struct nf_files *files, char *error) {
   int status;
-  uint32_t link_type = DLT_EN10MB;
+  uint32_t link_type = LINK_ETHERNET;
   while ((status = open_next(files)) == NF_OK) {
     int known = nf_capfile_link_type(files->file, &link_type);
     if (known == 1) break;
@@ -216,7 +195,7 @@ static int check_filter(struct nf_files *files, char *error) {
   if (status == NF_ERR_NOMEM) return status;
   status = compile_filter(files, link_type, error);
   char ignored[NF_ERROR_SIZE];
-  if (status == NF_ERR_SOURCE && link_type != DLT_EN10MB) status = compile_filter(files, DLT_EN10MB, ignored);
+  if (status == NF_ERR_SOURCE && link_type != LINK_ETHERNET) status = compile_filter(files, LINK_ETHERNET, ignored);
   return status;
 }
 
@@ -253,7 +232,7 @@ void nf_files_close(struct nf_files *files) {
   nf_capfile_close(files->file);
   for (uint32_t i = 0; i < files->count; i++) free(files->inputs[i].path);
   free(files->inputs);
-  for (uint32_t i = 0; i < files->program_count; i++) pcap_freecode(&files->programs[i].code);
+  for (uint32_t i = 0; i < files->program_count; i++) nf_filter_free(files->programs[i].filter);
   free(files->programs);
   free(files->filter);
   nf_warnings_clear(&files->warnings);
@@ -275,9 +254,8 @@ static int filter_frames(struct nf_files *files, struct nf_frame *frames, int co
       if (files->status != NF_OK) break; /* told when asked next, after the frames before it */
     }
     count_frame(files, frame);
-    const struct bpf_insn *code = files->programs[files->program].code.bf_insns;
-    /* bpf_filter takes a missing program to accept everything. */
-    if (code && bpf_filter(code, frame->data, frame->size, frame->captured)) {
+    const struct nf_filter *filter = files->programs[files->program].filter;
+    if (filter && nf_filter_accepts(filter, frame->data, frame->size, frame->captured)) {
       frames[accepted++] = *frame;
     } else {
       files->counters.filtered++;
@@ -326,5 +304,3 @@ const char *nf_files_error(const struct nf_files *files) {
 }
 
 const struct nf_files_counters *nf_files_counters(const struct nf_files *files) { return &files->counters; }
-
-const char *nf_pcap_version(void) { return pcap_lib_version(); }

@@ -81,9 +81,10 @@ struct nf_tuple {
 } __attribute__((aligned(8)));
 
 /*
- * One decoded packet. Valid while its hook runs: frame points into the capture's own block. Offsets count from the
- * frame's first byte and never exceed captured_size; what lies behind captured_size does not exist. The fields under
- * "for hooks" repeat others as Lua numbers, and are set only where a hook will see the packet.
+ * One decoded packet. Valid while its hook runs: frame and comment_data point into the capture's own block, or a copy
+ * of these bytes. Offsets count from the frame's first byte and never exceed captured_size; what lies behind
+ * captured_size does not exist. The fields under "for hooks" repeat others as Lua numbers, and are set only where a
+ * hook will see the packet.
  */
 struct nf_packet {
   union {
@@ -113,12 +114,16 @@ struct nf_packet {
   uint32_t ip_offset;                             /* innermost IP header */
   uint32_t transport_offset;                      /* transport header */
   uint32_t payload_offset;                        /* data */
+  uint32_t link_type;                             /* LINKTYPE_ value of the frame */
+  uint32_t comment_size;                          /* bytes of ... */
+  const char *comment_data;                       /* ... the capture's first comment on it, or NULL */
   uint8_t ip_version;                             /* 4 or 6 */
   uint8_t tcp_flags;                              /* enum nf_tcp_flag, 0 for all but TCP */
   uint8_t fin, syn, rst, psh, ack, urg, ece, cwr; /* the same one by one, 0 or 1, lowest bit first */
   uint8_t direction;                              /* 0 source to destination, 1 back */
   uint8_t src_mac_address[6];
   uint8_t dst_mac_address[6];
+  bool has_comments; /* nf_options.comments: else there is no knowing */
   /* for hooks */
   double number, time, delta_time; /* position, tick, delta */
 };
@@ -437,6 +442,17 @@ int nf_writer_reopen(struct nf_writer *writer, char *error);
 int nf_writer_close(struct nf_writer *writer, char *error);
 /* Whether the reader of a pipe went away (EPIPE), which ends a run quietly. */
 bool nf_writer_is_broken_pipe(const struct nf_writer *writer);
+
+/*
+ * A filter for packets in hooks, in libpcap's language. It looks at the innermost IP packet alone (as LINKTYPE_RAW), so
+ * that link types and tunnels make no difference: there is no "ether", "vlan" or "inbound" in it. NULL with a one-line
+ * reason in `error`, which begins with the expression. Host names are resolved now.
+ */
+struct nf_filter;
+struct nf_filter *nf_filter_new(const char *expression, char *error);
+void nf_filter_free(struct nf_filter *filter);
+/* Whether it accepts a packet, whose hook has to be running. Allocates nothing. */
+bool nf_filter_matches(const struct nf_filter *filter, const struct nf_packet *packet);
 
 /* 64 random bytes for an anonymisation key. */
 void nf_random_key(uint8_t *key);

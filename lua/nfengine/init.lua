@@ -4,6 +4,7 @@
 --   nf.plugin{ … }     a plugin class; `Class{ option = value }` goes into `udps`
 --   nf.profile{ … }    a named set of plugins and parameters
 --   nf.options{ … }    a script's own options: values from the command line over these defaults
+--   nf.packet_filter   a libpcap filter for packets in hooks: `nf.packet_filter "udp port 53"`, `:matches(packet)`
 --   nf.columns(unit)   every column the engine knows, described
 --   nf.arguments       captures given on the command line
 --   nf.version         text
@@ -31,6 +32,13 @@ function nf.profile(definition)
   local ok, result = pcall(require("nfengine.profile").declare, definition)
   if not ok then error(result, 2) end
   return result
+end
+
+--- A libpcap filter for packets in hooks; see nfengine.filter. Raises one line when the expression is none.
+function nf.packet_filter(expression)
+  local made, problem = require("nfengine.filter").compile(expression)
+  if not made then error("nf.packet_filter: " .. problem, 2) end
+  return made
 end
 
 --- Declares a script's options, `name = { default, "what it does" }`, and returns their values by name. The command

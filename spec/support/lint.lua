@@ -4,7 +4,7 @@
 -- What is included stands to the left: a file may include only headers of earlier groups, and its own.
 local ORDER = {
   { "nf_abi" }, { "base" },
-  { "bytes", "clock", "counters", "frame", "hash", "interrupt", "place", "privileges", "shortest", "thread",
+  { "bytes", "clock", "counters", "filter", "frame", "hash", "interrupt", "place", "privileges", "shortest", "thread",
     "warnings" },
   { "crypto", "format", "table", "features", "decode_parts", "decode", "stream" },
   { "flow", "capfile", "cell", "device", "dpi_cache", "dpi_text", "sockets", "sockets_parts" },
@@ -15,7 +15,7 @@ local ORDER = {
 -- Third-party headers and the files that may include each, most often one.
 local ALONE = {
   ["ndpi_api.h"] = "dpi.c dpi_cache.c", ["ndpi_define.h"] = "dpi_cache.c", ["ndpi_includes.h"] = "dpi_cache.c",
-  ["ndpi_typedefs.h"] = "dpi_cache.c", ["pcap/pcap.h"] = "files.c device.c", ["lua.h"] = "script.c",
+  ["ndpi_typedefs.h"] = "dpi_cache.c", ["pcap/pcap.h"] = "filter.c device.c", ["lua.h"] = "script.c",
   ["lauxlib.h"] = "script.c", ["lualib.h"] = "script.c", ["sodium.h"] = "cell.c", ["zlib.h"] = "stream.c",
   ["zstd.h"] = "stream.c", ["dragonbox/dragonbox.h"] = "shortest.cc", ["cap-ng.h"] = "privileges.c",
   ["openssl/evp.h"] = "crypto.c", ["openssl/params.h"] = "crypto.c",
