@@ -37,6 +37,7 @@ enum {
   BLOCK_FRAME = 12, /* type and length before the body, length again behind it */
   SECTION_MIN = 28,
   OPTION_END = 0,
+  OPTION_COMMENT = 1,
   OPTION_TIME_RESOLUTION = 9,
   OPTION_TIME_OFFSET = 14
 };
@@ -64,6 +65,7 @@ struct nf_capfile {
   struct nf_stream *stream;
   enum format format;
   bool is_swapped;  /* the file's byte order is not the machine's */
+  bool comments;    /* frames come with theirs */
   int status;       /* enum nf_capfile_status once it is final */
   uint64_t packets; /* given out */
   uint32_t wanted;  /* bytes that the next record takes, as far as known; 0 when it is all there */
@@ -105,6 +107,8 @@ void nf_capfile_close(struct nf_capfile *file) {
   free(file->interfaces);
   free(file);
 }
+
+void nf_capfile_want_comments(struct nf_capfile *file) { file->comments = true; }
 
 static inline uint16_t u16(const struct nf_capfile *file, const uint8_t *at) {
   uint16_t v;
@@ -184,6 +188,7 @@ static inline bool read_record(struct nf_capfile *file, struct nf_bytes bytes, u
   /* A fraction beyond a second simply adds. */
   frame->time_ns = u32(file, header) * UINT64_C(1000000000) + u32(file, header + 4) * (uint64_t)file->fraction_ns;
   frame->link_type = file->link_type;
+  frame->comment = NULL;
   *at += file->record_header + captured;
   return true;
 }
@@ -290,6 +295,22 @@ static bool read_section(struct nf_capfile *file, const struct block *block) {
   return true;
 }
 
+/* The first comment among a packet's options. Where their lengths lie it has none, though it is sound itself. */
+static void find_comment(const struct nf_capfile *file, struct nf_bytes options, struct nf_frame *frame) {
+  uint32_t at = 0;
+  while (nf_has(options, at, 4)) {
+    uint16_t code = u16(file, options.data + at), length = u16(file, options.data + at + 2);
+    at += 4;
+    if (code == OPTION_END || !nf_has(options, at, length)) return;
+    if (code == OPTION_COMMENT) {
+      frame->comment = (const char *)options.data + at;
+      frame->comment_size = length;
+      return;
+    }
+    at += (length + 3u) & ~3u;
+  }
+}
+
 static bool read_packet(struct nf_capfile *file, const struct block *block, struct nf_frame *frame) {
   bool is_simple = block->type == BLOCK_SIMPLE_PACKET;
   const uint8_t *body = block->body;
@@ -319,6 +340,11 @@ static bool read_packet(struct nf_capfile *file, const struct block *block, stru
   frame->captured = captured;
   frame->size = size;
   frame->link_type = interface->link_type;
+  frame->comment = NULL;
+  uint32_t padded = (captured + 3u) & ~3u;
+  if (NF_UNLIKELY(file->comments && room > padded && !is_simple)) {
+    find_comment(file, (struct nf_bytes){body + fixed + padded, room - padded}, frame);
+  }
   return true;
 }
 

@@ -18,6 +18,9 @@ enum nf_capfile_status {
 struct nf_capfile *nf_capfile_open(const char *path);
 void nf_capfile_close(struct nf_capfile *file);
 
+/* From now on frames come with their comments, where the capture has any: the first of a frame's. */
+void nf_capfile_want_comments(struct nf_capfile *file);
+
 /*
  * Gives up to `max` frames, those that are in memory already or else the next to arrive, numbered from `number`.
  * Returns how many, 0 when it has to be asked again, or an enum nf_capfile_status. Frames are valid until the next

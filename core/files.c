@@ -39,6 +39,7 @@ struct nf_files {
 
   struct nf_files_counters counters;
   uint64_t finished_read; /* input bytes of the files done with */
+  bool comments;
   bool is_damaged;
   int status; /* a final error */
   char error[NF_ERROR_SIZE];
@@ -138,6 +139,7 @@ static int open_next(struct nf_files *files) {
     files->file = nf_capfile_open(input->path);
     if (!files->file && errno == ENOMEM) return NF_ERR_NOMEM;
     files->next++;
+    if (files->file && files->comments) nf_capfile_want_comments(files->file);
     if (files->file) return NF_OK;
     char what[128];
     snprintf(what, sizeof what, "cannot be opened: %s", strerror(errno));
@@ -237,6 +239,11 @@ void nf_files_close(struct nf_files *files) {
   free(files->filter);
   nf_warnings_clear(&files->warnings);
   free(files);
+}
+
+void nf_files_want_comments(struct nf_files *files) {
+  files->comments = true;
+  if (files->file) nf_capfile_want_comments(files->file); /* it was opened for its link type */
 }
 
 static void count_frame(struct nf_files *files, const struct nf_frame *frame) {

@@ -13,6 +13,8 @@ struct nf_files;
  */
 struct nf_files *nf_files_open(const char *const *paths, uint32_t count, const char *filter, char *error);
 void nf_files_close(struct nf_files *files);
+/* As nf_capfile_want_comments, of all files. To be called before the first read. */
+void nf_files_want_comments(struct nf_files *files);
 
 /*
  * Gives up to `max` frames that the filter accepts, in capture order. Returns how many, 0 when it has to be asked

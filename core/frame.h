@@ -9,4 +9,6 @@ struct nf_frame {
   uint64_t time_ns;    /* ns since 1970 */
   uint64_t number;     /* position in the source, from 1 */
   uint32_t link_type;  /* LINKTYPE_ value */
+  uint32_t comment_size;
+  const char *comment; /* what the capture says of it, borrowed as well; NULL without, or where nobody asked */
 };

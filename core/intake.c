@@ -25,6 +25,7 @@ struct nf_intake {
   struct nf_hash_key key;
   uint8_t time_unit;
   bool decode_tunnels;
+  bool has_comments; /* packets get what their frames have of them */
   bool is_live;
   uint64_t ticks_per_ms, sweep_interval; /* ticks */
   uint64_t tick, last_sweep, last_wall_sweep;
@@ -62,15 +63,20 @@ void nf_batch_free(struct nf_batch *batch) {
   free(batch);
 }
 
-/* Makes room for `size` more bytes of frames, which only frames far beyond the usual size need. */
+/* Makes room for `size` more bytes of frames, which only frames far beyond the usual size need. A packet's comment lies
+   behind its frame. */
 static bool reserve(struct nf_batch *batch, size_t size) {
   if (size <= batch->bytes_room - batch->bytes_used) return true;
   uint8_t *larger = realloc(batch->bytes, batch->bytes_used + size);
   if (!larger) return false;
   size_t at = 0;
   for (uint32_t i = 0; i < batch->count; i++) {
-    batch->packets[i].frame = larger + at;
-    at += batch->packets[i].captured_size;
+    struct nf_packet *packet = &batch->packets[i];
+    packet->frame = larger + at;
+    at += packet->captured_size;
+    if (!packet->comment_data) continue;
+    packet->comment_data = (const char *)larger + at;
+    at += packet->comment_size;
   }
   batch->bytes = larger;
   batch->bytes_room = batch->bytes_used + size;
@@ -82,13 +88,19 @@ static bool keep_frame(struct nf_batch *batch, struct nf_packet *packet) {
   if (!batch->is_lasting) return true;
   if (!batch->has_bytes) {
     packet->frame = NULL;
+    packet->comment_data = NULL;
     return true;
   }
-  if (!reserve(batch, packet->captured_size)) return false;
+  size_t comment_size = packet->comment_data ? packet->comment_size : 0;
+  if (!reserve(batch, packet->captured_size + comment_size)) return false;
   uint8_t *copy = batch->bytes + batch->bytes_used;
   memcpy(copy, packet->frame, packet->captured_size);
   packet->frame = copy;
-  batch->bytes_used += packet->captured_size;
+  batch->bytes_used += packet->captured_size + comment_size;
+  if (NF_LIKELY(!packet->comment_data)) return true;
+  copy += packet->captured_size;
+  memcpy(copy, packet->comment_data, comment_size);
+  packet->comment_data = (const char *)copy;
   return true;
 }
 
@@ -105,6 +117,7 @@ struct nf_intake *nf_intake_new(const struct nf_options *o, const struct nf_hash
   intake->key = *key;
   intake->time_unit = o->time_unit;
   intake->decode_tunnels = o->decode_tunnels;
+  intake->has_comments = o->comments;
   intake->ticks_per_ms = nf_ticks_per_ms(o->time_unit);
   intake->sweep_interval = SWEEP_INTERVAL_MS * intake->ticks_per_ms;
   intake->is_live = nf_source_is_live(o->sources, o->source_count);
@@ -155,6 +168,13 @@ static void ignore(struct nf_intake *intake, const struct nf_frame *frame, enum 
   nf_warnings_add(&intake->warnings, "link type %u is not known: its packets were ignored", frame->link_type);
 }
 
+/* Else a batch's packets stay without, as they were made. */
+static void take_comment(struct nf_packet *packet, const struct nf_frame *frame) {
+  packet->has_comments = true;
+  packet->comment_data = frame->comment;
+  packet->comment_size = frame->comment_size;
+}
+
 static bool take_frame(struct nf_intake *intake, struct nf_batch *batch, const struct nf_frame *frame) {
   struct nf_packet *packet = &batch->packets[batch->count];
   enum nf_ignored why = nf_decode(packet, frame, intake->decode_tunnels);
@@ -162,6 +182,7 @@ static bool take_frame(struct nf_intake *intake, struct nf_batch *batch, const s
     ignore(intake, frame, why);
     return true;
   }
+  if (NF_UNLIKELY(intake->has_comments)) take_comment(packet, frame);
   if (!keep_frame(batch, packet)) return false;
   batch->hashes[batch->count] = nf_hash_tuple(&intake->key, &packet->tuple);
   move_clock(intake, batch, packet);

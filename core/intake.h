@@ -27,9 +27,9 @@ struct nf_batch {
   uint64_t *hashes; /* of their tuples */
   struct nf_sweep *sweeps;
   uint32_t sweep_count;
-  uint8_t *bytes; /* copies of the frames, where the packets outlive the source's own; else NULL */
+  uint8_t *bytes; /* copies of frames and comments, where the packets outlive the source's own; else NULL */
   size_t bytes_room, bytes_used;
-  bool is_lasting; /* filled by several reads of the source; copies frames if has_bytes */
+  bool is_lasting; /* filled by several reads of the source; copies frames and comments if has_bytes */
   bool has_bytes;
 };
 

@@ -279,6 +279,7 @@ struct nf_options {
   bool reconnect;         /* interfaces: wait for one that went away to come back */
   bool system_visibility; /* interfaces: the process section is filled */
   bool dpi_cache;         /* nDPI's memory across flows is kept: what one flow teaches may name another */
+  bool comments;          /* pcapng: packets come with their comments */
 };
 
 /* What a run has seen so far. packets = those of all flows, with those that frozen ones absorbed, + ignored. */

@@ -57,6 +57,7 @@ static bool open_input(struct nf_source *source, const struct nf_options *o, int
     return false;
   }
   source->files = nf_files_open(o->sources, o->source_count, o->bpf_filter, error);
+  if (source->files && o->comments) nf_files_want_comments(source->files);
   return source->files != NULL;
 }
 

@@ -67,8 +67,9 @@ describe("README.md", function()
       if field ~= "time_unit" then fields[#fields + 1] = field end
     end
     assert.is_true(#fields > 20)
-    local source = 'local P = require("nfengine").plugin { name = "p", on_init = function(_, packet) local _ = packet.'
-      .. table.concat(fields, " _ = packet.") .. " end } require('nfengine').streamer({ udps = P }):to_csv()"
+    local source = 'local P = require("nfengine").plugin { name = "p", needs = { "comments" }, '
+      .. "on_init = function(_, packet) local _ = packet." .. table.concat(fields, " _ = packet.")
+      .. " end } require('nfengine').streamer({ udps = P }):to_csv()"
     local result = program.run("-q", "--format=null", program.write(source, ".lua"), "samples/dns.pcap")
     assert.are.same({ 0, "" }, { result.status, result.err })
     program.remove_temporaries()

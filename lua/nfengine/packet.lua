@@ -3,7 +3,8 @@
 -- A packet is valid while its hook runs. Flags are the numbers 0 and 1 (in Lua, 0 counts as true: write
 -- `packet.syn == 1`). Fields: number, time, delta_time, direction, raw_size, ip_size, transport_size, payload_size,
 -- captured_size, src_ip, src_mac, src_oui, src_port, dst_ip, dst_mac, dst_oui, dst_port, protocol, ip_version,
--- vlan_id, tunnel_id, fin, syn, rst, psh, ack, urg, ece, cwr.
+-- vlan_id, tunnel_id, link_type, fin, syn, rst, psh, ack, urg, ece, cwr. Besides, time_ns: the time as captured in
+-- nanoseconds since 1970, a 64-bit integer, as a Lua number would not be exact; compare it with 1600000000000000000ULL.
 --
 -- src and dst are the flow's, swapped where direction is 1, as in NFStream; ports are the packet's own.
 
@@ -93,6 +94,12 @@ local getters = {
   ip_bytes = function(p) return (clipped(p, p.ip_offset, p.ip_size)) end,
   transport_bytes = function(p) return (clipped(p, p.transport_offset, p.transport_size)) end,
   payload_bytes = function(p) return (clipped(p, p.payload_offset, p.payload_size)) end,
+  --- The comment that a pcapng file has on the packet, the first of several, or nil.
+  comment = function(p)
+    if p.comment_data ~= nil then return (ffi.string(p.comment_data, p.comment_size)) end
+    if not p.has_comments then error('packet.comment: add needs = { "comments" } to the plugin', 3) end
+    return nil
+  end,
 }
 
 local methods = {}
@@ -109,8 +116,9 @@ end
 
 local function unknown(key)
   local names = text.sorted_keys(getters)
-  for field in ("number time delta_time direction raw_size ip_size transport_size payload_size captured_size src_port "
-    .. "dst_port protocol ip_version vlan_id tunnel_id fin syn rst psh ack urg ece cwr"):gmatch "%S+" do
+  for field in ("number time time_ns delta_time direction raw_size ip_size transport_size payload_size captured_size "
+    .. "src_port dst_port protocol ip_version vlan_id tunnel_id link_type "
+    .. "fin syn rst psh ack urg ece cwr"):gmatch "%S+" do
     names[#names + 1] = field
   end
   error(("packet has no '%s'%s"):format(tostring(key), text.suggest(key, names)), 3)

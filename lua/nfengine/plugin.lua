@@ -25,6 +25,9 @@ plugin.API = 1
 -- the meters.
 plugin.hooks = { "setup", "on_init", "on_update", "on_expire", "on_record", "merge", "cleanup" }
 
+-- What a plugin may list in `needs`, so that runs without it need not pay: packets' comments, for packet.comment.
+local needs = { "comments" }
+
 local DEFAULT_TEXT = 64     -- bytes of a "string" column without a length
 local LONGEST_TEXT = 65535
 local LONGEST_ARRAY = 65535
@@ -33,7 +36,7 @@ local fields = {
   name = "string", version = "string", api = "number", description = "string", author = "string", license = "string",
   categories = "table", options = "table",
   columns = "table or a function of the options", state = "table or a function of the options",
-  independent = "boolean",
+  independent = "boolean", needs = "table",
   setup = "function", on_init = "function", on_update = "function", on_expire = "function", on_record = "function",
   merge = "function", cleanup = "function",
 }
@@ -145,6 +148,16 @@ function plugin.check_header(definition, owner)
   if not ok then error(("%s: categories: %s"):format(owner, problem), 0) end
 end
 
+local function check_needs(list, owner)
+  for key, need in pairs(list) do
+    if type(key) ~= "number" or not text.contains(needs, need) then
+      local got = type(key) == "number" and text.quote(need) or text.quote(key) .. " = " .. text.quote(need)
+      error(("%s: needs: %s: expected a list of %s"):format(owner, got, table.concat(needs, ", ")), 0)
+    end
+  end
+  return list
+end
+
 local class = {}
 class.__index = class
 class.__tostring = function(self) return "plugin " .. self.name end
@@ -225,6 +238,7 @@ function plugin.declare(definition)
   local defaults = options.resolve(self.options, {}, owner)
   self.columns = slots_with(self, "columns", defaults) -- as they are without options; plugin.slots has an instance's
   self.state = slots_with(self, "state", defaults)
+  self.needs = check_needs(definition.needs or {}, owner)
   for _, hook in ipairs(plugin.hooks) do self[hook] = definition[hook] end
   self.independent = definition.independent or false
   if self.merge and self.on_record then
@@ -266,6 +280,14 @@ function plugin.slots(instance, part)
   local owner = plugin.class_of(instance)
   if type(owner.definition[part]) ~= "function" then return owner[part] end
   return slots_with(owner, part, instance)
+end
+
+--- Whether one of these instances' plugins lists this in `needs`.
+function plugin.need(instances, what)
+  for _, instance in ipairs(instances) do
+    if text.contains(plugin.class_of(instance).needs, what) then return true end
+  end
+  return false
 end
 
 --- A list of instances from what `udps` accepts: an instance, a class, or a list of these.

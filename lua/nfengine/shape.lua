@@ -87,7 +87,7 @@ function shape.is_live(parameters)
   return C.nf_source_is_live(paths, count)
 end
 
-local function c_options(parameters, wanted_events, udps_size, has_l7_extra)
+local function c_options(parameters, wanted_events, wants_comments, udps_size, has_l7_extra)
   local options = ffi.new("struct nf_options")
   local paths, count, anchor = c_sources(parameters)
   options.sources, options.source_count = paths, count
@@ -104,7 +104,7 @@ local function c_options(parameters, wanted_events, udps_size, has_l7_extra)
   options.duration_s, options.performance_report_s = parameters.duration, parameters.performance_report
   options.system_visibility = parameters.system_visibility_mode == 1
   options.udps_size = udps_size
-  options.events = wanted_events
+  options.events, options.comments = wanted_events, wants_comments
   options.time_unit = units[parameters.time_unit]
   options.l7_extra = has_l7_extra
   return options, anchor -- the second keeps alive what the first points to
@@ -122,7 +122,8 @@ function shape.of(parameters, instances)
   local events = dispatch.events(instances)
   if report.wants_progress() then events = bit.bor(events, C.NF_EVENT_PROGRESS) end
   local self = {}
-  self.options, self.anchor = c_options(parameters, events, udps and ffi.sizeof(udps) or 0, l7_extra ~= nil)
+  self.options, self.anchor = c_options(parameters, events, plugin.need(instances, "comments"),
+    udps and ffi.sizeof(udps) or 0, l7_extra ~= nil)
   local layout = C.nf_layout_of(self.options)
   local available = columns.of_run {
     layout = layout, unit = parameters.time_unit, l7_extra = l7_extra or {},

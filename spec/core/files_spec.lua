@@ -17,8 +17,9 @@ local function open(paths, filter)
 end
 
 -- Everything a source gives: { frames = list, warnings = list, status, error, damaged, counters }.
-local function read(paths, filter, max)
+local function read(paths, filter, max, wants_comments)
   local source = assert(open(paths, filter))
+  if wants_comments then C.nf_files_want_comments(source) end
   local frames = ffi.new("struct nf_frame[?]", max or 16)
   local result = { frames = {}, warnings = {} }
   local count
@@ -29,6 +30,7 @@ local function read(paths, filter, max)
       table.insert(result.frames, {
         bytes = ffi.string(frame.data, frame.captured), size = frame.size, time_ns = frame.time_ns,
         number = tonumber(frame.number), link_type = frame.link_type,
+        comment = frame.comment ~= nil and ffi.string(frame.comment, frame.comment_size) or nil,
       })
     end
   until count < 0
@@ -262,6 +264,75 @@ describe("a source", function()
       local result = read_bytes(capture.pcapng(blocks))
       assert.same({ "abc" }, pluck(result.frames, "bytes"))
       assert.same({}, result.warnings)
+    end)
+
+    -- The comments of an Ethernet section's packets, each given as its options; "" in place of nil.
+    local function comments(lists, section, filter, max)
+      local blocks = { capture.section(section), capture.interface() }
+      for i, options in ipairs(lists) do
+        blocks[i + 2] = capture.enhanced_packet { bytes = ethernet(80):sub(1, -1 - i % 4), options = options }
+      end
+      local result = read(capture.file(capture.pcapng(blocks)), filter, max, true)
+      assert.same({}, result.warnings)
+      local list = {}
+      for i, frame in ipairs(result.frames) do
+        list[i] = frame.comment or "-"
+        assert.equal(ethernet(80):sub(1, -1 - frame.number % 4), frame.bytes)
+      end
+      return list
+    end
+
+    it("with a packet's comment where it is asked for", function()
+      local lists = { { { 1, "one" } }, {}, { { 1, "1,web" } }, { { 1, "" } }, { { 2, "\1\2\3\4" }, { 1, "vier" } } }
+      for _, big_endian in ipairs { false, true } do
+        for _, max in ipairs { 1, 16 } do
+          local found = comments(lists, { big_endian = big_endian }, nil, max)
+          assert.same({ "one", "-", "1,web", "", "vier" }, found)
+        end
+      end
+      local blocks = { capture.section(), capture.interface(), capture.enhanced_packet { bytes = "x",
+        options = { { 1, "one" } } } }
+      assert.is_nil(read_bytes(capture.pcapng(blocks)).frames[1].comment)
+    end)
+
+    it("with the first of several comments, as it stands there", function()
+      assert.same({ "a\0b\255", "first" }, comments { { { 1, "a\0b\255" } }, { { 1, "first" }, { 1, "second" } } })
+      local long = ("x"):rep(65535)
+      assert.same({ long }, comments { { { 4, long }, { 1, long } } })
+    end)
+
+    it("with the comments of packets that a filter lets through", function()
+      assert.same({ "a", "c" }, comments({ { { 1, "a" } }, { { 1, "b" } }, { { 1, "c" } } }, nil, "len != 40"))
+    end)
+
+    it("with comments in obsolete packet blocks, and none of simple ones or of pcap", function()
+      local options = { { 1, "old" } }
+      local path = capture.file(file_of(capture.section(), capture.interface(),
+        capture.obsolete_packet { bytes = "abc", options = options }, capture.simple_packet { bytes = "abc" },
+        capture.block(3, capture.u32(3) .. "abc\0" .. "\1\0\3\0old\0")))
+      assert.same({ "old" }, pluck(read(path, nil, nil, true).frames, "comment"))
+      path = capture.file(capture.pcap(packets(3)))
+      assert.same({}, pluck(read(path, nil, nil, true).frames, "comment"))
+    end)
+
+    it("without comments that do not fit into their block, packets being sound", function()
+      assert.same({ "-", "-", "-", "-" }, comments {
+        { { 1, "abc", length = 9 } },                  -- four bytes of comment, four of the end: eight are there
+        { { 1, "abcd", length = 65535 } },
+        { { 5, "abcd", length = 6 }, { 1, "abcd" } },  -- the option before it covers its head
+        { { 0, "" }, { 1, "behind the end" } },
+      })
+      assert.same({ "abc\0\0\0\0\0" }, comments { { { 1, "abc", length = 8 } } }) -- all that lies there
+      local bytes = file_of(capture.section(), capture.interface(), capture.block(6, capture.u32(0) .. capture.u64(0)
+        .. capture.u32(4) .. capture.u32(4) .. "abcd" .. "\1\0\4\0"))            -- nothing behind its length
+      assert.is_nil(read(capture.file(bytes), nil, nil, true).frames[1].comment)
+    end)
+
+    it("without a comment behind very many options, in no time", function()
+      local block = capture.block(6, capture.u32(0) .. capture.u64(0) .. capture.u32(0) .. capture.u32(0)
+        .. ("\2\0\0\0"):rep(4000000))
+      local frames = read(capture.file(file_of(capture.section(), capture.interface(), block)), nil, nil, true).frames
+      assert.same({ "", nil }, { frames[1].bytes, frames[1].comment })
     end)
 
     it("without any packet, or any interface", function()

@@ -41,7 +41,8 @@ local function read_all(intake, is_lasting, capacity)
       local p = batch.packets[i]
       assert(batch.hashes[i] == C.nf_hash_tuple(ffi.new "struct nf_hash_key", p.tuple))
       local frame = ffi.string(p.frame, p.captured_size)
-      packets[#packets + 1] = { tonumber(p.position), tonumber(p.tick) - EPOCH_MS, frame }
+      local comment = p.comment_data ~= nil and ffi.string(p.comment_data, p.comment_size) or nil
+      packets[#packets + 1] = { tonumber(p.position), tonumber(p.tick) - EPOCH_MS, frame, comment, p.has_comments }
     end
     for i = 0, batch.sweep_count - 1 do
       local sweep = batch.sweeps[i]
@@ -103,6 +104,38 @@ describe("an intake", function()
     local one, lasting = read_all((open { path }), false), read_all((open { path }), true, 1024)
     assert.equal(40, #lasting)
     assert.same(one, lasting)
+  end)
+
+  -- A pcapng file of so many datagrams, of which every third has no comment.
+  local function commented(count, payload, comment)
+    local blocks = { capture.section(), capture.interface() }
+    for i = 1, count do
+      local bytes = (P.eth {} .. P.ipv4 {} .. P.udp { src_port = i } .. ("x"):rep(payload)):bytes()
+      local options = i % 3 > 0 and { { 1, i .. comment } } or nil
+      table.insert(blocks, capture.enhanced_packet { bytes = bytes, time_ns = meter.EPOCH, options = options })
+    end
+    return capture.file(capture.pcapng(blocks))
+  end
+
+  it("keeps comments with their frames, also beyond the usual size", function()
+    for _, size in ipairs { { 10, "," }, { 30000, ("c"):rep(65000) } } do
+      local path = commented(40, size[1], size[2])
+      local one = read_all((open({ path }, { comments = true })))
+      assert.same({ "1" .. size[2], "2" .. size[2] }, { one[1][4], one[2][4] })
+      assert.is_nil(one[3][4])
+      assert.is_true(one[3][5])
+      assert.same(one, (read_all((open({ path }, { comments = true })), true, 1024)))
+      local without = read_all((open { path }))
+      assert.same({ one[1][3], nil, false }, { without[1][3], without[1][4], without[1][5] })
+    end
+  end)
+
+  it("keeps no comments where it keeps no frames", function()
+    local intake = open({ commented(5, 1, ",a") }, { comments = true })
+    local batch = ffi.gc(C.nf_batch_new(1024, true, false), C.nf_batch_free)
+    assert.equal(1, C.nf_intake_read(intake, batch))
+    assert.equal(5, batch.count)
+    for i = 0, 4 do assert.is_true(batch.packets[i].frame == nil and batch.packets[i].comment_data == nil) end
   end)
 end)
 

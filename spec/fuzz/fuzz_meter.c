@@ -23,6 +23,7 @@ enum {
   FLAG_INIT = 16,
   FLAG_UPDATE = 32,
   FLAG_STOP = 64, /* at the event numbered by data[6] */
+  FLAG_COMMENTS = 128
 };
 
 static int file; /* in memory, written anew for every input */
@@ -56,6 +57,7 @@ static struct nf_options choose(const uint8_t *data) {
       .accounting_mode = data[5] >> 6,
       .decode_tunnels = data[0] & FLAG_TUNNELS,
       .statistical_analysis = data[0] & FLAG_STATISTICS,
+      .comments = data[0] & FLAG_COMMENTS,
   };
 }
 
@@ -105,6 +107,7 @@ static void on_packet(const struct nf_packet *p, struct nf_flow *flow, const str
   nf_require(p->flow == flow && p->direction <= 1 && p->payload_offset <= p->captured_size);
   nf_require(p->tick == flow->scope[NF_BIDIRECTIONAL].last_seen && p->position == flow->last_packet);
   for (uint32_t i = 0; i < p->captured_size; i++) looked_at = p->frame[i];
+  for (uint32_t i = 0; p->comment_data && i < p->comment_size; i++) looked_at = (uint8_t)p->comment_data[i];
   if (layout->udps) memset((char *)flow + layout->udps, 0x55, layout->size - layout->udps);
   if (id && p->position % id == 0) flow->expiration_id = p->position & 1 ? -1 : id;
 }
@@ -140,6 +143,7 @@ static void run(struct nf_crew *meter, const struct nf_options *o, const uint8_t
     nf_require(kind == NF_EVENT_EXPIRE || (o->events & (unsigned)kind));
     if (kind == NF_EVENT_EXPIRE) on_end(event->flow, &layout, &tally);
     else on_packet(&event->packet, event->flow, &layout, data[7]);
+    nf_require(!event->packet.comment_data || o->comments);
     tally.begun += kind == NF_EVENT_INIT;
     if (!(data[0] & FLAG_STOP) || tally.events++ != data[6]) continue;
     nf_crew_stop(meter);

@@ -2,6 +2,7 @@
 
 local nf = require "nfengine"
 local P = require "spec.support.packet"
+local capture = require "spec.support.capture"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
 
@@ -26,7 +27,7 @@ end
 
 local PLAIN = { "number", "time", "delta_time", "direction", "raw_size", "ip_size", "transport_size", "payload_size",
   "captured_size", "src_ip", "src_mac", "src_oui", "src_port", "dst_ip", "dst_mac", "dst_oui", "dst_port", "protocol",
-  "ip_version", "vlan_id", "tunnel_id", "fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr" }
+  "ip_version", "vlan_id", "tunnel_id", "link_type", "fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr" }
 
 describe("a packet", function()
   after_each(engine.cleanup)
@@ -55,6 +56,22 @@ describe("a packet", function()
     assert.same({ { start, 0 }, { start + 3, 0 }, { start + 10, 10 }, { start + 10, 0 } },
       seen(packets, fields("time", "delta_time")))
     assert.same({ 1600000000010000, 10000 }, seen(packets, fields("time", "delta_time"), { time_unit = "us" })[3])
+  end)
+
+  it("has the time it was captured at as an exact integer, also where the clock has gone on", function()
+    local packets = { meter.udp(5.000001, 1000), meter.udp(3.000002, 1000), meter.udp(9, 1000) }
+    local times = seen(packets, function(packet) return packet.time_ns + 0 end)
+    assert.same({ meter.EPOCH + 5000001ULL, meter.EPOCH + 3000002ULL, meter.EPOCH + 9000000ULL }, times)
+    assert.same({ true, false }, { times[1] > 1600000000005000000ULL, times[2] > 1600000000005000000ULL })
+  end)
+
+  it("has the link type of its interface", function()
+    local frame = P.ipv4 {} .. P.udp { src_port = 1000 } .. "x"
+    local path = capture.file(capture.pcapng { capture.section(), capture.interface { link_type = 101 },
+      capture.interface(), capture.enhanced_packet { bytes = frame:bytes() },
+      capture.enhanced_packet { bytes = (P.eth {} .. frame):bytes(), interface = 1 } })
+    assert.same({ { 101 }, { 1 } }, seen(nil, fields "link_type", { source = path }))
+    assert.same({ 113 }, seen(nil, fields "link_type", { source = "samples/any_sll1.pcap" })[1])
   end)
 
   it("has its sizes, by layer", function()
@@ -212,5 +229,56 @@ describe("a packet's bytes", function()
       return { packet:ip_packet(), packet:payload(), #packet.frame_bytes }
     end)[1]
     assert.same({ inner:bytes(), "inside", #frame.bytes }, values)
+  end)
+end)
+
+describe("a packet's comment", function()
+  after_each(engine.cleanup)
+
+  local SCRIPT = [[
+    local nf = require "nfengine"
+    local function note(self, packet, flow)
+      local comment = packet.comment
+      flow.udps.seen = flow.udps.seen .. (comment and "<" .. comment .. ">" or "-")
+    end
+    nf.streamer { n_dissections = 0, columns = { "src_port", "udps.seen" }, udps = nf.plugin { name = "notes",
+      %s columns = { { "seen", "string:2000" } }, on_init = note, on_update = note } }:write()
+  ]]
+
+  -- Datagrams from port 1000 or 1001 with these comments, false for none.
+  local function commented(list)
+    local blocks = { capture.section(), capture.interface() }
+    for i, text in ipairs(list) do
+      local packet = meter.udp(i, 1000 + i % 2)
+      packet.options = text and { { 1, text } } or nil
+      table.insert(blocks, capture.enhanced_packet(packet))
+    end
+    return capture.file(capture.pcapng(blocks))
+  end
+
+  it("is what the capture says, for any number of meters", function()
+    local list, expected = { "7,web", "a\nb", false, "", "x", ("long"):rep(9) }, {
+      'src_port,udps.seen\n1001,"<7,web>-<x>"\n1000,"<a\nb><><' .. ("long"):rep(9) .. '>"\n' }
+    local path, script = commented(list), SCRIPT:format 'needs = { "comments" },'
+    for _, meters in ipairs { "1", "2", "3" } do
+      local result = engine.script(script, "-q", "--n-meters=" .. meters, path)
+      assert.same({ 0, "", expected[1] }, { result.status, result.err, result.out })
+    end
+  end)
+
+  it("is nil where captures have none", function()
+    local script = SCRIPT:format 'needs = { "comments" },'
+    for _, sample in ipairs { "samples/nanoseconds.pcapng", "samples/icmp.pcap" } do
+      local result = engine.script(script, "-q", sample)
+      assert.same({ 0, "" }, { result.status, result.err })
+      assert.is_nil(result.out:match "<")
+    end
+  end)
+
+  it("is an error where no plugin has asked for comments", function()
+    local result = engine.script(SCRIPT:format "", "-q", commented { "x" })
+    assert.equal(1, result.status)
+    assert.matches('plugin notes: on_init: flow .*:%d+: packet.comment: add needs = { "comments" } to the plugin\n$',
+      result.err)
   end)
 end)

@@ -347,6 +347,19 @@ describe("columns and state that follow from the options", function()
   end)
 end)
 
+describe("what a plugin needs", function()
+  it("is a list of what there is", function()
+    for _, case in ipairs {
+      { { "coments" }, 'needs: "coments": expected a list of comments' },
+      { { comments = true }, 'needs: "comments" = true: expected a list of comments' },
+      { "comments", "needs: expected a table, got string" },
+    } do
+      local message = engine.refusal(function() nf.plugin { name = "counter", needs = case[1] } end)
+      assert.matches("plugin counter: " .. case[2], message, 1, true)
+    end
+  end)
+end)
+
 describe("a plugin with everything", function()
   after_each(engine.cleanup)
 

@@ -25,6 +25,7 @@ static void meter(const char *path, bool give_up) {
       .decode_tunnels = true,
       .statistical_analysis = true,
       .l7_extra = true,
+      .comments = true,
   };
   struct nf_column column = {
       .name = "id", .offset = offsetof(struct nf_flow, record_id), .length = 1, .type = NF_TYPE_UINT64};

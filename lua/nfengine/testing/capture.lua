@@ -101,8 +101,15 @@ function capture.section(options)
   return made
 end
 
-local function option(code, value, big)
-  return u16(code, big) .. u16(#value, big) .. padded(value)
+local function option(code, value, big, length)
+  return u16(code, big) .. u16(length or #value, big) .. padded(value)
+end
+
+-- Options with an end behind them, "" where there are none.
+local function options_of(list, big)
+  local parts = {}
+  for i, each in ipairs(list or {}) do parts[i] = option(each[1], each[2], big, each.length) end
+  return #parts > 0 and table.concat(parts) .. option(0, "", big) or ""
 end
 
 --- An interface. Options: link_type = 1, snaplen = 262144, tsresol (the option's byte: 6, 9, 0x80 + n ...), tsoffset
@@ -110,12 +117,11 @@ end
 function capture.interface(options)
   options = options or {}
   return capture.block(1, function(big)
-    local list = {}
-    for _, each in ipairs(options.options or {}) do list[#list + 1] = option(each[1], each[2], big) end
-    if options.tsresol then list[#list + 1] = option(9, string.char(options.tsresol), big) end
-    if options.tsoffset then list[#list + 1] = option(14, u64(options.tsoffset, big), big) end
-    if #list > 0 then list[#list + 1] = option(0, "", big) end
-    return u16(options.link_type or 1, big) .. u16(0, big) .. u32(options.snaplen or 262144, big) .. table.concat(list)
+    local list = { unpack(options.options or {}) }
+    if options.tsresol then list[#list + 1] = { 9, string.char(options.tsresol) } end
+    if options.tsoffset then list[#list + 1] = { 14, u64(options.tsoffset, big) } end
+    return u16(options.link_type or 1, big) .. u16(0, big) .. u32(options.snaplen or 262144, big)
+      .. options_of(list, big)
   end)
 end
 
@@ -134,13 +140,14 @@ local function timed_packet(type, interface_number)
       local ticks = ticks_of(packet)
       return interface_number(packet.interface or 0, big) .. u32(bit.rshift(ticks, 32), big)
         .. u32(bit.band(ticks, 0xffffffffULL), big) .. u32(packet.captured or #packet.bytes, big)
-        .. u32(packet.size or #packet.bytes, big) .. padded(packet.bytes)
+        .. u32(packet.size or #packet.bytes, big) .. padded(packet.bytes) .. options_of(packet.options, big)
     end)
   end
 end
 
 --- Packets of pcapng: as above, with interface = 0 (its number) and ticks, or per_second = the interface's units a
--- second (default 10^6) by which sec and frac, or time_ns, are counted.
+-- second (default 10^6) by which sec and frac, or time_ns, are counted; options = { { code, bytes }, ... }, which may
+-- claim another `length`. A comment is { 1, text }.
 capture.enhanced_packet = timed_packet(6, u32)
 capture.obsolete_packet = timed_packet(2, function(number, big) return u16(number, big) .. u16(0xffff, big) end)
 
