@@ -7,12 +7,15 @@
 
 enum { RANGES = 32 }; /* of a stream; a piece that would need one more is left out */
 
+#define NONE UINT32_MAX
+
 struct range {
   uint32_t begin, end;
 };
 
 struct assembled {
   int64_t handle;              /* 0 when not in use */
+  uint32_t older, newer;       /* indices of those in use that began before and after it */
   uint32_t count;              /* of ranges */
   uint32_t waited;             /* pieces in a row that have not lengthened the beginning */
   struct range ranges[RANGES]; /* in order, neither overlapping nor touching */
@@ -21,6 +24,7 @@ struct assembled {
 struct nf_assembly {
   uint32_t streams, room, patience;
   uint32_t free_count;
+  uint32_t oldest, newest; /* of those in use */
   int64_t opened; /* streams so far */
   uint64_t displaced, gapped;
   uint32_t *free; /* indices of those not in use */
@@ -35,6 +39,7 @@ struct nf_assembly *nf_assembly_new(uint32_t streams, uint32_t room, uint32_t pa
   assembly->streams = assembly->free_count = streams;
   assembly->room = room;
   assembly->patience = patience;
+  assembly->oldest = assembly->newest = NONE;
   assembly->free = malloc(streams * sizeof *assembly->free);
   assembly->bytes = malloc((size_t)streams * room);
   if (!assembly->free || !assembly->bytes) {
@@ -65,28 +70,28 @@ static size_t place_of(const struct nf_assembly *assembly, int64_t handle) {
 }
 
 static void end(struct nf_assembly *assembly, struct assembled *stream) {
+  if (stream->older == NONE) assembly->oldest = stream->newer;
+  else assembly->list[stream->older].newer = stream->newer;
+  if (stream->newer == NONE) assembly->newest = stream->older;
+  else assembly->list[stream->newer].older = stream->older;
   assembly->free[assembly->free_count++] = index_of(assembly, stream->handle);
   stream->handle = 0;
 }
 
-/* Rare: only when more streams than there is room for have begun and not ended. */
-static struct assembled *oldest(struct nf_assembly *assembly) {
-  struct assembled *first = &assembly->list[0];
-  for (uint32_t i = 1; i < assembly->streams; i++) {
-    if (assembly->list[i].handle < first->handle) first = &assembly->list[i];
-  }
-  return first;
-}
-
 int64_t nf_assembly_open(struct nf_assembly *assembly) {
   if (!assembly->free_count) {
-    end(assembly, oldest(assembly));
+    end(assembly, &assembly->list[assembly->oldest]);
     assembly->displaced++;
   }
   const uint32_t index = assembly->free[--assembly->free_count];
   struct assembled *stream = &assembly->list[index];
   stream->handle = ++assembly->opened * assembly->streams + index;
   stream->count = stream->waited = 0;
+  stream->older = assembly->newest;
+  stream->newer = NONE;
+  if (stream->older == NONE) assembly->oldest = index;
+  else assembly->list[stream->older].newer = index;
+  assembly->newest = index;
   return stream->handle;
 }
 
