@@ -25,7 +25,7 @@ struct nf_assembly {
   uint32_t streams, room, patience;
   uint32_t free_count;
   uint32_t oldest, newest; /* of those in use */
-  int64_t opened; /* streams so far */
+  int64_t opened;          /* streams so far */
   uint64_t displaced, gapped;
   uint32_t *free; /* indices of those not in use */
   uint8_t *bytes; /* `room` for each */

@@ -181,6 +181,29 @@ describe("an assembly", function()
     assert.are.same({ [3] = "" }, { text_of(assembly, c), text_of(assembly, d), text_of(assembly, e) })
   end)
 
+  it("gives up the one that began first of those in use, whichever have ended between", function()
+    local assembly, in_use, displaced = new(5, 4), {}, 0
+    local random = 1
+    for _ = 1, 2000 do
+      random = random * 16807 % 2147483647
+      if random % 3 == 0 and #in_use > 0 then
+        C.nf_assembly_close(assembly, table.remove(in_use, random % #in_use + 1))
+      else
+        if #in_use == 5 then
+          displaced = displaced + 1
+          local first = table.remove(in_use, 1)
+          in_use[5] = open(assembly)
+          assert.is_nil(text_of(assembly, first))
+        else
+          in_use[#in_use + 1] = open(assembly)
+        end
+        for _, stream in ipairs(in_use) do assert.are.equal("", text_of(assembly, stream)) end
+      end
+    end
+    assert.is_true(displaced > 100)
+    assert.are.equal(displaced, counts(assembly)[1])
+  end)
+
   it("gives up a stream whose gap does not close for so many pieces", function()
     local assembly = new(2, 100, 3)
     local stream = open(assembly)
