@@ -17,7 +17,18 @@
 -- @usage nfengine flows --plugin tcp_end --n-dissections=0 \
 --     --columns=src_port,dst_port,bidirectional_packets,udps.tcp_end,udps.tcp_end_first samples/closing.pcap
 -- @output
--- TODO
+-- src_port,dst_port,bidirectional_packets,udps.tcp_end,udps.tcp_end_first
+-- 50000,80,10,"fin",1
+-- 50001,80,8,"rst",1
+-- 37187,80,11,"fin",0
+-- 40133,80,11,"fin",1
+-- 34395,80,19,"fin",0
+-- 40733,80,10,"rst",0
+-- 33871,80,8,"rst",1
+-- 50000,80,11,"fin",1
+-- 50001,80,8,"rst",1
+-- 46833,81,2,"rst",1
+-- 34439,80,4,"open",-1
 
 local nf = require "nfengine"
 
