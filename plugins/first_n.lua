@@ -15,6 +15,12 @@
 --     --columns=src_port,bidirectional_packets,bidirectional_bytes,udps.first_n_limit samples/tls.pcap
 -- @output
 -- src_port,bidirectional_packets,bidirectional_bytes,udps.first_n_limit
+-- 48768,4,547,"packets"
+-- 48782,4,509,"packets"
+-- 33788,4,690,"packets"
+-- 48794,4,577,"packets"
+-- 41040,4,611,"packets"
+-- 35364,4,597,"packets"
 -- ...
 
 local nf = require "nfengine"
