@@ -24,19 +24,10 @@
 -- ...
 
 local nf = require "nfengine"
+local show = require "nfengine.show"
 
 local LINE = "%-16s %-14s %-8s  %-22s %s > %s\n"
 local FOUND_BY = { [0] = "nothing", "port", "address", "cache", "content" } -- by confidence
-
--- Texts from the wire may hold anything, also what a terminal would take for a command.
-local function printable(text)
-  return (text:gsub("[^\32-\126]", "?"))
-end
-
-local function endpoint(address, port)
-  if port == 0 then return address end
-  return (address:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(address, port)
-end
 
 io.write(LINE:format("APPLICATION", "CATEGORY", "FOUND BY", "SERVER NAME", "FROM", "TO"))
 for flow in nf.streamer({}):flows() do
@@ -44,7 +35,7 @@ for flow in nf.streamer({}):flows() do
     flow.application_name,
     flow.application_category_name,
     FOUND_BY[flow.application_confidence],
-    printable(flow.requested_server_name),
-    endpoint(flow.src_ip, flow.src_port),
-    endpoint(flow.dst_ip, flow.dst_port)))
+    show.printable(flow.requested_server_name),
+    show.endpoint(flow.src_ip, flow.src_port),
+    show.endpoint(flow.dst_ip, flow.dst_port)))
 end
