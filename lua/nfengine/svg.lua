@@ -135,12 +135,18 @@ local function legend(chart)
   return table.concat(parts), y + 14
 end
 
+--- The value at the top of the y axis, and how far its lines are apart.
+local function y_scale(highest)
+  local step = round_step(highest, 4)
+  return step * math.ceil(highest / step - 1e-9), step
+end
+
 --- Lines and texts of both axes. `marks` are along the x axis, { place, text }.
 local function axes(chart, top, highest, marks, text_of)
   local parts = {}
   local bottom, right = chart.height - BOTTOM, chart.width - RIGHT
-  local step = round_step(highest, 4)
-  for i = 0, math.floor(highest / step + 1e-9) do
+  local _, step = y_scale(highest)
+  for i = 0, math.floor(highest / step + 0.5) do
     local y = bottom - (bottom - top) * i * step / highest
     parts[#parts + 1] = ('<path class="line" d="M%d %sH%d"/><text x="%d" y="%s" text-anchor="end">%s</text>\n')
       :format(LEFT, at(y), right, LEFT - 6, at(y + 4), escape(text_of(i * step)))
@@ -199,7 +205,7 @@ function svg.stacked(chart)
     chart.legend[i] = { class = svg.class(series.name and i), text = series.name or series.others .. " others" }
   end
   local head, top = legend(chart)
-  local highest = math.max(1, unpack(timeline.total)) / timeline.step
+  local highest = y_scale(math.max(1, unpack(timeline.total)) / timeline.step)
   local bottom, right = chart.height - BOTTOM, chart.width - RIGHT
   local function x_of(bin) return LEFT + (right - LEFT) * bin / timeline.count end
 
@@ -236,7 +242,7 @@ function svg.bars(chart)
     chart.legend[i] = { class = svg.class(i), text = group.name }
     for _, value in ipairs(group.values) do highest = math.max(highest, value) end
   end
-  if highest == 0 then highest = 1 end
+  highest = y_scale(highest > 0 and highest or 1)
   local head, top = legend(chart)
   local parts, bottom = {}, chart.height - BOTTOM
   local slot = (chart.width - RIGHT - LEFT) / count

@@ -115,7 +115,8 @@ local function count(self, packet, flow)
   udps.timeline_total = flow.bidirectional_bytes
 end
 
-local function set_up(self)
+local function set_up(self, run)
+  self.unit_ms = 1000 / run.ticks_per_second
   self.series, self.step, self.first, self.last = {}, STEPS[1], math.huge, 0
   clear_entries(self)
 end
@@ -153,7 +154,6 @@ function timeline.of(streamer, name_of)
   local Timeline = plugin.declare {
     name        = "timeline",
     description = "Bytes over time",
-    options     = { unit_ms = { 1, "milliseconds in the run's unit of time" } },
     state       = {
       { "timeline_from", "double" }, { "timeline_to", "double" }, -- its bin, ms since 1970
       { "timeline_total", "double" }, { "timeline_counted", "double" }, -- bytes; those in entries
@@ -170,7 +170,7 @@ function timeline.of(streamer, name_of)
     end,
     merge     = merge,
   }
-  return Timeline { unit_ms = 1000 / show.per_second(streamer.time_unit) }
+  return Timeline {}
 end
 
 local function copy_of(gathered)

@@ -163,11 +163,12 @@ describe("svg.bars", function()
 
   it("draws a bar of each group in every bin, and says their values", function()
     local root = bars { 0.25, 0 }
-    local top, height = 28, 106
-    local flows = of_class(root, "c1")
-    assert.same({ "11", ("%g"):format(height / 2), "0" }, attributes(flows, "height")) -- the first is the legend's
+    -- The plot is 106 high, and reaches to the mark above the highest bar: 60 %.
+    local flows, bytes = of_class(root, "c1"), of_class(root, "c2")
+    assert.same({ "11", "44.2", "0" }, attributes(flows, "height")) -- the first is the legend's
+    assert.same({ "11", "0", "88.3" }, attributes(bytes, "height"))
     assert.same({ "76", "176" }, { unpack(attributes(flows, "x"), 2) })
-    assert.equal(tostring(top), of_class(root, "c2")[3].attributes.y)
+    assert.same({ "flows", "bytes", "0 %", "20 %", "40 %", "60 %", "1 B", "1 kB" }, texts(root:all "text"))
     assert.same({ "bin 1\nflows  25 %\nbytes  0 %", "bin 2\nflows  0 %\nbytes  50 %" }, texts(of_class(root, "hover")))
   end)
 
@@ -177,6 +178,38 @@ describe("svg.bars", function()
 
   it("takes all zeros", function()
     assert.same({ "11", "0", "0" }, attributes(of_class(bars { 0, 0 }, "c1"), "height"))
+  end)
+end)
+
+describe("svg.style", function()
+  local function luminance(colour)
+    local sum, weights = 0, { 0.2126, 0.7152, 0.0722 }
+    for i = 1, 3 do
+      local c = tonumber(colour:sub(2 * i, 2 * i + 1), 16) / 255
+      sum = sum + weights[i] * (c <= 0.03928 and c / 12.92 or ((c + 0.055) / 1.055) ^ 2.4)
+    end
+    return sum
+  end
+
+  -- WCAG's contrast of two colours, 1 to 21.
+  local function contrast(a, b)
+    a, b = luminance(a), luminance(b)
+    return (math.max(a, b) + 0.05) / (math.min(a, b) + 0.05)
+  end
+
+  it("has enough contrast for texts and for areas, in light and in dark", function()
+    local light, dark = svg.style:match "^(.-})(.-}).-\n%.chart"
+    for _, part in ipairs { light, dark } do
+      local colours = {}
+      for name, colour in part:gmatch "%-%-(%w+): (#%x+)" do colours[name] = colour end
+      assert.is_true(contrast(colours.ink, colours.surface) >= 7)
+      assert.is_true(contrast(colours.soft, colours.surface) >= 4.5)
+      for i = 1, svg.COLOURS do
+        local ratio = contrast(colours[svg.class(i)], colours.surface)
+        assert.is_true(ratio >= 3, ("c%d: %.2f"):format(i, ratio))
+      end
+      assert.is_true(contrast(colours.others, colours.surface) >= 3)
+    end
   end)
 end)
 

@@ -8,7 +8,12 @@ describe("scripts/flows.lua", function()
 
   example.tests("scripts/flows.lua", golden.other_ndpi())
 
+  local cases = {}
   for _, case in ipairs(golden.cases) do
+    if case.words[1] == "flows" then cases[#cases + 1] = case end
+  end
+
+  for _, case in ipairs(cases) do
     it("gives spec/golden/" .. case.file, function()
       local skip = case.is_l7 and golden.other_ndpi()
       if skip then return pending(skip) end
@@ -20,7 +25,7 @@ describe("scripts/flows.lua", function()
 
   it("has a case for every golden file", function()
     local known = {}
-    for _, case in ipairs(golden.cases) do known[case.file] = true end
+    for _, case in ipairs(cases) do known[case.file] = true end
     for name in program.shell("ls spec/golden").out:gmatch "flows[^\n]+" do assert.is_true(known[name], name) end
   end)
 

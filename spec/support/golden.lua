@@ -37,6 +37,8 @@ add("nanoseconds.pcapng", "csv", FEATURES, "--time-unit=ns")
 add("icmp.pcap", "jsonl", FEATURES)
 for _, sample in ipairs { "web.pcap", "dns.pcap", "ssh.pcap", "dhcp.pcap" } do add(sample, "csv", L7) end
 add("tls.pcap", "jsonl", L7)
+golden.report = { file = "report-web.html", words = { "report", "samples/web.pcap" }, is_l7 = true }
+golden.cases[#golden.cases + 1] = golden.report
 
 function golden.path(case) return "spec/golden/" .. case.file end
 
