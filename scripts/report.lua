@@ -3,7 +3,8 @@
 -- The page has the run's account (span, packets, bytes, flows, what was ignored and why), bytes per second by
 -- application, tables of applications, server names, hosts and ports, how sizes and durations of flows are distributed,
 -- what nDPI holds to be risky, and the largest and longest flows. It loads nothing from anywhere and runs no script;
--- what came from the wire is escaped. The same capture gives the same page, to the byte.
+-- what came from the wire is escaped. The same capture gives the same page, to the byte; of a large one, which several
+-- meters share, with --no-dpi-cache.
 --
 -- @categories report
 -- @usage nfengine report samples/web.pcap -- --write=web.html
