@@ -10,6 +10,8 @@ local plugin = require "nfengine.plugin"
 local program = require "spec.support.program"
 local trial = require "nfengine.trial"
 
+trial.program = function() return program.path end -- this process is none
+
 local data = os.getenv "NFENGINE_DATA" or "../shared/data"
 local is_every = os.getenv "NFENGINE_EVERY_CAPTURE" == "1"
 

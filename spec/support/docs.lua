@@ -114,6 +114,16 @@ local function scripts()
   return lines
 end
 
+--- The same as names in a sentence of the man page.
+local function script_names()
+  local lines = {}
+  for path in io.popen("ls scripts/*.lua"):lines() do
+    lines[#lines + 1] = (".BR %s ,"):format(path:match "([%w_]+)%.lua$")
+  end
+  lines[#lines] = lines[#lines]:gsub(",$", ";")
+  return lines
+end
+
 --- The plugins and profiles that come along, described.
 local function catalogue()
   local list = {}
@@ -213,6 +223,7 @@ docs.generators = {
   parameters = parameters,
   memory = memory,
   scripts = scripts,
+  ["script names"] = script_names,
   plugins = plugins,
   categories = categories,
   ["plugin reference"] = plugin_reference,
