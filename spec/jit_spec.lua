@@ -114,6 +114,20 @@ local Ports = nf.plugin { name = "ports", columns = { { "web", "uint32" }, { "dn
   end }
 ]]
 
+-- Sixteen reads and writes of array elements, and of wide and text slots, in one hook.
+local ARRAYS = [[
+local Arrays = nf.plugin { name = "arrays", columns = { { "list", "uint32[16]" }, { "wide", "uint64" },
+    { "word", "string" } },
+  on_init = function(_, _, flow) flow.udps.word = "x" end,
+  on_update = function(_, _, flow)
+    local udps = flow.udps
+    local list = udps.list
+]] .. ("    list[N] = list[N] + 1 udps.wide = udps.wide + 1\n"):rep(16):gsub("N", function() return "%d" end):format(
+  1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15, 16, 16) .. [[
+    if udps.word == "" then udps.wide = 0 end
+  end }
+]]
+
 local WRITE = "nf.streamer({ n_dissections = 0, idle_timeout = 1, udps = udps }):write()\n"
 local LOOP = [[
 local bytes = 0
@@ -127,6 +141,7 @@ local cases = {
   { "with one plugin", COUNTER .. "local udps = Counter\n" .. WRITE },
   { "with eight plugins",
     EIGHT .. "local udps = { Sizes, Bursts, Turns, Pushes, Sums, Gaps, Smoothed, Ports }\n" .. WRITE },
+  { "with sixteen array elements in a hook", ARRAYS .. "local udps = Arrays\n" .. WRITE },
   { "with one plugin and a loop over the flows", COUNTER .. "local udps = Counter\n" .. LOOP, leaves_ring = true },
 }
 
@@ -142,7 +157,7 @@ describe("the inner loop", function()
   end)
 
   -- Runs a case and tells how many traces there are, how many begin in the dispatcher, and why recordings were given up
-  -- there.
+  -- there or in the access to arrays.
   local function traced(code)
     local tell = 'io.stdout:write(table.concat(told, "\\n"), "\\n")'
     local result = engine.script(TRACER .. code .. tell, traffic, "--format=null")
@@ -150,7 +165,7 @@ describe("the inner loop", function()
     assert.matches("nfengine: 200,000 packets", result.err, 1, true)
     local found = { traces = 0, in_dispatcher = 0, aborts = {} }
     for line in result.out:gmatch "[^\n]+" do
-      local why = line:match "^abort nfengine.dispatcher:%d+: (.*)$"
+      local why = line:match "^abort nfengine.dispatcher:%d+: (.*)$" or line:match "^abort (array%.lua:.*)$"
       if why then table.insert(found.aborts, why) end
       if line:match "^trace " then found.traces = found.traces + 1 end
       if line:match "^trace nfengine.dispatcher" then found.in_dispatcher = found.in_dispatcher + 1 end

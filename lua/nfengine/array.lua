@@ -38,7 +38,7 @@ local function make(ctype, length)
     __index = function(self, index)
       if type(index) == "number" then
         check(index)
-        return tonumber(self.at[index - 1])
+        return (tonumber(self.at[index - 1])) -- no tail call: LuaJIT follows only a few in one trace
       end
       return methods[index] or error(("an array has no '%s'"):format(tostring(index)), 2)
     end,

@@ -43,7 +43,7 @@ function view:string(offset, length)
   offset = offset or 0
   length = length or self.size - offset
   if not (offset >= 0 and length >= 0 and offset + length <= self.size) then return nil end
-  return ffi.string(self.data + offset, length)
+  return (ffi.string(self.data + offset, length))
 end
 
 local new_view

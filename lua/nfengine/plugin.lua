@@ -25,8 +25,9 @@ plugin.API = 1
 -- the meters.
 plugin.hooks = { "setup", "on_init", "on_update", "on_expire", "on_record", "merge", "cleanup" }
 
--- What a plugin may list in `needs`, so that runs without it need not pay: packets' comments, for packet.comment.
-local needs = { "comments" }
+-- What a plugin may list in `needs`, so that runs without it need not pay: packets' comments, for packet.comment; the
+-- processes at flows' local ends, for system_process_pid on interfaces.
+local needs = { "comments", "processes" }
 
 local DEFAULT_TEXT = 64     -- bytes of a "string" column without a length
 local LONGEST_TEXT = 65535
@@ -369,10 +370,10 @@ local function make_accessors(slots)
   for _, slot in ipairs(slots) do
     local member, length = slot.member, slot.length
     if slot.type == "text" then
-      getters[slot.name] = function(udps) return ffi.string(udps[member]) end
+      getters[slot.name] = function(udps) return (ffi.string(udps[member])) end -- no tail call
       setters[slot.name] = function(udps, value) set_text(udps[member], length, value) end
     elseif not slot.is_array and columns.types[slot.type].is_wide then
-      getters[slot.name] = function(udps) return tonumber(udps[member]) end
+      getters[slot.name] = function(udps) return (tonumber(udps[member])) end
       setters[slot.name] = function(udps, value)
         local kind = type(value)
         if kind ~= "number" and kind ~= "cdata" then -- cdata: 64-bit integers
