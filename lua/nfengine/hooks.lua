@@ -18,13 +18,14 @@ end
 
 local TICKS_PER_SECOND = { ms = 1e3, us = 1e6, ns = 1e9 }
 
---- Sets plugins up, until one fails. `setup(self, run)` is told the unit of every time in the run: `run.time_unit` is
--- "ms", "us" or "ns", `run.ticks_per_second` how many of it are a second. The table is the hook's own.
--- @param time_unit the run's parameter
+--- Sets plugins up, until one fails. `setup(self, run)` is told of the run: `run.time_unit`, the unit of every time in
+-- it, is "ms", "us" or "ns"; `run.ticks_per_second` says how many of it are a second; `run.is_live` whether its input is
+-- interfaces. The table is the hook's own.
+-- @param time_unit, is_live of the run
 -- @return how many were, and the failure of the one that was not
-function hooks.set_up(instances, time_unit)
+function hooks.set_up(instances, time_unit, is_live)
   for i, instance in ipairs(instances) do
-    local run = { time_unit = time_unit, ticks_per_second = TICKS_PER_SECOND[time_unit] }
+    local run = { time_unit = time_unit, ticks_per_second = TICKS_PER_SECOND[time_unit], is_live = is_live }
     local failure = hooks.call(instance, "setup", run)
     if failure then return i - 1, failure end
     plugin.set_running(instance, true)

@@ -71,6 +71,8 @@ function run.open(parameters)
   if parameters.system_visibility_mode == 1 and not shape.is_live(parameters) then
     report.say "warning: system_visibility_mode = 1: has no effect on captures"
     parameters.system_visibility_mode = 0
+  elseif plugin.need(instances, "processes") and shape.is_live(parameters) then
+    parameters.system_visibility_mode = 1
   end
   local made = shape.of(parameters, instances)
   made.options.n_meters = meters_for(parameters, instances)
@@ -134,7 +136,7 @@ function run:start()
   if C.nf_crew_start(self.crew, package.path, package.cpath, plan, #plan, message) ~= C.NF_OK then
     self:fail(ffi.string(message))
   end
-  self.set_up_count, failure = hooks.set_up(self.instances, self.time_unit)
+  self.set_up_count, failure = hooks.set_up(self.instances, self.time_unit, C.nf_crew_is_live(self.crew))
   if failure then self:fail(failure) end
 end
 

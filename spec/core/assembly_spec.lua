@@ -183,11 +183,11 @@ describe("an assembly", function()
 
   it("gives up the one that began first of those in use, whichever have ended between", function()
     local assembly, in_use, displaced = new(5, 4), {}, 0
-    local random = 1
+    local state = 1
     for _ = 1, 2000 do
-      random = random * 16807 % 2147483647
-      if random % 3 == 0 and #in_use > 0 then
-        C.nf_assembly_close(assembly, table.remove(in_use, random % #in_use + 1))
+      state = state * 16807 % 2147483647
+      if state % 3 == 0 and #in_use > 0 then
+        C.nf_assembly_close(assembly, table.remove(in_use, state % #in_use + 1))
       else
         if #in_use == 5 then
           displaced = displaced + 1
