@@ -208,6 +208,7 @@ function report.event(run, kind)
     if is_live then call(run.sink, "reopen") else C.nf_interrupt(C.NF_REQUEST_STOP) end
   elseif kind == C.NF_EVENT_PROGRESS then
     if is_live then show_live(run) end
+    run:tick()
     if report.wants_progress() then progress(run, false) end
   end
 end

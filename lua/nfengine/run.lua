@@ -14,6 +14,7 @@ local hooks = require "nfengine.hooks"
 local plugin = require "nfengine.plugin"
 local report = require "nfengine.report"
 local shape = require "nfengine.shape"
+local text = require "nfengine.text"
 
 local run = {}
 run.__index = run
@@ -65,8 +66,9 @@ local function meters_for(parameters, instances)
   return parameters.n_meters
 end
 
---- Opens a run, which its opener has to close. Raises one line when a parameter, a plugin or a source is wrong.
-function run.open(parameters)
+--- Opens a run, which its opener has to close. Raises one line when a parameter, a plugin or a source is wrong. Its
+-- sink, if it will have one, is only looked at.
+function run.open(parameters, sink)
   local instances = plugin.instances(parameters.udps)
   if parameters.system_visibility_mode == 1 and not shape.is_live(parameters) then
     report.say "warning: system_visibility_mode = 1: has no effect on captures"
@@ -74,7 +76,7 @@ function run.open(parameters)
   elseif plugin.need(instances, "processes") and shape.is_live(parameters) then
     parameters.system_visibility_mode = 1
   end
-  local made = shape.of(parameters, instances)
+  local made = shape.of(parameters, instances, sink ~= nil and sink.tick ~= nil)
   made.options.n_meters = meters_for(parameters, instances)
   local self = setmetatable({
     columns = made.columns, record_type = made.record_type, event_type = made.event_type,
@@ -140,6 +142,21 @@ function run:start()
   if failure then self:fail(failure) end
 end
 
+--- Calls the sink that wants to be called every so often.
+function run:tick(is_last)
+  local sink = self.sink
+  if not sink or not sink.tick then return end
+  self.where.event = 0 -- should it fail, no hook did
+  sink:tick(report.now() - self.started, is_last or false)
+end
+
+--- The same at the end of a run that has not failed. Returns a failure, or nil.
+function run:last_tick()
+  if self.has_failed or not self.is_started then return nil end
+  local ok, raised = pcall(self.tick, self, true)
+  return not ok and text.raised(raised) or nil
+end
+
 -- ---- ending ----
 
 --- Joins what the meters' plugins have gathered. Returns a failure, or nil.
@@ -187,13 +204,14 @@ function run:close()
   if not self.crew then return end
   local crew = self.crew
   C.nf_crew_stop(crew) -- ended early, it has read ahead of what it has counted
+  local ticking = self:last_tick()
   report.finished(self)
   if self.costs then self:tell_costs() end
   local failure = self:clean_up()
   self.crew, self.pump = nil, nil
   open_runs = open_runs - 1
   C.nf_crew_free(crew)
-  return failure
+  return ticking or failure
 end
 
 -- ---- going on ----

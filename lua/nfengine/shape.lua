@@ -113,14 +113,15 @@ end
 --- The shape that parameters and plugins ask for. Raises one line when a parameter is wrong.
 -- @param parameters resolved parameters
 -- @param instances list of plugin instances
+-- @param wants_ticks whether somebody is to be called every so often
 -- @return a table: `options` (struct nf_options), `anchor` (what it points to), `columns` (those of records),
 --   `record_type`, `event_type` (ctypes, see flow.types)
-function shape.of(parameters, instances)
+function shape.of(parameters, instances, wants_ticks)
   local udps, slots = plugin.layout(instances)
   local l7_extra = l7_extra_set(parameters.l7_columns)
   if parameters.n_dissections == 0 then l7_extra = nil end
   local events = dispatch.events(instances)
-  if report.wants_progress() then events = bit.bor(events, C.NF_EVENT_PROGRESS) end
+  if wants_ticks or report.wants_progress() then events = bit.bor(events, C.NF_EVENT_PROGRESS) end
   local self = {}
   self.options, self.anchor = c_options(parameters, events, plugin.need(instances, "comments"),
     udps and ffi.sizeof(udps) or 0, l7_extra ~= nil)

@@ -14,9 +14,9 @@ local run = require "nfengine.run"
 
 local methods = {}
 
-local function start(self)
+local function start(self, sink)
   local meta = getmetatable(self)
-  local ok, opened = pcall(run.open, parameters.resolve(meta.values, 2))
+  local ok, opened = pcall(run.open, parameters.resolve(meta.values, 2), sink)
   if not ok then error(opened, 0) end
   meta.latest = opened
   return opened
@@ -47,13 +47,15 @@ end
 
 --- Feeds every record to a sink: a table with `write(self, flow)`, and if it likes `open(self, columns)` before the
 -- first and `close(self)` after the last; `columns` lists name, type, unit and doc of each. A flow is valid during
--- write. A sink method that returns nil and a text, or raises, ends the run with that error.
+-- write. A sink method that returns nil and a text, or raises, ends the run with that error. `tick(self, seconds,
+-- is_last)` is called about every second while files are read, four times a second on interfaces, also when no packet
+-- comes, and once more at the end; seconds are those since the run began.
 -- @return number of records
 function methods:to(sink)
   if type(sink) ~= "table" or type(sink.write) ~= "function" then
     error("nf.streamer:to: expected a sink, a table with a method write", 2)
   end
-  return output.drain(start(self), sink)
+  return output.drain(start(self, sink), sink)
 end
 
 --- Writes CSV (RFC 4180). `path` defaults to the first source with ".csv" behind it; "-" and io.stdout are standard

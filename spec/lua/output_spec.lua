@@ -385,4 +385,67 @@ describe("a sink", function()
     end
     assert.matches("expected a sink", engine.refusal(function() local _ = streamer(1):to() end), 1, true)
   end)
+
+  describe("with a method tick", function()
+    -- Gives the ticks of a run: "last" or "while", and whether the seconds go on.
+    local function ticks_of(parameters, write)
+      local ticks, before = {}, 0
+      engine.streamer(parameters):to {
+        write = write or function() end,
+        tick = function(self, seconds, is_last)
+          assert(seconds >= before)
+          ticks[#ticks + 1], before = is_last and "last" or "while", seconds
+          self.has_ticked = true
+        end,
+      }
+      return ticks
+    end
+
+    it("is called at the end, after the last record", function()
+      local count, seen = 0, nil
+      engine.streamer({ packets = singles(3) }):to {
+        write = function() count = count + 1 end,
+        tick = function(_, _, is_last) seen = { count, is_last } end,
+      }
+      assert.same({ 3, true }, seen)
+    end)
+
+    for meters = 1, 2 do
+      it(("is called while the run goes on (n_meters = %d)"):format(meters), function()
+        -- A flow that ends early, and 300 that go on.
+        local packets, frames = { meter.udp(0, 999) }, {}
+        for i = 0, 299 do frames[i] = meter.udp(200000, 1000 + i) end
+        for i = 1, 40000 do packets[#packets + 1] = frames[i % 300] end
+        local deadline
+        local ticks = ticks_of({ packets = packets, n_meters = meters, idle_timeout = 1 }, function()
+          if deadline then return end
+          deadline = os.clock() + 0.4 -- time passes
+          while os.clock() < deadline do end
+        end)
+        assert.equal("last", table.remove(ticks))
+        assert.is_true(#ticks >= 1 and #ticks <= 3, #ticks .. " ticks")
+        for _, each in ipairs(ticks) do assert.equal("while", each) end
+      end)
+    end
+
+    it("ends the run with its error, which is no hook's", function()
+      local log, is_called = {}, false
+      local sink = logging(log, { tick = function()
+        is_called = true
+        error "boom"
+      end })
+      assert.matches("^[^:]*output_spec.lua:%d+: boom$", engine.refusal(function() streamer(3):to(sink) end))
+      assert.is_true(is_called)
+      assert.equal("close", log[#log])
+    end)
+
+    it("is not called any more where the run has failed", function()
+      local log = {}
+      engine.refusal(function()
+        local function tick() log[#log + 1] = "tick" end
+        streamer(3):to(logging(log, { write = function() error "boom" end, tick = tick }))
+      end)
+      assert.same({ "open id src_port src_ip", "close" }, log)
+    end)
+  end)
 end)
