@@ -520,7 +520,7 @@ struct nf_quic;
 struct nf_quic *nf_quic_new(char *error);
 void nf_quic_free(struct nf_quic *quic);
 /*
- * Opens the Initial packets of a client in a datagram: QUIC version 1 (RFC 9001), 2 (RFC 9369) and drafts 29 to 34. The
+ * Opens the Initial packets of a client in a datagram: QUIC version 1 (RFC 9001), 2 (RFC 9369) and drafts 23 to 34. The
  * frames they carry go to `frames`, packet behind packet; with `room` for as many bytes as the datagram has they always
  * fit. Returns their size, 0 when nothing could be opened, which is what any other datagram comes to. `first` is what
  * the keys come from: the destination connection ID of the client's first packet. Its size is 0 until a packet opens,

@@ -37,12 +37,15 @@ static const uint8_t salt_2[SALT_SIZE] = {0x0d, 0xed, 0xe3, 0xde, 0xf7, 0x00, 0x
                                           0x81, 0xbe, 0x6e, 0x26, 0x9d, 0xcb, 0xf9, 0xbd, 0x2e, 0xd9};
 static const uint8_t salt_draft_29[SALT_SIZE] = {0xaf, 0xbf, 0xec, 0x28, 0x99, 0x93, 0xd2, 0x4c, 0x9e, 0x97,
                                                  0x86, 0xf1, 0x9c, 0x61, 0x11, 0xe0, 0x43, 0x90, 0xa8, 0x99};
+static const uint8_t salt_draft_23[SALT_SIZE] = {0xc3, 0xee, 0xf7, 0x12, 0xc7, 0x2e, 0xbb, 0x5a, 0x11, 0xa7,
+                                                 0xd2, 0x43, 0x2b, 0xb4, 0x63, 0x65, 0xbe, 0xf9, 0xf5, 0x02};
 
 static const struct version versions[] = {
     {1, 1, salt_1, "quic key", "quic iv", "quic hp", 0},
-    {0x6b3343cf, 0x6b3343cf, salt_2, "quicv2 key", "quicv2 iv", "quicv2 hp", 1}, /* 2 */
-    {0xff000021, 0xff000022, salt_1, "quic key", "quic iv", "quic hp", 0},       /* drafts 33, 34 */
-    {0xff00001d, 0xff000020, salt_draft_29, "quic key", "quic iv", "quic hp", 0} /* drafts 29 to 32 */
+    {0x6b3343cf, 0x6b3343cf, salt_2, "quicv2 key", "quicv2 iv", "quicv2 hp", 1},  /* 2 */
+    {0xff000021, 0xff000022, salt_1, "quic key", "quic iv", "quic hp", 0},        /* drafts 33, 34 */
+    {0xff00001d, 0xff000020, salt_draft_29, "quic key", "quic iv", "quic hp", 0}, /* drafts 29 to 32 */
+    {0xff000017, 0xff00001c, salt_draft_23, "quic key", "quic iv", "quic hp", 0}, /* drafts 23 to 28 */
 };
 
 struct keys {

@@ -145,10 +145,13 @@ describe("nf_quic_client_initial", function()
     assert.are.equal(RFC_9369, quic.initial(fields))
   end)
 
-  it("opens drafts 29 to 34, and no other version", function()
-    local made = quic.initial { version = 0xff00001d, dcid = ID, frames = FRAMES }
-    assert.are.equal(FRAMES, open(made):sub(1, #FRAMES))
-    for _, version in ipairs { 0, 2, 0xff00001c, 0xff000023, 0x51303530, 0x1a2a3a4a } do
+  it("opens drafts 23 to 34, and no other version", function()
+    local made
+    for _, draft in ipairs { 23, 28, 29, 32, 33, 34 } do
+      made = quic.initial { version = 0xff000000 + draft, dcid = ID, frames = FRAMES }
+      assert.are.equal(FRAMES, open(made):sub(1, #FRAMES))
+    end
+    for _, version in ipairs { 0, 2, 0xff000016, 0xff000023, 0x51303530, 0x1a2a3a4a } do
       assert.are.equal("", open(made:sub(1, 1) .. P.u32(version) .. made:sub(6)))
     end
   end)

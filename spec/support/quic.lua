@@ -33,8 +33,16 @@ quic.VERSION_2 = 0x6b3343cf
 local versions = {
   [1] = { salt = "38762cf7f55934b34d179ae6a4c80cadccbb7f0a", label = "quic", initial = 0 },
   [quic.VERSION_2] = { salt = "0dede3def700a6db819381be6e269dcbf9bd2ed9", label = "quicv2", initial = 1 },
-  [0xff00001d] = { salt = "afbfec289993d24c9e9786f19c6111e04390a899", label = "quic", initial = 0 },
 }
+-- Drafts, by the first that had what others kept.
+local drafts = {
+  [23] = "c3eef712c72ebb5a11a7d2432bb46365bef9f502", [29] = "afbfec289993d24c9e9786f19c6111e04390a899",
+  [33] = versions[1].salt,
+}
+for draft = 23, 34 do
+  local salt = drafts[draft] or versions[0xff000000 + draft - 1].salt
+  versions[0xff000000 + draft] = { salt = salt, label = "quic", initial = 0 }
+end
 
 -- ---- ciphers ----
 
