@@ -135,4 +135,4 @@ ffi.metatype("struct nf_packet", {
   end,
 })
 
-return { getters = getters, methods = methods }
+return { getters = getters, methods = methods, view = new_view }

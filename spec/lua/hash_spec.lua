@@ -1,0 +1,30 @@
+-- lua/nfengine/hash.lua: that plugins get from it what core/crypto.c gives, as strings.
+
+local hash = require "nfengine.hash"
+local testing = require "nfengine.testing"
+
+describe("hash", function()
+  it("gives what the standards' examples give", function()
+    assert.are.equal("a9993e364706816aba3e25717850c26c9cd0d89d", hash.hex(hash.sha1 "abc"))
+    assert.are.equal("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", hash.hex(hash.sha256 "abc"))
+    assert.are.equal("da39a3ee5e6b4b0d3255bfef95601890afd80709", hash.hex(hash.sha1 ""))
+    assert.are.equal("qZk+NkcGgWq6PiVxeFDCbJzQ2J0=", hash.base64(hash.sha1 "abc"))
+  end)
+
+  it("takes any bytes", function()
+    assert.are.equal("00ff0a", hash.hex "\0\255\n")
+    assert.are.equal("", hash.hex "")
+    assert.are.equal("AP8K", hash.base64 "\0\255\n")
+    assert.are.equal("", hash.base64 "")
+    assert.are.equal(20, #hash.sha1 "\0")
+    assert.are_not.equal(hash.sha1 "", hash.sha1 "\0")
+  end)
+
+  it("refuses what is no string", function()
+    for _, name in ipairs { "sha1", "sha256", "base64", "hex" } do
+      for _, value in ipairs { 7, {}, false } do
+        assert.is_truthy(testing.refusal(hash[name], value):find("hash." .. name .. ": expected a string", 1, true))
+      end
+    end
+  end)
+end)
