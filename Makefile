@@ -206,18 +206,18 @@ lint: all
 
 # ---- installing ----
 
-SHARE = $(DESTDIR)$(PREFIX)/share/nfengine
+ROOT  = $(DESTDIR)$(PREFIX)
+SHARE = $(ROOT)/share/nfengine
 
 install: all
-	install -D -m 755 nfengine $(DESTDIR)$(PREFIX)/bin/nfengine
-	install -D -m 644 libnfengine.so $(DESTDIR)$(PREFIX)/lib/libnfengine.so
-	install -D -m 644 docs/nfengine.1 $(DESTDIR)$(PREFIX)/share/man/man1/nfengine.1
+	install -D -m 755 nfengine "$(ROOT)/bin/nfengine"
+	install -D -m 644 libnfengine.so "$(ROOT)/lib/libnfengine.so"
+	install -D -m 644 docs/nfengine.1 "$(ROOT)/share/man/man1/nfengine.1"
 	for file in lua/nfengine/*.lua lua/nfengine/*/*.lua scripts/*.lua plugins/*.lua samples/*.pcap*; do \
-	  [ -e $$file ] || continue; install -D -m 644 $$file $(SHARE)/$$file || exit 1; done
+	  [ -e $$file ] || continue; install -D -m 644 $$file "$(SHARE)/$$file" || exit 1; done
 
 uninstall:
-	rm -rf $(DESTDIR)$(PREFIX)/bin/nfengine $(DESTDIR)$(PREFIX)/lib/libnfengine.so \
-	  $(DESTDIR)$(PREFIX)/share/man/man1/nfengine.1 $(SHARE)
+	rm -rf "$(ROOT)/bin/nfengine" "$(ROOT)/lib/libnfengine.so" "$(ROOT)/share/man/man1/nfengine.1" "$(SHARE)"
 
 clean:
 	rm -rf build build-asan build-tsan build-fuzz nfengine libnfengine.so lua/nfengine/cdef.lua
