@@ -125,7 +125,7 @@ return nf.plugin {
     { "bursts_dst2src_run_start", "double" }, { "bursts_dst2src_run_stop", "double" },
   },
   setup       = function(self, run) self.max_gap = self.max_gap_ms * run.ticks_per_second / 1000 end,
-  merge       = function() end, -- nothing is gathered, so several meters may share the work
+  independent = true,
   on_init     = add,
   on_update   = add,
   on_expire   = finish,

@@ -133,7 +133,7 @@ return nf.plugin {
     self.log2 = { [0] = 0 } -- by the count; that of 0 is multiplied by 0
     for n = 1, self.entropy_bytes do self.log2[n] = math.log(n, 2) end
   end,
-  merge       = function() end, -- nothing is gathered, so several meters may share the work
+  independent = true,
   on_init     = add,
   on_update   = add,
   on_expire   = finish,

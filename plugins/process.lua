@@ -1,10 +1,10 @@
 --- Who stands behind each flow: the user, the command line and the control group of the process at its local end.
 --
--- For live capture on a machine whose own traffic is looked at. The engine finds the process by the flow's addresses and
--- ports (system_process_pid, system_process_name); this asks /proc about it when the flow ends. What it said then is
--- remembered for a while, so that flows of a process that has ended since still have it. Where no process was found, it
--- had ended before, or the input is a capture, all columns are empty. The control group tells containers and services
--- apart: cgroups(7); its path is that of version 2, or of the first hierarchy of version 1. See proc(5).
+-- For live capture on a machine whose own traffic is looked at. The engine finds the process by the flow's addresses
+-- and ports (system_process_pid, system_process_name); this asks /proc about it when the flow ends. What it said then
+-- is remembered for a while, so that flows of a process that has ended since still have it. Where no process was found,
+-- it had ended before, or the input is a capture, all columns are empty. The control group tells containers and
+-- services apart: cgroups(7); its path is that of version 2, or of the first hierarchy of version 1. See proc(5).
 --
 -- The plugin switches system_visibility_mode on. Other users' processes are only found with the right to look at them.
 --

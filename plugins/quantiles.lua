@@ -191,7 +191,7 @@ return nf.plugin {
     shares[#shares + 1] = 1
     self.numbers, self.shares = numbers, shares
   end,
-  merge       = function() end, -- nothing is gathered, so several meters may share the work
+  independent = true,
   on_init     = add,
   on_update   = add,
   on_expire   = finish,

@@ -48,7 +48,7 @@ return nf.plugin {
   setup = function(self, run)
     self.duration, self.ticks_per_second = "bidirectional_duration_" .. run.time_unit, run.ticks_per_second
   end,
-  merge = function() end, -- nothing is gathered, so several meters may share the work
+  independent = true,
   on_init = add,
   on_update = add,
   on_expire = function(self, flow)

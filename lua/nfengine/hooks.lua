@@ -19,8 +19,8 @@ end
 local TICKS_PER_SECOND = { ms = 1e3, us = 1e6, ns = 1e9 }
 
 --- Sets plugins up, until one fails. `setup(self, run)` is told of the run: `run.time_unit`, the unit of every time in
--- it, is "ms", "us" or "ns"; `run.ticks_per_second` says how many of it are a second; `run.is_live` whether its input is
--- interfaces. The table is the hook's own.
+-- it, is "ms", "us" or "ns"; `run.ticks_per_second` says how many of it are a second; `run.is_live` whether its input
+-- is interfaces. The table is the hook's own.
 -- @param time_unit, is_live of the run
 -- @return how many were, and the failure of the one that was not
 function hooks.set_up(instances, time_unit, is_live)
