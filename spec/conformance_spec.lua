@@ -1,6 +1,9 @@
--- Records against NFStream's own for every capture of the reference data, in eight configurations; and one capture's
--- flows against themselves in a hundred other wrappings. Both need the reference data ($NFENGINE_DATA, or
--- ../shared/data); the first also its comparison tool and Python.
+-- Records against NFStream's own for every capture of the reference data, in eight configurations and with each of the
+-- plugins that come with NFStream; and one capture's flows against themselves in a hundred other wrappings. Both need
+-- the reference data ($NFENGINE_DATA, or ../shared/data); the first also its comparison tool and Python.
+--
+-- Columns of plugins are typed here, so a Python list of NFStream's is compared as its elements parted by commas, and
+-- None in a column of numbers as 0, in the columns that are named so below; everything else as it stands.
 --
 -- Every difference that is meant has a line in spec/conformance/exceptions.tsv, and every line there must be needed.
 
@@ -47,6 +50,11 @@ describe("records equal NFStream's", function()
     { "notunnel", "--no-decode-tunnels --statistical-analysis --n-dissections=0" },
     { "timeouts", "--idle-timeout=5 --active-timeout=10 --statistical-analysis --n-dissections=0" },
     { "bpf", '--bpf-filter="tcp port 443" --n-dissections=0' },
+    { "plugin_splt", "--plugin splt -a splt.sequence_length=20 -a splt.accounting_mode=1 --n-dissections=0" },
+    { "plugin_slicer", "--plugin flow_slicer -a flow_slicer.limit=4 --n-dissections=0" },
+    { "plugin_mdns", "--plugin mdns --n-dissections=0", "udps.mdns_ptr=list" },
+    { "plugin_dhcp", "--plugin dhcp --n-dissections=0", "udps.dhcp_options=list udps.dhcp_57=number" },
+    { "plugin_wavelet", "--plugin wavelet -a wavelet.levels=5 -a wavelet.active_timeout=1800 --n-dissections=0" },
   }
 
   local compared = {} -- configuration -> { { capture, result }, ... } as the tool reports them
@@ -61,11 +69,25 @@ describe("records equal NFStream's", function()
     return rows
   end
 
+  local folders = {}
+
+  -- NFStream's records with the named columns as they are typed here, in a folder with the status list beside them.
+  local function typed_records(path, columns)
+    local folder = program.temporary()
+    folders[#folders + 1] = folder
+    local result = program.shell(("mkdir %s && cp %s %s && python3 spec/conformance/typed.py %s %s %s"):format(folder,
+      quote(data .. "/golden/STATUS.tsv"), folder, quote(path), folder .. "/records.csv.gz", columns))
+    assert(result.status == 0, result.err)
+    return folder .. "/records.csv.gz"
+  end
+
   -- Returns the tool's status and its lines on what nobody has listed, the summary last.
-  local function compare(configuration, arguments)
+  local function compare(configuration, arguments, typed_columns)
     local report = program.temporary ".tsv"
     local run = ("%s flows -q %s -o {out} {capture}"):format(quote(program.path), arguments)
-    local command = { "python3", quote(tool), "--golden", quote(("%s/golden/%s.csv.gz"):format(data, configuration)),
+    local records = ("%s/golden/%s.csv.gz"):format(data, configuration)
+    if typed_columns then records = typed_records(records, typed_columns) end
+    local command = { "python3", quote(tool), "--golden", quote(records),
       "--captures", quote(data), "--config", configuration, "--run", quote(run), "--ok-exit 0,1 --jobs 2 --quiet",
       "--report", quote(report) }
     if is_file(EXCEPTIONS) then command[#command + 1] = "--exceptions " .. EXCEPTIONS end
@@ -78,12 +100,15 @@ describe("records equal NFStream's", function()
     return result.status, failures
   end
 
-  teardown(program.remove_temporaries)
+  teardown(function()
+    for _, folder in ipairs(folders) do program.shell("rm -r " .. folder) end
+    program.remove_temporaries()
+  end)
 
   for _, configuration in ipairs(CONFIGURATIONS) do
     it("with " .. configuration[1], function()
       if lacking() then return pending(lacking()) end
-      local status, failures = compare(configuration[1], configuration[2])
+      local status, failures = compare(unpack(configuration))
       if status == 0 then return end
       local shown = table.concat(failures, "\n", 1, math.min(#failures, 40))
       error(("%s\n%s"):format(shown, failures[#failures] or "the tool said nothing"), 0)
