@@ -52,6 +52,12 @@ describe("tcp_retrans", function()
     assert.same({ { 2, 20, 1, 0, 2 }, { 0, 0, 0, 2, 0 } }, counts(CONVERSATION))
   end)
 
+  it("does so from the server's side, too", function()
+    local packets = { back(0, { flags = "R" }) } -- the source is who sent the first packet
+    for i, packet in ipairs(CONVERSATION) do packets[i + 1] = packet end
+    assert.same({ { 0, 0, 0, 2, 0 }, { 2, 20, 1, 0, 2 } }, counts(packets))
+  end)
+
   it("says the same in any unit of time", function()
     for _, unit in ipairs { "us", "ns" } do
       assert.same({ { 2, 20, 1, 0, 2 }, { 0, 0, 0, 2, 0 } }, counts(CONVERSATION, {}, unit))
@@ -59,8 +65,9 @@ describe("tcp_retrans", function()
   end)
 
   it("has nothing where nothing was seen", function()
+    local text = ("x"):rep(50)
     for _, packets in ipairs {
-      { there(0, { flags = "S" }) }, { there(0, {}, 10) }, { meter.udp(0, 1000), meter.back(9, 1000) },
+      { there(0, { flags = "S" }) }, { there(0, {}, 10) }, { meter.udp(0, 1000, text), meter.udp(9, 1000, text) },
       { there(0, { flags = "S" }), back(1, { flags = "RA" }) }, connected {},
     } do
       assert.same({ NONE, NONE }, counts(packets))
@@ -77,7 +84,7 @@ describe("tcp_retrans", function()
     assert.same({ 1, 0, 0, 0, 0 }, there_counts(connected { there(30, fin), there(500, fin) }))
     -- Together with data, whose bytes count.
     assert.same({ 1, 5, 0, 0, 0 }, there_counts(connected { there(30, fin, 5), there(500, fin, 5) }))
-    assert.same({ 1, 7, 0, 0, 0 }, there_counts { there(0, syn, 7), there(1000, syn, 7) })
+    assert.same({ 1, 7, 0, 0, 0 }, there_counts { there(0, syn, 7), there(1000, syn, 20) })
   end)
 
   it("counts of a segment the bytes that were sent before", function()
@@ -278,8 +285,9 @@ describe("tcp_retrans", function()
       there(100, { flags = "S", seq = 50 }), back(110, { flags = "SA", seq = 60, ack = 51 }),
       there(120, { seq = 51, ack = 61 }), there(130, { seq = 51, ack = 61 }, 10),
       back(140, { seq = 61, ack = 61 }, 10), there(200, { seq = 51, ack = 71 }, 10),
+      back(210, { seq = 71, ack = 61 }, 10), there(211, { seq = 61, ack = 71 }),
     }
-    assert.same({ { 1, 10, 0, 0, 0 }, NONE }, counts(packets))
+    assert.same({ { 1, 10, 0, 1, 0 }, NONE }, counts(packets))
     -- Whose SYN then comes again, when what the old connection acknowledged says nothing.
     packets = connected {
       there(30, { seq = 101, ack = 901 }, 10), there(31, { seq = 131, ack = 5000 }, 10),

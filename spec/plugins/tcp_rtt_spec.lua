@@ -46,6 +46,12 @@ describe("tcp_rtt", function()
     assert.same({ { 30, 12, 42 }, { 3, 25, 30, 35 }, { 2, 1, 2.5, 4 } }, { times(CONVERSATION) })
   end)
 
+  it("does so from the server's side, too", function()
+    local packets = { back(0, { flags = "R" }) } -- the source is who sent the first packet
+    for i, packet in ipairs(CONVERSATION) do packets[i + 1] = packet end
+    assert.same({ { 30, 12, 42 }, { 2, 1, 2.5, 4 }, { 3, 25, 30, 35 } }, { times(packets) })
+  end)
+
   it("gives times in the run's unit", function()
     assert.same({ { 30000, 12000, 42000 }, { 3, 25000, 30000, 35000 }, { 2, 1000, 2500, 4000 } },
       { times(CONVERSATION, "us") })
@@ -58,9 +64,11 @@ describe("tcp_rtt", function()
 
   it("has nothing where nothing was seen", function()
     local nothing = { { -1, -1, -1 }, NONE, NONE }
+    local text = ("x"):rep(50)
     for _, packets in ipairs {
       { there(0, { flags = "S" }) }, { there(0, {}) }, { there(0, {}, 10) }, { back(0, { flags = "R" }) },
-      { meter.udp(0, 1000), meter.back(9, 1000) }, { there(0, { flags = "S", seq = 100 }), there(5, { seq = 101 }) },
+      { meter.udp(0, 1000, text), meter.back(9, 1000, text) },
+      { there(0, { flags = "S", seq = 100 }), there(5, { seq = 101 }) },
     } do
       assert.same(nothing, { times(packets) })
     end
@@ -89,6 +97,9 @@ describe("tcp_rtt", function()
       there(4200, { seq = 7001, ack = 8001 }),
     }
     assert.same({ 20, 5, 25 }, handshake(packets))
+    -- Also where its times are 0.
+    packets[3], packets[4] = back(3000, { flags = "SA", seq = 900, ack = 501 }), there(3000, { seq = 501, ack = 901 })
+    assert.same({ 0, 0, 0 }, handshake(packets))
     local after_half = {
       there(0, { flags = "S", seq = 100 }), back(30, { flags = "SA", seq = 900, ack = 101 }),
       there(50, { flags = "S", seq = 200 }), back(60, { flags = "SA", seq = 950, ack = 201 }),
@@ -141,6 +152,9 @@ describe("tcp_rtt", function()
       there_samples { there(0, { seq = 100 }, 10), back(9, { ack = 109 }), back(20, { ack = 110 }) })
     assert.same({ 1, 20, 20, 20 },
       there_samples { there(0, { seq = 100 }, 10), there(1, { seq = 110 }, 10), back(20, { ack = 120 }) })
+    -- A FIN is a number of its own.
+    assert.same({ 1, 20, 20, 20 },
+      there_samples { there(0, { flags = "FA", seq = 100 }, 10), back(9, { ack = 110 }), back(20, { ack = 111 }) })
   end)
 
   it("takes no acknowledgement from a segment without the flag, or from a reset", function()

@@ -87,7 +87,7 @@ describe("tcp_window", function()
 
   it("has a direction without segments, and flows that are not TCP", function()
     assert.same({ { 64240, 64240, 64240, 0, -1 }, NONE }, windows { there(0, { flags = "S", window = 64240 }) })
-    assert.same({ NONE, NONE }, windows { meter.udp(0, 1000), meter.back(1, 1000) })
+    assert.same({ NONE, NONE }, windows { meter.udp(0, 1000, ("x"):rep(50)), meter.back(1, 1000) })
   end)
 
   it("takes a reset's window for the initial one alone", function()
