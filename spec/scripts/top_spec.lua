@@ -1,0 +1,171 @@
+local cable = require "spec.support.cable"
+local capture = require "spec.support.capture"
+local example = require "spec.support.example"
+local golden = require "spec.support.golden"
+local live = require "spec.support.live"
+local meter = require "spec.support.meter"
+local network = require "spec.support.network"
+local P = require "spec.support.packet"
+local program = require "spec.support.program"
+
+local function top(...)
+  local result = program.run("-q", "top", ...)
+  assert.are.same({ 0, "" }, { result.status, result.err })
+  return result.out
+end
+
+-- The rows of a table, blanks squeezed.
+local function rows_of(out, title)
+  local rows = {}
+  for row in (("\n" .. out):match("\n" .. title .. " [^\n]*\n(.-\n)\n") or out:match("\n" .. title .. " [^\n]*\n(.*)$"))
+    :gmatch "[^\n]+" do
+    rows[#rows + 1] = row:gsub(" +", " ")
+  end
+  return rows
+end
+
+-- What a terminal shows of a text, as a list of lines: it knows the commands that scripts/top.lua uses, and no others.
+local function screen(text)
+  local lines, line, column = { "" }, 1, 0
+  local at = 1
+  local function cut() lines[line] = lines[line]:sub(1, column) end
+  while at <= #text do
+    local count, command = text:match("^\27%[(%d*)(%a)", at)
+    local plain = text:match("^[\32-\126]+", at)
+    if command == "F" then line, column = line - tonumber(count), 0
+    elseif command == "K" then cut()
+    elseif command == "J" then
+      cut()
+      for i = #lines, line + 1, -1 do lines[i] = nil end
+    elseif text:sub(at, at) == "\r" then column = 0
+    elseif text:sub(at, at) == "\n" then line, lines[line + 1] = line + 1, lines[line + 1] or ""
+    else
+      assert(plain, "what a terminal may take for anything: " .. text:sub(at, at + 9):gsub("%c", "?"))
+      lines[line] = lines[line] .. (" "):rep(column - #lines[line])
+      lines[line] = lines[line]:sub(1, column) .. plain .. lines[line]:sub(column + #plain + 1)
+      column = column + #plain
+    end
+    assert(line >= 1, "above what was drawn")
+    at = at + (command and #count + 3 or plain and #plain or 1)
+  end
+  return lines
+end
+
+-- Runs a command at a terminal of its own; what it writes there.
+local function at_terminal(command)
+  local path = program.temporary ".typescript"
+  local result = program.shell(("TERM=xterm LINES=24 COLUMNS=80 setsid script -qec %s %s </dev/null")
+    :format(program.quote(command), path))
+  assert.equal(0, result.status, result.err)
+  return program.read(path):gsub("^Script started[^\n]*\n", ""):gsub("\nScript done[^\n]*\n$", "")
+end
+
+describe("scripts/top.lua", function()
+  after_each(function()
+    capture.cleanup()
+    program.remove_temporaries()
+  end)
+
+  example.tests("scripts/top.lua", golden.other_ndpi())
+
+  it("counts bytes and flows of ports, hosts and flows, and means of the whole run", function()
+    local frame = P.eth {} .. P.ipv4 { src = "10.0.0.3", dst = "10.0.0.3" } .. P.icmp {}
+    local path = capture.file(capture.pcap({
+      meter.udp(0, 5000, ("x"):rep(958)), meter.back(500, 5000, ("x"):rep(458)), meter.udp(1000, 6000, ("x"):rep(58)),
+      meter.frame(10000, frame, { size = 400 }),
+    }, { ns = true }))
+    local out = top("--n-dissections=0", path)
+    assert.equal("2020-09-13 12:26:50 UTC  4 packets, 2.0 kB in 10.0 s: 200 B/s", out:match "^[^\n]*")
+    assert.same({ "2000/udp 160 B/s 1.6 kB 2", "icmp 40 B/s 400 B 1" }, rows_of(out, "PORT"))
+    assert.same({ "10.0.0.1 160 B/s 1.6 kB 2", "10.0.0.2 160 B/s 1.6 kB 2", "10.0.0.3 40 B/s 400 B 1" },
+      rows_of(out, "HOST"))
+    assert.same({ "10.0.0.1:5000 > 10.0.0.2:2000 udp 150 B/s 1.5 kB 2000/udp",
+      "10.0.0.3 > 10.0.0.3 icmp 40 B/s 400 B icmp", "10.0.0.1:6000 > 10.0.0.2:2000 udp 10 B/s 100 B 2000/udp" },
+      rows_of(out, "FLOW"))
+  end)
+
+  it("comes to the same as the summary, whatever the interval", function()
+    local function of(words) return rows_of(program.run("-q", unpack(words)).out, "APPLICATION") end
+    local summary = of { "summary", "samples/web.pcap", "--", "--top=100" }
+    local expected = {}
+    for i, row in ipairs(summary) do
+      local name, flows, bytes = row:match "^(.-) ([%d,]+) ([%d.]+ %a+) "
+      expected[i] = name .. " " .. bytes .. " " .. flows
+    end
+    for _, interval in ipairs { "0.25", "100" } do
+      local rows = of { "top", "samples/web.pcap", "--", "--top=100", "--interval=" .. interval }
+      for i, row in ipairs(rows) do rows[i] = row:gsub(" [%d.]+ k?B/s", "") end
+      assert.same(expected, rows)
+    end
+  end)
+
+  it("shows as many rows as asked", function()
+    local out = top("--n-dissections=0", "samples/web.pcap", "--", "--top=2")
+    for _, title in ipairs { "PORT", "HOST", "FLOW" } do assert.equal(2, #rows_of(out, title)) end
+    for line in out:gmatch "[^\n]+" do assert.is_true(#line <= 80, line) end
+  end)
+
+  it("has nothing to show without packets", function()
+    assert.equal("no packets\n", top("--bpf-filter=port 9", "samples/web.pcap"))
+  end)
+
+  it("refuses several meters", function()
+    local result = program.run("top", "--n-meters=2", "samples/web.pcap")
+    assert.same({ 1, "nfengine: --n-meters=2: packets are counted in one place here, expected 1\n" },
+      { result.status, result.err })
+  end)
+
+  it("draws at a terminal over what it drew before, and leaves the end there", function()
+    local text = at_terminal(program.path .. " top --n-dissections=0 samples/web.pcap -- --top=2")
+    local lines = screen(text)
+    assert.matches("^2026%-11%-23 16:16:43 UTC  384 packets, ", lines[1])
+    assert.matches("^PORT ", lines[3])
+    assert.matches("^FLOW ", lines[11])
+    assert.matches("^nfengine: 390 packets, ", lines[14])
+    assert.is_nil(table.concat(lines, "\n", 2):match "2026")
+    assert.equal(15, #lines)
+  end)
+
+  it("shows a small terminal fewer rows", function()
+    local text = at_terminal(program.path .. " -q top --n-dissections=0 samples/web.pcap -- --top=100")
+    local lines = screen(text)
+    assert.is_true(#lines <= 24, #lines .. " lines")
+    assert.equal(5, #rows_of(table.concat(lines, "\n"), "PORT"))
+  end)
+
+  describe("of an interface", function()
+    local missing = cable.missing()
+    if missing then
+      it("looks again and again", function() pending(missing) end)
+      return
+    end
+
+    before_each(cable.lay)
+    after_each(cable.remove)
+
+    it("counts until it is told to stop", function()
+      local run = live.start(cable.net.b, "-q", "top", "-i", "vb", "--n-dissections=0")
+      cable.send(cable.udp_file(5001, 5003))
+      live.wait_for_packets(run, 3)
+      local result = run:stop()
+      assert.equal(0, result.status)
+      assert.same({ "2000/udp", "3" }, { rows_of(result.out, "PORT")[1]:match "^(%S+) .* (%d+)$" })
+    end)
+
+    it("looks at the clock while no packet comes, and ends on Ctrl-C", function()
+      local path = program.temporary ".typescript"
+      local command = ("%s -q top -i vb --n-dissections=0 -- --interval=0.25"):format(program.path)
+      local run = live.spawn(cable.net.b, ("script -qefc %s %s"):format(program.quote(command), path))
+      local function drawn() return select(2, (program.read(path) or ""):gsub("no packets yet", "")) end
+      live.wait_for("a first look", function() return drawn() >= 1 end)
+      local first = drawn()
+      live.wait_for("two more", function() return drawn() >= first + 2 end)
+      cable.send(cable.udp_file(5001, 5003))
+      live.wait_for("a port", function() return (program.read(path) or ""):find "2000/udp" end)
+      network.check(cable.net.b, "kill -INT $(pgrep -P " .. run.pid .. ")")
+      assert.equal(0, run:finish().status)
+      local lines = screen((program.read(path):gsub("^Script started[^\n]*\n", ""):gsub("\nScript done.*$", "")))
+      assert.matches("UTC  3 packets, 129 B in ", lines[1])
+    end)
+  end)
+end)
