@@ -162,6 +162,13 @@ status=$(cat $folder/status)]]):format(endless(), words))
     assert.same({ 0, "id,src_port\n", "" }, { result.status, result.out, result.err })
   end)
 
+  it("ends an export quietly that is so short that it is written all at once", function()
+    local result = shell(([[
+{ sleep 0.2; $nfengine -q --columns=id %s 2>$folder/err; echo $? >$folder/status; } | true
+status=$(cat $folder/status)]]):format(DNS))
+    assert.same({ 0, "" }, { result.status, result.err })
+  end)
+
   it("ends a loop that prints quietly", function()
     local path = engine.script_file [[
       for flow in require("nfengine").streamer({ n_dissections = 0 }):flows() do print(flow.id) end

@@ -112,6 +112,7 @@ function file:close()
   if self.writer == nil then return true end
   local writer = self.writer
   self.writer = nil
+  C.nf_writer_flush(writer) -- only this may tell that the reader has gone
   local is_quiet = C.nf_writer_is_broken_pipe(writer)
   if C.nf_writer_close(writer, self.message) ~= C.NF_OK and not is_quiet then return nil, ffi.string(self.message) end
   return true
