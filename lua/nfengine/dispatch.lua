@@ -27,8 +27,8 @@ dispatch.RECORD_HOOKS = { on_record = true }
 dispatch.RECORD = -1
 
 --- What was being done, for error messages: the kind of event, the plugin called last (0: the filter, -1: the sink),
--- and how many flows had been given out.
-dispatch.where = ffi.typeof("struct { int32_t event, plugin; double given; }")
+-- and how many flows had been given out. `warm_up` counts a step's idle rounds, see STEP.
+dispatch.where = ffi.typeof("struct { int32_t event, plugin, warm_up; double given; }")
 
 -- The ring's hub. Steps are connected once they are made.
 local HUB = [[
@@ -98,18 +98,32 @@ where.plugin = -1
 ]]
 
 -- One hook. Each step is a text of its own, so that it has bytecode, and traces, of its own.
+--
+-- A trace ends only at a step that has one already. Until then it goes on through all steps to come, and where these
+-- are more than 15 (LuaJIT's loopunroll), is given up again and again, until the steps are left to the interpreter for
+-- good. So some steps are given a trace before the run: they call themselves until they have been compiled, which takes
+-- a bit more than a hundred calls.
 local STEP = [[
 local event, where, packet, kept_flow, hook, plugin, next_step, C, cost = ...
-return function()
+local function step()
+  if where.warm_up > 0 then
+    where.warm_up = where.warm_up - 1
+    if where.warm_up == 0 then return end
+    return step()
+  end
   where.event, where.plugin = $EVENT, $NUMBER
   $BEFORE hook(plugin, $ARGUMENTS) $AFTER
   return next_step()
 end
+return step
 ]]
 
 -- Around a hook whose cost is to be known.
 local BEFORE, AFTER = "local began = C.nf_now()",
   "cost.seconds, cost.calls = cost.seconds + (C.nf_now() - began), cost.calls + 1"
+
+local WARM_UP = 300 -- calls
+local STRETCH = 4 -- steps that one trace may go through: what they share is then done once
 
 local function fill(template, parts)
   return (template:gsub("%$(%u+)", function(name) return tostring(parts[name]) end))
@@ -142,7 +156,7 @@ end
 
 --- The steps of one hook, from the last plugin that has it to the first, which is returned.
 local function make_steps(run, parts, hook, kind, last)
-  local step = last
+  local step, count = last, 0
   if run.hooks and not run.hooks[hook] then return last end
   for number = #run.instances, 1, -1 do
     local instance = run.instances[number]
@@ -156,6 +170,11 @@ local function make_steps(run, parts, hook, kind, last)
         BEFORE = cost and BEFORE or "", AFTER = cost and AFTER or "",
       })
       step = make(parts.event, run.where, parts.packet, parts.kept_flow, func, instance, step, C, cost)
+      count = count + 1
+      if count % STRETCH == 0 then
+        run.where.warm_up = WARM_UP
+        step()
+      end
     end
   end
   return step
