@@ -74,8 +74,7 @@ end
 
 local function check_requires(path)
   for line in io.lines(path) do
-    local name = line:match "require%s*%(?%s*[\"'](nfengine%.lib)[\"']" or line:match "ffi%.cdef"
-      or line:match "ffi%.load"
+    local name = line:match "require%s*%(?%s*[\"'](nfengine%.lib)[\"']" or line:match "require%s*%(?%s*[\"'](ffi)[\"']"
     if name then problem("%s: %s: scripts and plugins use the public modules only", path, name) end
   end
 end
