@@ -5,7 +5,7 @@
 
 local bit = require "bit"
 local jit_util = require "jit.util"
-local names = require("jit.vmdef").bcnames -- six characters each
+local names = require "nfengine.bytecode" -- six characters each
 local commands = require "nfengine.commands"
 local example = require "nfengine.example"
 local plugin = require "nfengine.plugin"

@@ -13,7 +13,7 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local jit_util = require "jit.util"
-local jit_names = require("jit.vmdef").bcnames -- six characters each
+local jit_names = require "nfengine.bytecode" -- six characters each
 local C = require "nfengine.lib"
 local plugin = require "nfengine.plugin"
 

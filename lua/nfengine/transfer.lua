@@ -17,7 +17,7 @@ local bit = require "bit"
 local buffer = require "string.buffer"
 local ffi = require "ffi"
 local jit_util = require "jit.util"
-local jit_names = require("jit.vmdef").bcnames -- six characters each
+local jit_names = require "nfengine.bytecode" -- six characters each
 
 local transfer = {}
 
