@@ -26,6 +26,21 @@ local function rows(text)
   return list
 end
 
+describe("a script", function()
+  after_each(engine.cleanup)
+
+  it("that is a plugin is told from one", function()
+    assert.equal("plugins/flow_slicer.lua: a plugin, expected a script: try nfengine flows "
+      .. "--plugin=plugins/flow_slicer.lua", failing(2, "plugins/flow_slicer.lua", DNS))
+  end)
+
+  it("is told of an option that it reads and has not declared", function()
+    local result = engine.script("local o = require('nfengine').options { limit = { 1, 'x' } } print(o.limt)", DNS)
+    assert.equal(1, result.status)
+    assert.matches("%.lua:1: nf.options: no option \"limt\" %(did you mean 'limit'%?%)\n$", result.err)
+  end)
+end)
+
 describe("nfengine", function()
   after_each(engine.cleanup)
 

@@ -209,7 +209,10 @@ local function run_script(path, words, is_help_wanted)
   package.path = package.path .. ";" .. folder .. "?.lua" -- modules beside the script
   local chunk, message = loadfile(path)
   if not chunk then error(message, 0) end
-  chunk(unpack(words))
+  local made = chunk(unpack(words))
+  if require("nfengine.plugin").is_class(made) then
+    error({ usage = ("%s: a plugin, expected a script: try nfengine flows --plugin=%s"):format(path, path) }, 0)
+  end
   if is_help_wanted then script.ready() end
 end
 

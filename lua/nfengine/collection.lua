@@ -4,7 +4,7 @@
 -- in the current folder, each of $NFENGINE_PATH, the user's data folder ($XDG_DATA_HOME/nfengine, by default
 -- ~/.local/share/nfengine) and what came along. The first hit wins.
 
-local lfs = require "lfs"
+local lfs = require "nfengine.lfs"
 local text = require "nfengine.text"
 
 local collection = {

@@ -17,6 +17,10 @@ local jit_names = require "nfengine.bytecode" -- six characters each
 local C = require "nfengine.lib"
 local plugin = require "nfengine.plugin"
 
+-- LuaJIT's own limits, 1000 traces and 512 KB of machine code, are reached by a dozen plugins; all traces are thrown
+-- away then, and made again, and so on. These leave room for a hundred.
+require("jit.opt").start("maxtrace=20000", "maxmcode=65536")
+
 local dispatch = {}
 
 --- Hooks of a meter's thread, and of the thread to which several meters' records come. With one meter these are one.

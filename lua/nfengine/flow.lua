@@ -263,10 +263,13 @@ local function shown(self, column, value)
   return ffi.string(number_text, C.nf_format_double(number_text, value))
 end
 
+local function read_slot(udps, key) return udps[key] end
+
 -- udps of a record: keeps the record alive, and hands out arrays that do so.
 local record_udps = {
   __index = function(self, key)
-    local value = self.record._udps[key]
+    local ok, value = pcall(read_slot, self.record._udps, key)
+    if not ok then error(value:gsub("^[^:]*:%d+: ", ""), 2) end
     return type(value) == "cdata" and helpers.anchored(value, self.record) or value
   end,
   __newindex = function(self, key, value) self.record._udps[key] = value end,

@@ -14,26 +14,27 @@ local text = require "nfengine.text"
 
 -- ---- views of captured bytes ----
 
---- Captured bytes in place. Offsets count from 0, as protocol documents do. What is not there reads as nil.
+--- Captured bytes in place. Offsets count from 0, as protocol documents do. What is not there reads as nil, and so does
+-- what stands at an offset that was read so.
 local view = {}
 
 function view:u8(offset)
-  return offset >= 0 and offset < self.size and self.data[offset] or nil
+  return offset and offset >= 0 and offset < self.size and self.data[offset] or nil
 end
 
 --- Big-endian 16, 24 and 32 bit numbers.
 function view:u16(offset)
-  if not (offset >= 0 and offset + 2 <= self.size) then return nil end
+  if not (offset and offset >= 0 and offset + 2 <= self.size) then return nil end
   return self.data[offset] * 256 + self.data[offset + 1]
 end
 
 function view:u24(offset)
-  if not (offset >= 0 and offset + 3 <= self.size) then return nil end
+  if not (offset and offset >= 0 and offset + 3 <= self.size) then return nil end
   return self.data[offset] * 65536 + self.data[offset + 1] * 256 + self.data[offset + 2]
 end
 
 function view:u32(offset)
-  if not (offset >= 0 and offset + 4 <= self.size) then return nil end
+  if not (offset and offset >= 0 and offset + 4 <= self.size) then return nil end
   return self.data[offset] * 16777216 + self.data[offset + 1] * 65536 + self.data[offset + 2] * 256
     + self.data[offset + 3]
 end

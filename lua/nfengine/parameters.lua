@@ -42,16 +42,19 @@ local function check_function(value)
 end
 
 local function check_udps(value)
-  if pcall(plugin.instances, value) then return value end
-  return nil, "a plugin made by nf.plugin, or a list of these"
+  local ok, message = pcall(plugin.instances, value)
+  if ok then return value end
+  return nil, "a plugin made by nf.plugin, or a list of these", message
 end
 
 --- A list of names, or one name.
 local function check_names(value)
   if type(value) == "string" then value = { value } end
   if type(value) ~= "table" then return nil, "a list of names" end
-  for _, name in ipairs(value) do
-    if type(name) ~= "string" then return nil, "a list of names" end
+  for key, name in pairs(value) do
+    if type(key) ~= "number" or key > 1 and value[key - 1] == nil or type(name) ~= "string" then
+      return nil, "a list of names"
+    end
   end
   return value
 end
@@ -138,9 +141,10 @@ function parameters.check(name, value, level)
     error(("nf.streamer: unknown parameter %s%s"):format(text.quote(name), text.suggest(name, names)), level + 1)
   end
   if value == nil then return nil end
-  local checked, expected = options.check(option, value)
+  local checked, expected, message = options.check(option, value)
   if checked == nil then
-    error(("nf.streamer: %s = %s: expected %s"):format(name, text.quote(value), expected), level + 1)
+    message = message or ("%s = %s: expected %s"):format(name, text.quote(value), expected)
+    error("nf.streamer: " .. message, level + 1)
   end
   return checked
 end

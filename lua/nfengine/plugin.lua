@@ -10,6 +10,7 @@
 --   udps = { Counter { size = 666 } }
 
 local ffi = require "ffi"
+local jit_util = require "jit.util"
 local array = require "nfengine.array"
 local categories = require "nfengine.categories"
 local columns = require "nfengine.columns"
@@ -101,6 +102,12 @@ local function parse_slots(list, owner, what)
       error(("%s: %s: expected { name, type, doc }, got %s"):format(owner, what, got), 0)
     end
     slots[key] = parse_slot(entry, owner, what)
+  end
+  for key in pairs(slots) do
+    if key ~= math.floor(key) or key < 1 or key > 1 and slots[key - 1] == nil then
+      error(("%s: %s %s: number %s in its list without one before it, expected no gaps")
+        :format(owner, what, slots[key].name, key), 0)
+    end
   end
   return slots
 end
@@ -240,7 +247,12 @@ function plugin.declare(definition)
   self.columns = slots_with(self, "columns", defaults) -- as they are without options; plugin.slots has an instance's
   self.state = slots_with(self, "state", defaults)
   self.needs = check_needs(definition.needs or {}, owner)
-  for _, hook in ipairs(plugin.hooks) do self[hook] = definition[hook] end
+  for _, hook in ipairs(plugin.hooks) do
+    if definition[hook] and jit_util.funcinfo(definition[hook]).addr then
+      error(("%s: %s: expected a function written in Lua, got one of C's"):format(owner, hook), 0)
+    end
+    self[hook] = definition[hook]
+  end
   self.independent = definition.independent or false
   if self.merge and self.on_record then
     error(owner .. ": merge and on_record: expected one of them: what on_record keeps is in one place already", 0)

@@ -46,12 +46,15 @@ local open_runs = 0
 function run.count_open() return open_runs end
 
 --- Where performance reports go, if there are to be any.
-local function open_report(parameters)
+local function open_report(parameters, crew)
   if parameters.performance_report == 0 then return nil end
   local path = parameters.performance_report_file
   if not path then return io.stderr end
+  if C.nf_crew_reads(crew, path) then
+    return nil, ("performance_report_file: %s: is the input, expected a file to write"):format(text.quote(path))
+  end
   local file, message = io.open(path, "a")
-  if not file then error(("performance_report_file: %s, expected a file to write"):format(message), 0) end
+  if not file then return nil, ("performance_report_file: %s, expected a file to write"):format(message) end
   return file
 end
 
@@ -86,12 +89,14 @@ function run.open(parameters, sink)
     options = made.options, call = "nf_crew_next", where = dispatch.where(),
     costs = costs.is_wanted and costs.new(#instances) or nil,
   }, run)
-  self.report_file = open_report(parameters)
   self.crew = open_crew(made.options)
   open_runs = open_runs + 1
   self.sources = made.anchor -- named here so that they outlive nf_crew_new, which reads them
   self.meters = C.nf_crew_size(self.crew)
   self.handle, self.event = self.crew, C.nf_crew_event(self.crew)
+  local report_file, problem = open_report(parameters, self.crew)
+  if problem then self:fail(problem) end
+  self.report_file = report_file
   self.instances = instances
   if self.meters > 1 then
     self.hooks, self.instances = dispatch.RECORD_HOOKS, with_hook(instances, "on_record")

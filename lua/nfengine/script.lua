@@ -71,7 +71,11 @@ function script.options(short)
     error({ usage = ("unexpected word \"%s\" after --: expected script options"):format(others[1]) }, 0)
   end
   script.words = {}
-  script.answers[names] = options.resolve(declaration, given, "nf.options")
+  script.answers[names] = setmetatable(options.resolve(declaration, given, "nf.options"), {
+    __index = function(_, name)
+      error(("nf.options: no option %s%s"):format(text.quote(name), text.suggest(name, text.sorted_keys(short))), 2)
+    end,
+  })
   return script.answers[names]
 end
 

@@ -1,6 +1,6 @@
 --- What `nfengine --new plugin NAME` writes: a plugin that works, its spec and its golden file, to be changed.
 
-local lfs = require "lfs"
+local lfs = require "nfengine.lfs"
 local shell = require "nfengine.shell"
 local text = require "nfengine.text"
 

@@ -4,7 +4,7 @@
 -- --n-dissections=0` writes of samples/SAMPLE.pcap (or .pcapng, packed or not), a sample of the collection or one that
 -- came along, with the columns of its first line. It has to come out the same with one meter and with three.
 
-local lfs = require "lfs"
+local lfs = require "nfengine.lfs"
 local collection = require "nfengine.collection"
 local example = require "nfengine.example"
 local shell = require "nfengine.shell"

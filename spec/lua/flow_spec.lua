@@ -306,6 +306,10 @@ describe("a name that a flow does not have", function()
       .. ".*flow_spec.lua:%d+: ", message)
     assert.matches("flow.udps.hit is not declared (did you mean 'hits'?): "
       .. "add { \"hit\", TYPE, \"doc\" } to the plugin's columns", message, 1, true)
+    local Plugin = nf.plugin { name = "p", columns = { { "hits", "uint32" } } }
+    local record = engine.flows { packets = { meter.udp(0, 1000) }, udps = Plugin }[1]
+    assert.matches("^spec/lua/flow_spec.lua:%d+: flow.udps.hit is not declared %(did you mean 'hits'%?%)",
+      engine.refusal(function() return record.udps.hit + 1 end))
     assert.matches("flow.udps: no plugin of this run declares columns",
       refusal_in("on_init", function(_, _, flow) flow.udps.hit = 1 end), 1, true)
   end)

@@ -240,7 +240,7 @@ describe("on_record", function()
 
   it("and merge are not both", function()
     assert.matches("plugin p: merge and on_record: expected one of them",
-      engine.refusal(nf.plugin, { name = "p", merge = print, on_record = print }), 1, true)
+      engine.refusal(nf.plugin, { name = "p", merge = function() end, on_record = function() end }), 1, true)
   end)
 end)
 

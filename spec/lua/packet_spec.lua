@@ -189,6 +189,7 @@ describe("a packet's bytes", function()
       for _, offset in ipairs { -1, 5, 6, 2 ^ 31 - 1, 2 ^ 31, 2 ^ 40, -2 ^ 31, -2 ^ 40, 0 / 0, 1 / 0, -1 / 0 } do
         for _, name in ipairs { "u8", "u16", "u24", "u32" } do try(name, offset) end
       end
+      for _, name in ipairs { "u8", "u16", "u24", "u32" } do try(name, nil) end
       try("u16", 4) try("u24", 3) try("u32", 2)
       try("string", 0, 6) try("string", 6) try("string", -1, 2) try("string", 0, -1) try("string", 3, 2 ^ 40)
       try("sub", 0, 6) try("sub", 6) try("sub", -1, 2) try("sub", 0, -1) try("sub", 2 ^ 40, 1)

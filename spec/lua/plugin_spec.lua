@@ -49,6 +49,19 @@ describe("declaring a plugin", function()
     assert.matches("plugin a: description: expected a string", refused { name = "a", description = {} }, 1, true)
   end)
 
+  it("refuses gaps among columns, which would hide some without a word", function()
+    local x, y = { "x", "uint8" }, { "y", "uint8" }
+    for _, list in ipairs { { x, nil, y }, { [2] = y }, { x, [1.5] = y }, { [0] = x } } do
+      assert.matches("plugin a: column [xy]: number [%d.]+ in its list without one before it, expected no gaps",
+        refused { name = "a", columns = list })
+    end
+  end)
+
+  it("refuses hooks that are C's", function()
+    assert.matches("plugin a: on_update: expected a function written in Lua, got one of C's",
+      refused { name = "a", on_update = print }, 1, true)
+  end)
+
   it("takes what describes it to people", function()
     nf.plugin { name = "a", version = "1.0", api = 1, description = "x", author = "y", license = "z",
       categories = { "tls" } }

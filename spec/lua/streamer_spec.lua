@@ -406,4 +406,14 @@ describe("performance_report", function()
         nf.streamer(report):flows()
       end))
   end)
+
+  it("does not write into its own input", function()
+    local bytes = program.read "samples/dns.pcap"
+    local path = program.write(bytes, ".pcap")
+    assert.equal(('performance_report_file: "%s": is the input, expected a file to write'):format(path),
+      engine.refusal(function()
+        nf.streamer({ performance_report = 1, performance_report_file = path, source = path }):flows()
+      end))
+    assert.equal(bytes, program.read(path))
+  end)
 end)
