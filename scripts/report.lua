@@ -370,9 +370,9 @@ h2 { margin: 0 0 8px; font-size: 18px; } h3 { margin: 0 0 6px; font-size: 14px; 
 section, .facts div { background: var(--surface); border: 1px solid var(--line); border-radius: 10px; }
 section { margin: 0 0 18px; padding: 16px 18px; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(132px, 1fr)); gap: 10px; margin: 0 0 14px; }
-.facts div { padding: 10px 14px; } dt, .note, footer { color: var(--soft); } dt { font-size: 13px; }
-dd { margin: 0; font-size: 19px; font-weight: 600; line-height: 1.3; }
-small { display: block; font-size: 13px; font-weight: 400; color: var(--soft); }
+.facts div { padding: 10px 12px; } dt, .note, footer { color: var(--soft); } dt { font-size: 13px; }
+dd { margin: 0; font-size: 18px; font-weight: 600; line-height: 1.3; white-space: nowrap; }
+small { display: block; font-size: 13px; font-weight: 400; color: var(--soft); white-space: normal; }
 .note { margin: -4px 0 10px; font-size: 14px; }
 .remarks { margin: 0 0 14px; padding: 10px 14px 10px 32px; border-radius: 10px; background: var(--warn);
   color: var(--warn-ink); overflow-wrap: anywhere; }
@@ -402,7 +402,8 @@ td bdi.ends { max-width: 30em; }
   section { padding: 14px; } .scroll { margin: 0; padding: 0; }
   tbody th, thead th:first-child { position: sticky; left: 0; background: var(--surface); }
   h1 { font-size: 22px; } .facts { grid-template-columns: repeat(2, 1fr); } dd { font-size: 17px; }
-  td bdi, th bdi { max-width: 13em; } .bar { width: 50px; }
+  td bdi { width: max-content; max-width: 16em; } td bdi.ends { max-width: 22em; }
+  th bdi { width: max-content; max-width: 12em; } .bar { width: 50px; }
 }
 @media print { .scroll { overflow: visible; } section { break-inside: avoid; } nav { display: none; } }
 ]]

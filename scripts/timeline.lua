@@ -6,6 +6,7 @@
 --
 -- Without applications (--n-dissections=0) there are ports in their place.
 --
+-- @categories report
 -- @usage nfengine timeline samples/web.pcap
 -- @output
 -- 2026-11-23 16:16:30 UTC, 13.5 s in steps of 500 ms
