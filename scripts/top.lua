@@ -166,6 +166,14 @@ local function forget_hosts()
   hosts.size = math.min(hosts.size, MOST_HOSTS / 2)
 end
 
+--- Takes a flow, and the bytes it had before, from an application that it turned out not to be.
+local function take_back(title, bytes)
+  local row = applications.rows[title]
+  row.bytes, row.flows = row.bytes - bytes, row.flows - 1
+  if row.flows > 0 then return end
+  applications.rows[title], applications.size = nil, applications.size - 1
+end
+
 local function end_round()
   for _, rows in ipairs { applications.rows, hosts.rows } do
     for _, row in pairs(rows) do row.now = 0 end
@@ -174,14 +182,10 @@ local function end_round()
   for place = 1, rounds.places do
     local before, after, was, is = rounds.before[place], rounds.after[place], rounds.was[place], rounds.is[place]
     local bytes, is_new = after - before, was == 0
-    if was ~= is and not is_new then
-      local row = applications.rows[rounds.names[was]]
-      row.bytes, row.flows = row.bytes - before, row.flows - 1
-      row = add(applications, rounds.names[is], bytes, true)
-      row.bytes = row.bytes + before
-    else
-      add(applications, rounds.names[is], bytes, is_new)
-    end
+    local has_moved = was ~= is and not is_new
+    if has_moved then take_back(rounds.names[was], before) end
+    local row = add(applications, rounds.names[is], bytes, is_new or has_moved)
+    if has_moved then row.bytes = row.bytes + before end
     add(hosts, rounds.sources[place], bytes, is_new)
     if rounds.sources[place] ~= rounds.destinations[place] then
       add(hosts, rounds.destinations[place], bytes, is_new)

@@ -439,6 +439,20 @@ describe("a sink", function()
       assert.equal("close", log[#log])
     end)
 
+    it("ends the run with its error while packets come, which is no hook's either", function()
+      local packets, frames = {}, {}
+      for i = 0, 299 do frames[i] = meter.udp(0, 1000 + i) end
+      for i = 1, 40000 do packets[i] = frames[i % 300] end
+      local deadline
+      local Slow = nf.plugin { name = "slow", on_update = function()
+        deadline = deadline or os.clock() + 0.4
+        while os.clock() < deadline do end
+      end }
+      local sink = { write = function() end, tick = function(_, _, is_last) if not is_last then error "boom" end end }
+      local message = engine.refusal(function() engine.streamer({ packets = packets, udps = Slow }):to(sink) end)
+      assert.matches("^[^:]*output_spec.lua:%d+: boom$", message)
+    end)
+
     it("is not called any more where the run has failed", function()
       local log = {}
       engine.refusal(function()

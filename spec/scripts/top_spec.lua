@@ -152,6 +152,32 @@ describe("scripts/top.lua", function()
       assert.same({ "2000/udp", "3" }, { rows_of(result.out, "PORT")[1]:match "^(%S+) .* (%d+)$" })
     end)
 
+    it("moves what a flow has to the application that it turns out to be", function()
+      local there, back = P.ipv4 { src = "10.0.0.1", dst = "10.0.0.2" }, P.ipv4 { src = "10.0.0.2", dst = "10.0.0.1" }
+      local function part(...)
+        local packets = {}
+        for i, layers in ipairs { ... } do packets[i] = { bytes = (P.eth {} .. layers):bytes() } end
+        return capture.file(capture.pcap(packets))
+      end
+      local path = program.temporary ".typescript"
+      local function drawn(what) return function() return (program.read(path) or ""):find(what) end end
+      local command = program.path .. " -q top -i vb -- --interval=0.25"
+      local run = live.spawn(cable.net.b, ("script -qefc %s %s"):format(program.quote(command), path))
+      live.wait_for("a first look", drawn "no packets yet")
+      cable.send(part(there .. P.tcp { src_port = 40000, dst_port = 8123, flags = "S" },
+        back .. P.tcp { src_port = 8123, dst_port = 40000, flags = "SA" }))
+      live.wait_for("a flow that nobody knows", drawn "\nUnknown ")
+      cable.send(part(there .. P.tcp { src_port = 40000, dst_port = 8123, seq = 2, ack = 2 }
+        .. "GET / HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: x\r\n\r\n"))
+      live.wait_for("its application", drawn "\nHTTP ")
+      network.check(cable.net.b, "kill -INT $(pgrep -P " .. run.pid .. ")")
+      assert.equal(0, run:finish().status)
+      local lines = screen((program.read(path):gsub("^Script started[^\n]*\n", ""):gsub("\nScript done.*$", "")))
+      local rows = rows_of(table.concat(lines, "\n"), "APPLICATION")
+      assert.equal(1, #rows)
+      assert.matches("^HTTP .* 218 B 1$", rows[1]) -- 54 + 54 + 54 + 56
+    end)
+
     it("looks at the clock while no packet comes, and ends on Ctrl-C", function()
       local path = program.temporary ".typescript"
       local command = ("%s -q top -i vb --n-dissections=0 -- --interval=0.25"):format(program.path)
