@@ -42,7 +42,7 @@ local function sender(way, back)
 
   local function is_acked(udps, sequence) return udps[has_acked] and tobit(udps[acked] - sequence) >= 0 end
 
-  -- Whether there is a gap, as far as nothing beyond it has been acknowledged.
+  -- Whether there is a gap. What was acknowledged is none: it has arrived, past the capture.
   local function has_gap(udps)
     if udps[gap_begin] == udps[gap_end] then return false end
     if is_acked(udps, udps[gap_end]) then
@@ -54,7 +54,6 @@ local function sender(way, back)
   end
 
   local function open_gap(udps, packet, sequence)
-    if is_acked(udps, sequence) then return end -- it has arrived, past the capture
     if not has_gap(udps) then udps[gap_begin], udps[gap_at] = udps[highest], packet.time end
     udps[gap_end] = tobit(sequence)
   end

@@ -3,8 +3,9 @@
 -- A window is what a segment's sender is ready to receive, in bytes. Its field in the header has 16 bits, which the
 -- window scale option shifts to the left (RFC 7323, section 2). The shift of each end is in its SYN and counts only if
 -- both SYNs have the option; the windows of the SYNs themselves are never shifted. So the shifts are known once both
--- SYNs were seen, 0 where one of them came without the option. Until then, and in a flow that begins in the middle of a
--- connection, they are -1 and windows are the header's, which may be a small part of the real ones.
+-- SYNs were seen, and are 0 where one of them came without the option. A SYN/ACK alone tells its sender's, since it
+-- has the option only where the SYN had it; without the option it tells both. Where a shift is not known, as in a flow
+-- that begins in the middle of a connection, it is -1 and windows are the header's, maybe a small part of the real ones.
 --
 -- The initial window is the one in the first segment of a direction, a SYN most of the time: CICFlowMeter's
 -- Init_Win_bytes. Segments with RST count there only, since their window says nothing and often is 0. Closed windows
@@ -51,14 +52,18 @@ local function offer_of(header)
 end
 
 -- Learns from a SYN what the two ends shift by.
-local function learn(udps, header, direction)
+local function learn(udps, packet, header)
   local offer = offer_of(header)
-  if direction == 0 then udps.tcp_window_src2dst_offer = offer else udps.tcp_window_dst2src_offer = offer end
+  if packet.direction == 0 then udps.tcp_window_src2dst_offer = offer else udps.tcp_window_dst2src_offer = offer end
   local there, back = udps.tcp_window_src2dst_offer, udps.tcp_window_dst2src_offer
-  if there == UNSEEN or back == UNSEEN then return end
-  local is_scaled = there ~= WITHOUT and back ~= WITHOUT
-  udps.tcp_window_src2dst_shift = is_scaled and there - 1 or 0
-  udps.tcp_window_dst2src_shift = is_scaled and back - 1 or 0
+  local is_told = packet.ack == 1 or there ~= UNSEEN and back ~= UNSEEN
+  if offer == UNSEEN or not is_told then return end
+  if there == WITHOUT or back == WITHOUT then
+    udps.tcp_window_src2dst_shift, udps.tcp_window_dst2src_shift = 0, 0
+  else
+    if there ~= UNSEEN then udps.tcp_window_src2dst_shift = there - 1 end
+    if back ~= UNSEEN then udps.tcp_window_dst2src_shift = back - 1 end
+  end
 end
 
 -- A function that counts windows of one direction, whose columns begin with these words.
@@ -82,7 +87,7 @@ local function look(self, packet, flow)
   if not window then return end
   local is_syn, is_reset, is_there = packet.syn == 1, packet.rst == 1, packet.direction == 0
   if is_syn then
-    learn(udps, header, packet.direction)
+    learn(udps, packet, header)
   elseif self.scale then
     local shift = is_there and udps.tcp_window_src2dst_shift or udps.tcp_window_dst2src_shift
     if shift > 0 then window = bit.lshift(window, shift) end

@@ -155,8 +155,15 @@ describe("tcp_retrans", function()
     -- In parts that leave bytes out.
     assert.same({ 1, 5, 1, 0, 0 }, after(first(41), first(42)))
     assert.same({ 1, 5, 1, 0, 0 }, after(second(41), second(42)))
+    assert.same({ 0, 0, 2, 0, 0 }, after(there(41, { seq = 112 }, 9), there(42, { seq = 111 }, 1)))
     -- By a segment that is larger than it.
     assert.same({ 1, 5, 1, 0, 0 }, after(there(41, { seq = 106 }, 20), first(42)))
+  end)
+
+  it("sees a gap of one byte", function()
+    assert.same({ 0, 0, 1, 0, 0 }, there_counts(connected {
+      there(30, { seq = 101 }, 10), there(40, { seq = 112 }, 10), there(41, { seq = 111 }, 1),
+    }))
   end)
 
   it("keeps the range of several gaps, from when the first opened", function()
@@ -219,6 +226,7 @@ describe("tcp_retrans", function()
     local all = { seq = 901, ack = 111 }
     assert.equal(0, after(back(40, all), back(41, all)))                         -- nothing is outstanding
     assert.equal(1, after(back(40, { seq = 901, ack = 105 }), back(41, again), back(42, { seq = 901, ack = 105 })))
+    assert.equal(1, after(back(40, { seq = 901, ack = 110 }), back(41, { seq = 901, ack = 110 }))) -- one byte is
     -- A flow that begins with it.
     assert.same({ NONE, { 0, 0, 0, 1, 0 } }, counts { there(0, {}, 5), back(1, { ack = 1 }), back(2, { ack = 1 }) })
     assert.same({ NONE, NONE }, counts { back(1, { ack = 1 }), back(2, { ack = 1 }) })

@@ -76,13 +76,20 @@ describe("tcp_window", function()
   it("knows no shift where a SYN was not seen, and gives the header's windows", function()
     local middle = { there(0, { window = 300 }), back(1, { window = 400 }), there(2, { window = 200 }) }
     assert.same({ { 300, 200, 300, 0, -1 }, { 400, 400, 400, 0, -1 } }, windows(middle))
-    local from_answer = { back(0, { flags = "SA", window = 400, options = scale(7) }), there(1, { window = 300 }) }
-    assert.same({ { 400, 400, 400, 0, -1 }, { 300, 300, 300, 0, -1 } }, windows(from_answer))
     local without_answer = {
       there(0, { flags = "S", window = 64240, options = scale(7) }), there(1, { window = 300 }),
       back(2, { window = 400 }),
     }
     assert.same({ { 64240, 300, 64240, 0, -1 }, { 400, 400, 400, 0, -1 } }, windows(without_answer))
+  end)
+
+  it("knows by a SYN/ACK alone its sender's shift, and both where it has none", function()
+    local function from_answer(options)
+      return windows { back(0, { flags = "SA", window = 400, options = options }), there(1, { window = 300 }),
+        back(2, { window = 200 }) }
+    end
+    assert.same({ { 400, 400, 800, 0, 2 }, { 300, 300, 300, 0, -1 } }, from_answer(scale(2)))
+    assert.same({ { 400, 200, 400, 0, 0 }, { 300, 300, 300, 0, 0 } }, from_answer "")
   end)
 
   it("has a direction without segments, and flows that are not TCP", function()
@@ -160,6 +167,9 @@ describe("tcp_window", function()
     for length, expected in pairs { [54] = -1, [55] = -1, [56] = -1, [57] = 7, [58] = 7 } do -- 54 with the header
       assert.same(expected, windows(feature.cut({ syn, answer }, length))[1][5])
     end
+    local function cut(packet) return feature.cut({ packet }, 56)[1] end
+    local one, other = windows { syn, cut(answer) }, windows { cut(syn), answer }
+    assert.same({ -1, -1, -1, 2 }, { one[1][5], one[2][5], other[1][5], other[2][5] })
     -- A header that claims to be longer than its segment.
     assert.same(-1, windows({ there(0, { flags = "S", data_offset = 15 }), answer })[1][5])
   end)
