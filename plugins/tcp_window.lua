@@ -5,7 +5,7 @@
 -- both SYNs have the option; the windows of the SYNs themselves are never shifted. So the shifts are known once both
 -- SYNs were seen, and are 0 where one of them came without the option. A SYN/ACK alone tells its sender's, since it
 -- has the option only where the SYN had it; without the option it tells both. Where a shift is not known, as in a flow
--- that begins in the middle of a connection, it is -1 and windows are the header's, maybe a small part of the real ones.
+-- that begins in the middle of a connection, it is -1 and windows are the header's, maybe a small part of the real one.
 --
 -- The initial window is the one in the first segment of a direction, a SYN most of the time: CICFlowMeter's
 -- Init_Win_bytes. Segments with RST count there only, since their window says nothing and often is 0. Closed windows
