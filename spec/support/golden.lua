@@ -60,7 +60,15 @@ local function write_all()
     program.write(result.out, golden.path(case))
   end
   local example = require "spec.support.example"
-  for path in io.popen("ls scripts/*.lua"):lines() do
+  for path in io.popen("ls spec/golden/*/*.csv"):lines() do
+    local name, sample = path:match "^spec/golden/([^/]+)/([^/]+)%.csv$"
+    local capture = io.popen("ls samples/" .. sample .. ".pcap*"):read "*l"
+    local result = program.run("-q", "flows", "--n-dissections=0", "--plugin=" .. name,
+      "--columns=" .. program.read(path):match "^[^\n]*", capture)
+    assert(result.status == 0, path .. ": " .. result.err)
+    program.write(result.out, path)
+  end
+  for path in io.popen("ls scripts/*.lua plugins/*.lua"):lines() do
     local text = program.read(path)
     local renewed = example.renewed(text)
     if renewed ~= text then program.write(renewed, path) end
