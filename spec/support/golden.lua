@@ -4,7 +4,7 @@
 -- Identification depends on the nDPI that is linked, the rest does not, so they are in files of their own.
 
 local is_program = ... == nil
-if is_program then package.path = "./?.lua;" .. package.path end
+if is_program then package.path = "./lua/?.lua;./lua/?/init.lua;./?.lua;" .. package.path end
 
 local program = require "spec.support.program"
 
