@@ -3,6 +3,7 @@
 -- FOUND BY is what gave the application away: the packets' content, a cache of earlier flows, the address, or no more
 -- than the port. SERVER NAME is the host that was asked for: the name in a TLS hello, an HTTP request, a DNS question.
 --
+-- @categories report
 -- @usage nfengine applications samples/web.pcap
 -- @output
 -- APPLICATION      CATEGORY       FOUND BY  SERVER NAME            FROM > TO

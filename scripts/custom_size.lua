@@ -1,6 +1,7 @@
 --- How many packets of one size does each flow have? An example of a plugin: a feature of one's own, counted packet by
 -- packet.
 --
+-- @categories example
 -- @usage nfengine custom_size samples/ssh.pcap
 -- @output
 -- 192.0.2.1       SSH     16

@@ -4,6 +4,7 @@
 -- Sizes are signed: positive from source to destination, negative back, 0 where the flow had no more packets. How many
 -- packets are looked at is --splt-analysis, 10 if not given.
 --
+-- @categories example
 -- @usage nfengine early --splt-analysis=4 samples/web.pcap
 -- @output
 -- src_ip,src_port,dst_ip,dst_port,protocol,application_name,size_1,gap_1,size_2,gap_2,size_3,gap_3,size_4,gap_4

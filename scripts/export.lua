@@ -5,6 +5,7 @@
 -- -o names, else the capture's name with .csv behind it. --flows-per-file makes it several, numbered before their
 -- ending.
 --
+-- @categories export
 -- @usage nfengine export -o web.csv samples/web.pcap -- --flows-per-file=10 && wc -l web.*.csv
 -- @output
 --    11 web.0.csv

@@ -4,6 +4,7 @@
 -- Records have all columns of the run. --columns picks some, --statistical-analysis, --splt-analysis and --l7-columns
 -- add more.
 --
+-- @categories export
 -- @usage nfengine flows samples/web.pcap > flows.csv
 -- @usage nfengine flows --statistical-analysis -o flows.jsonl samples/web.pcap
 -- @usage nfengine flows --columns=src_ip,dst_ip,dst_port,bidirectional_bytes,application_name samples/web.pcap

@@ -3,6 +3,7 @@
 --
 -- Applications are not identified here, which saves most of the time; --n-dissections=20 adds their names as labels.
 --
+-- @categories export
 -- @usage nfengine statistics samples/web.pcap > features.csv
 -- @usage nfengine statistics samples/web.pcap --filter='flow.dst_port == 443' \
 --   --columns=dst_port,src2dst_mean_ps,dst2src_mean_ps,dst2src_stddev_ps,bidirectional_mean_piat_ms

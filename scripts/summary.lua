@@ -3,6 +3,7 @@
 -- An address counts what it sent and what it received, so that the shares of addresses add up to 200 %. A port is the
 -- lower one of a flow's two, which nearly always is the server's.
 --
+-- @categories report
 -- @usage nfengine summary samples/web.pcap
 -- @output
 -- samples/web.pcap
