@@ -63,6 +63,16 @@ describe("the plugins that come along", function()
   end
 end)
 
+describe("the scripts that come along", function()
+  for _, path in ipairs(lines_of "ls scripts/*.lua") do
+    it("have nothing said against: " .. path, function() assert.same({}, check.script_problems(path)) end)
+
+    it("have a spec: " .. path, function()
+      assert.is_string(program.read((path:gsub("^scripts/(.*)%.lua$", "spec/scripts/%1_spec.lua"))))
+    end)
+  end
+end)
+
 -- What the program writes with plugins, and how it ends.
 local function outcome(path, plugins, meters, more)
   local words = { "-q", "flows", "--n-dissections=0", "--n-meters=" .. meters,

@@ -1,4 +1,5 @@
---- What is wrong with a plugin's file, before others use it: its header, its documentation, what its hooks do.
+--- What is wrong with a plugin's or script's file, before others use it: its header, its documentation, what its hooks
+-- do.
 --
 -- Hooks are looked at as bytecode, without being run: what a hook does for each packet shows in the instructions that
 -- LuaJIT made of it, and of the file's functions that it calls.
@@ -6,9 +7,11 @@
 local bit = require "bit"
 local jit_util = require "jit.util"
 local names = require "nfengine.bytecode" -- six characters each
+local categories = require "nfengine.categories"
 local commands = require "nfengine.commands"
 local example = require "nfengine.example"
 local plugin = require "nfengine.plugin"
+local script = require "nfengine.script"
 local text = require "nfengine.text"
 
 local check = {}
@@ -16,6 +19,19 @@ local check = {}
 local LONGEST = 250 -- lines that one can take in
 
 -- ---- the header ----
+
+local function check_kind(list, found)
+  local kinds = {}
+  for _, group in ipairs(categories.groups) do
+    for _, entry in ipairs(group[1] == "kind" and group[2] or {}) do
+      if text.contains(list, entry[1]) then kinds[#kinds + 1] = entry[1] end
+    end
+  end
+  if #kinds ~= 1 then
+    found("categories: expected exactly one kind (feature, expiry, label, profile, report, export, example), got %s",
+      #kinds == 0 and "none" or table.concat(kinds, ", "))
+  end
+end
 
 local function check_header(made, name, found)
   local definition = made.definition
@@ -28,16 +44,7 @@ local function check_header(made, name, found)
   end
   if (definition.description or ""):find "\n" then found "description: expected one line" end
   if #(definition.description or "") > 100 then found "description: expected at most 100 characters" end
-  local kinds = {}
-  for _, group in ipairs(require("nfengine.categories").groups) do
-    for _, entry in ipairs(group[1] == "kind" and group[2] or {}) do
-      if text.contains(definition.categories or {}, entry[1]) then kinds[#kinds + 1] = entry[1] end
-    end
-  end
-  if definition.categories and #kinds ~= 1 then
-    found("categories: expected exactly one kind (feature, expiry, label, profile, report, export, example), got %s",
-      #kinds == 0 and "none" or table.concat(kinds, ", "))
-  end
+  if definition.categories then check_kind(definition.categories, found) end
 end
 
 local function check_declarations(made, found)
@@ -49,13 +56,13 @@ local function check_declarations(made, found)
   end
 end
 
-local function check_comment(lines, found)
+local function check_comment(lines, longest, found)
   if not (lines[1] or ""):match "^%-%-%-? ?%S" then found "does not begin with a comment that says what it is for" end
   local examples, has_output = example.parse(table.concat(lines, "\n") .. "\n"), false
   if #examples == 0 then found "the comment has no example: expected @usage, a command" end
   for _, each in ipairs(examples) do has_output = has_output or each.output ~= nil end
   if #examples > 0 and not has_output then found "no example has an @output" end
-  if #lines > LONGEST then found("%d lines: expected at most %d, a plugin does one thing", #lines, LONGEST) end
+  if #lines > longest then found("%d lines: expected at most %d, a plugin does one thing", #lines, longest) end
 end
 
 -- ---- hooks ----
@@ -124,10 +131,42 @@ local function check_safety(lines, made, found)
   end
 end
 
+-- ---- scripts ----
+
+--- Names of the globals that a function sets, or one made inside it; each with its line.
+local function check_globals(func, found)
+  for name, constant, line in instructions(func) do
+    if name == "GSET" then found("line %d: sets the global %s: expected local", line, tostring(constant)) end
+  end
+  for i = 1, math.huge do
+    local ok, inner = pcall(jit_util.funck, func, -i)
+    if not ok or inner == nil then return end
+    if type(inner) == "proto" then check_globals(inner, found) end
+  end
+end
+
 local function lines_of(path)
   local lines = {}
   for line in io.lines(path) do lines[#lines + 1] = line end
   return lines
+end
+
+--- What is wrong with a script's file, as check.problems.
+function check.script_problems(path)
+  local problems = {}
+  local function found(format, ...) problems[#problems + 1] = ("%s: " .. format):format(path, ...) end
+  local chunk, message = loadfile(path, "t")
+  if not chunk then return { message } end
+  local lines, words = lines_of(path), {}
+  check_comment(lines, math.huge, found)
+  local tag = script.tag(script.doc_block(path), "categories")
+  for word in (tag or ""):gmatch "%S+" do words[#words + 1] = word end
+  local ok, problem = categories.check(words)
+  if not tag then found "no @categories in its comment"
+  elseif not ok then found("categories: %s", problem)
+  else check_kind(words, found) end
+  check_globals(chunk, found)
+  return problems
 end
 
 --- What is wrong with a plugin's or profile's file: a list of lines, empty when nothing is.
@@ -138,7 +177,7 @@ function check.problems(path)
   if not ok then return { made } end
   local lines = lines_of(path)
   check_header(made, path:match "([^/]+)%.lua$", found)
-  check_comment(lines, found)
+  check_comment(lines, LONGEST, found)
   if plugin.is_class(made) then
     check_declarations(made, found)
     check_hooks(made, path, found)

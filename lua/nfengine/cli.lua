@@ -49,8 +49,8 @@ end
 local instead = {
   command("list", "[EXPR]", 'what scripts, plugins and profiles there are; EXPR selects: "tcp and not slow"'),
   command("which", "NAME", "the file that a name stands for"),
-  command("check", "NAME ...", "what is wrong with plugins' files, before others use them"),
-  command("test", "NAME ...", "whether plugins give what their golden files, examples and specs say"),
+  command("check", "NAME ...", "what is wrong with files of plugins and scripts, before others use them"),
+  command("test", "NAME ...", "whether plugins and scripts give what their golden files, examples and specs say"),
   command("new", "plugin NAME", "begin a plugin here: its file, a spec and a golden file, to be changed"),
 }
 

@@ -120,6 +120,12 @@ local function find(word, command)
   usage_error("%s %s: no such script or plugin%s", command, text.quote(word), suggestion)
 end
 
+--- Whether a file is a script: by its folder, or else by not being read as a plugin.
+local function is_script(path)
+  if path:match "scripts/[^/]+$" then return true end
+  return not path:match "plugins/[^/]+$" and not pcall(commands.read, path)
+end
+
 local function one_word(words, command)
   if #words ~= 1 then usage_error("%s: expected one name, got %d", command, #words) end
   return words[1]
@@ -131,39 +137,34 @@ end
 
 -- ---- --check, --test, --new ----
 
---- The one plugin that a word names, as a path.
-local function plugin_path(word, command)
-  local path = collection.find("plugins", word)
-  if not path then
-    usage_error("%s %s: no such plugin%s", command, text.quote(word), collection.suggest("plugins", word))
-  end
-  return path
-end
-
---- What is wrong with files of plugins; status 1 when anything is.
+--- What is wrong with files of plugins and scripts; status 1 when anything is.
 function commands.check(words)
-  if #words == 0 then usage_error "--check: expected names of plugins" end
+  if #words == 0 then usage_error "--check: expected names of plugins or scripts" end
   local check, lines, failed = require "nfengine.check", {}, false
   for _, word in ipairs(words) do
-    local path = plugin_path(word, "--check")
-    local problems = check.problems(path)
-    failed = failed or #problems > 0
-    if #problems == 0 then problems = { path .. ": nothing to say against it" } end
-    for _, line in ipairs(problems) do lines[#lines + 1] = line end
+    for _, path in ipairs(find(word, "--check")) do
+      local problems = is_script(path) and check.script_problems(path) or check.problems(path)
+      failed = failed or #problems > 0
+      if #problems == 0 then problems = { path .. ": nothing to say against it" } end
+      for _, line in ipairs(problems) do lines[#lines + 1] = line end
+    end
   end
   return table.concat(lines, "\n") .. "\n", failed and 1 or 0
 end
 
---- Tests of plugins; status 1 when any fails or there are none.
+--- Tests of plugins and scripts; status 1 when any fails or there are none.
 function commands.test(words)
-  if #words == 0 then usage_error "--test: expected names of plugins" end
+  if #words == 0 then usage_error "--test: expected names of plugins or scripts" end
   local lines, passed, failed = {}, 0, 0
+  local paths = {}
   for _, word in ipairs(words) do
-    local path = plugin_path(word, "--test")
+    for _, path in ipairs(find(word, "--test")) do paths[#paths + 1] = path end
+  end
+  for _, path in ipairs(paths) do
     local results = require("nfengine.trial").results(path)
     if #results == 0 then
-      error(("--test %s: no tests, expected spec/golden/%s/SAMPLE.csv or an @output in %s")
-        :format(word, path:match "([^/]+)%.lua$", path), 0)
+      error(("%s: no tests, expected spec/golden/%s/SAMPLE.csv or an @output in its comment")
+        :format(path, path:match "([^/]+)%.lua$"), 0)
     end
     for _, result in ipairs(results) do
       lines[#lines + 1] = (result.problem and "FAILED  " or "ok      ") .. result.name

@@ -1,6 +1,6 @@
---- Tests of a plugin's file: its golden files, its examples, and its spec where busted is there.
+--- Tests of a plugin's or script's file: its golden files, its examples, and its spec where busted is there.
 --
--- A golden file is spec/golden/NAME/SAMPLE.csv in the plugin's collection: what `nfengine flows --plugin NAME
+-- A plugin's golden file is spec/golden/NAME/SAMPLE.csv in the plugin's collection: what `nfengine flows --plugin NAME
 -- --n-dissections=0` writes of samples/SAMPLE.pcap (or .pcapng, packed or not), a sample of the collection or one that
 -- came along, with the columns of its first line. It has to come out the same with one meter and with three.
 
@@ -14,9 +14,11 @@ local trial = {}
 
 local function is_there(path) return lfs.attributes(path, "mode") ~= nil end
 
---- The collection that a plugin's file lies in: its plugins/ folder's parent, or its own folder.
+--- The collection that a file lies in, and the kind of files in its folder: "plugins" or "scripts".
 local function root_of(path)
-  return path:match "^(.*)/plugins/[^/]*$" or path:match "^plugins/" and "." or path:match "^(.*)/[^/]*$" or "."
+  local root, kind = ("/" .. path):match "^(.*)/(%l+)/[^/]*$"
+  if kind == "plugins" or kind == "scripts" then return root == "" and "." or root:sub(2), kind end
+  return path:match "^(.*)/[^/]*$" or ".", "plugins"
 end
 
 --- This program's file.
@@ -88,13 +90,14 @@ local function try_spec(root, spec)
   return result.out:match "\n(%u%l+ %->[^\n]*\n[^\n]*\n[^\n]*)" or result.out .. result.err
 end
 
---- Tests a plugin's file. Returns a list of { name, problem (nil when it passed) }.
+--- Tests a file. Returns a list of { name, problem (nil when it passed) }.
 -- @param options `specs` = false leaves its spec out
 function trial.results(path, options)
-  local results, root, name = {}, root_of(path), path:match "([^/]+)%.lua$"
+  local root, kind = root_of(path)
+  local results, name = {}, path:match "([^/]+)%.lua$"
   local function add(what, problem) results[#results + 1] = { name = what, problem = problem } end
   local folder = ("%s/spec/golden/%s"):format(root, name)
-  for _, file in ipairs(golden_files(folder)) do
+  for _, file in ipairs(kind == "plugins" and golden_files(folder) or {}) do
     local golden = folder .. "/" .. file
     local sample = sample_of(root, file:match "^(.*)%.csv$")
     for _, meters in ipairs { 1, 3 } do
@@ -109,7 +112,7 @@ function trial.results(path, options)
     add("example " .. each.command:gsub("%s*\\\n%s*", " "), try_example(each, place))
   end
   if options and options.specs == false then return results end
-  local spec = ("spec/plugins/%s_spec.lua"):format(name)
+  local spec = ("spec/%s/%s_spec.lua"):format(kind, name)
   if is_there(root .. "/" .. spec) and shell.run("command -v busted").status == 0 then
     add("spec " .. spec, try_spec(root, spec))
   end

@@ -116,10 +116,26 @@ describe("--check", function()
       said_of(changed("local function add", 'local ffi = require "ffi"\nlocal function add')))
   end)
 
+  it("looks at scripts, too", function()
+    local script = "--- Prints? One.\n--\n-- @categories report\n-- @usage nfengine one samples/dns.pcap\n-- @output\n-- 1\n\n"
+    local function said(whole)
+      write("scripts/one.lua", whole)
+      return (run("--check one").out:gsub("%./scripts/one.lua: ", ""))
+    end
+    assert.equal("nothing to say against it\n", said(script .. "print(1)\n"))
+    assert.equal("1 passed, 0 failed\n", run("--test one").out:match "[^\n]*\n$")
+    assert.equal("no @categories in its comment\n", said((script:gsub("%-%- @cat[^\n]*\n", "")) .. "print(1)\n"))
+    assert.equal("line 9: sets the global b: expected local\n",
+      said(script .. "local function a()\n  b = 1\nend\na() print(1)\n"))
+    assert.matches("unexpected symbol", said "return {")
+    write("scripts/one.lua", script .. "print(2)\n")
+    assert.matches("FAILED  example nfengine one samples/dns.pcap\n        line 1: expected 1, got 2\n", run("--test one").out)
+  end)
+
   it("says so where a file cannot be read at all", function()
     assert.matches("unexpected symbol", said_of("return {")[1])
     assert.equal(2, run("--check nothing").status)
-    assert.equal("nfengine: --check: expected names of plugins\n", run("--check").err)
+    assert.equal("nfengine: --check: expected names of plugins or scripts\n", run("--check").err)
   end)
 end)
 
@@ -170,8 +186,8 @@ ok      example nfengine flows --plugin good --n-dissections=0 --columns=udps.go
 
   it("has to have something to test", function()
     local result = test_of { ["plugins/good.lua"] = 'return require("nfengine").plugin { name = "good" }' }
-    assert.same({ 1, "", "nfengine: --test good: no tests, expected spec/golden/good/SAMPLE.csv or an @output in "
-      .. "./plugins/good.lua\n" }, { result.status, result.out, result.err })
+    assert.same({ 1, "", "nfengine: ./plugins/good.lua: no tests, expected spec/golden/good/SAMPLE.csv or an @output in "
+      .. "its comment\n" }, { result.status, result.out, result.err })
   end)
 end)
 
