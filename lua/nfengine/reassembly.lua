@@ -110,8 +110,7 @@ end
 --   without a SYN, that of the first segment seen.
 function pool:follow(state, packet)
   if state > 0 then return state, (self:segment(state, packet)) end
-  local sequence = reassembly.sequence(packet)
-  if not sequence then return state end
+  local sequence = reassembly.sequence(packet) -- there wherever flags or data are
   if packet.syn == 1 then state = -1 - sequence end -- below 0: no stream yet, but where it will begin
   if #packet.payload_bytes == 0 then return state end
   local stream = self:open(state < 0 and -1 - state or sequence)

@@ -257,7 +257,6 @@ local function look_tcp(self, state, packet, bytes)
   end
   local left, origin = waits_for(state)
   local sequence = reassembly.sequence(packet)
-  if not sequence then return state end
   local is_clients = origin >= 0 and packet.direction == 0
   local ahead = is_clients and reassembly.distance(sequence, origin) or 0
   if ahead < 0 then return state end -- probes whether the connection is alive
@@ -351,7 +350,7 @@ end
 
 --- Gives back what a flow holds; to be called when it ends.
 function finder:close(state)
-  if state > 0 then self.pool:close(state) end
+  self.pool:close(state)
 end
 
 --- How many hellos have been given up, begun and not complete, to make place for others.

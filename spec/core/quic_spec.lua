@@ -215,6 +215,12 @@ describe("nf_quic_client_initial", function()
     assert.is_true(open(quic.initial { dcid = "eight...", frames = quic.crypto(0, "x") }) ~= "")
   end)
 
+  it("does not open what lacks the mark of a long header or of QUIC", function()
+    for _, mark in ipairs { 0x80, 0x40 } do
+      assert.are.equal("", open(quic.initial { dcid = ID, frames = quic.crypto(0, "x"), mark = mark }))
+    end
+  end)
+
   it("leaves the first ID alone when nothing opens", function()
     local broken = RFC_9001:sub(1, -2) .. "\0"
     local first = new_id()

@@ -1,6 +1,8 @@
 -- lua/nfengine/reassembly.lua: TCP directions as a plugin follows them. What becomes of pieces is up to
 -- core/assembly.c, and tested there.
 
+local ffi = require "ffi"
+local new_view = require("nfengine.packet").view
 local nf = require "nfengine"
 local reassembly = require "nfengine.reassembly"
 local testing = require "nfengine.testing"
@@ -155,6 +157,8 @@ describe("a TCP direction", function()
   end)
 end)
 
+local function view(text) return new_view(ffi.cast("const uint8_t *", text), #text) end
+
 describe("a pool", function()
   it("says how far one sequence number is behind another", function()
     for _, case in ipairs {
@@ -175,12 +179,22 @@ describe("a pool", function()
     end
   end)
 
+  it("puts together pieces that say where they stand", function()
+    local pool = reassembly.pool { streams = 1 }
+    local stream, other = pool:open(), pool:open()
+    assert.are.same({ nil, 0, 4, 4 },
+      { pool:add(stream, 0, view "x"), pool:add(other, 2, view "cd"), pool:add(other, 0, view "ab"),
+        pool:add(other, 0, view "") })
+    assert.are.equal("abcd", pool:view(other):string())
+  end)
+
   it("answers nil for numbers that are no open stream's", function()
     local pool = reassembly.pool { streams = 1 }
     local stream = pool:open()
     pool:close(stream)
     for _, number in ipairs { stream, 0, -1, -1000 } do
       assert.is_nil(pool:view(number))
+      assert.is_nil(pool:add(number, 0, view "x"))
       pool:close(number)
     end
   end)

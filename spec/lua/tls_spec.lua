@@ -49,6 +49,9 @@ describe("tls.client_hello", function()
     })
     assert.are.same({ 0, 13, 16, 43 }, read.extensions)
     assert.are.same({ nil, {}, {}, {} }, { read.server_name, read.signature_algorithms, read.alpn, read.versions })
+    local numbered = tls.client_hello(hello.message { extensions = { { 0, "\0\6\1\0\3abc" } } })
+    assert.are.same({ 0 }, numbered.extensions)
+    assert.is_nil(numbered.server_name)
     assert.are.same({ "h2" }, tls.client_hello(hello.message { extensions = { { 16, "\0\5\2h2\9x" } } }).alpn)
   end)
 
@@ -221,6 +224,17 @@ describe("a finder, in TCP,", function()
     assert.are.same({ "tcp example.org" }, found { segment(5, "late server data"), segment(70, whole(), BACK) })
   end)
 
+  it("finds one among what the other side sends", function()
+    local text = whole()
+    assert.are.same({ "tcp example.org" }, found {
+      segment(9, "", SYN), segment(10, text:sub(1, -5)), segment(10 + #text - 4, "xxxx", BACK),
+      segment(10 + #text - 4, text:sub(-4)),
+    })
+    -- A server of which the capture saw the SYN-ACK first is not the one who began.
+    assert.are.same({ "tcp example.org" },
+      found { segment(70, "", SYN_ACK), segment(75, "later data", BACK), segment(10, text) })
+  end)
+
   it("finds one that is cut anywhere", function()
     local text = whole()
     assert.are.same(times(#text - 1, "tcp example.org"), found_in_each(#text - 1, function(size)
@@ -312,13 +326,14 @@ describe("a finder, in TCP,", function()
   end)
 
   it("does not find what is none", function()
-    local message = named "example.org"
+    local message, record = named "example.org", whole()
     local texts = {
-      "GET / HTTP/1.1\r\n\r\n", "\22", "\22\3", "\22\4\1\0\20" .. message, "\22\3\5\0\20" .. message,
-      "\22\3\1\0\0" .. message, "\22\3\1\64\1" .. message, "\22\3\3\0\4\14\0\0\0",
-      "\23" .. hello.record(message):sub(2), "\128\46\1\0\2",
+      "GET / HTTP/1.1\r\n\r\n", "\22", "\22\3", "\22\4" .. record:sub(3), "\22\3\5" .. record:sub(4),
+      "\22\3\1\0\0" .. record, "\22\3\1\64\1" .. message, "\22\3\3\0\4\14\0\0\0",
+      "\23" .. record:sub(2), "\128\46\1\0\2",
       hello.record("\1\0\0\0"), hello.record("\2" .. message:sub(2)), hello.record "\1\0\0\5hello",
       hello.record(message:sub(1, 30)) .. "\23\3\3\0\1x",
+      hello.record(message:sub(1, 30)) .. "\22\3\3\0\0" .. hello.record(message:sub(31)),
     }
     for _, cut in ipairs { 3, 100000 } do
       local made = found_in_each(#texts, function(i) return segments(1, texts[i], cut) end)
@@ -362,6 +377,14 @@ describe("a finder, in TCP,", function()
       packets[#packets + 1] = segment(21, text:sub(21), { port = port })
     end
     for _, name in ipairs(found(packets, { streams = 1 })) do assert.are.equal("tcp example.org", name) end
+    assert.are.equal(0, displaced)
+    packets = {}
+    for port = 1, 4 do
+      packets[#packets + 1] = segment(1, text:sub(1, 20), { port = port })
+      at = at + 130000 -- ms: longer than flows wait for packets
+      packets[#packets + 1] = datagram "the clock goes on"
+    end
+    assert.are.same(times(8, ""), found(packets, { streams = 1 }))
     assert.are.equal(0, displaced)
   end)
 end)
@@ -413,6 +436,26 @@ describe("a finder, in QUIC,", function()
     assert.are.same({ "" }, found { datagram(second), datagram(answer, BACK) })
   end)
 
+  it("finds a hello of 16,384 bytes, but no longer one", function()
+    local rest = #named("", 0)
+    local function sent(size)
+      local message, packets = named("", size - rest), {}
+      for from = 1, #message, 1100 do
+        packets[#packets + 1] = datagram(initial(quic.crypto(from - 1, message:sub(from, from + 1099))))
+      end
+      return found(packets)
+    end
+    assert.are.same({ "quic " }, sent(16384))
+    assert.are.same({ "" }, sent(16385))
+  end)
+
+  it("keeps the IDs of flows apart", function()
+    local frames = quic.crypto(0, named "example.org")
+    assert.are.same({ "quic example.org", "" }, found {
+      datagram(initial(frames), { port = 1 }), datagram(initial(frames, { dcid = "srv", keys_of = ID }), { port = 2 }),
+    })
+  end)
+
   it("finds one behind other datagrams of its flow", function()
     local packets = {}
     for _ = 1, 15 do packets[#packets + 1] = datagram "\0\1\0\0 a STUN message" end
@@ -458,6 +501,14 @@ describe("a finder, in DTLS,", function()
     assert.are.same({ "" }, found { datagram(parts[1]), datagram(parts[3]) })
   end)
 
+  it("finds one among what the other side sends", function()
+    local message = dtls_message "example.org"
+    assert.are.same({ "dtls example.org" }, found {
+      datagram(hello.dtls(message, 0, 20)), datagram(hello.dtls(dtls_message "some.server", 20), BACK),
+      datagram(hello.dtls(message, 20)),
+    })
+  end)
+
   it("does not mix the hello with a cookie with the one before it", function()
     local one, two = dtls_message "one.example", dtls_message("two.example", "cookie")
     assert.are.same({ "dtls one.example" }, found {
@@ -485,7 +536,7 @@ describe("a finder", function()
 
   it("looks into TCP and UDP alone", function()
     at = at + 1
-    local icmp = testing.at(at, P.eth {} .. P.ipv4 {} .. P.icmp {} .. whole())
+    local icmp = testing.at(at, P.eth {} .. P.ipv4 {} .. P.icmp {} .. hello.dtls(hello.message { cookie = "" }))
     assert.are.same({ "" }, found { icmp })
   end)
 
