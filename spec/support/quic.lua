@@ -3,8 +3,8 @@
 --   local datagram = quic.initial { dcid = id, frames = quic.crypto(0, hello) }
 --
 -- An Initial's fields: version (default 1), dcid, scid, token, number (0), number_size (1 to 4 bytes, 1), frames, and
--- keys_of, the connection ID that keys come from (the dcid); mark, the two highest bits of all (0xc0). A client pads its datagrams to 1200 bytes: frames are
--- followed by PADDING to make it that, or `size`, in all.
+-- keys_of, the connection ID that keys come from (the dcid); mark, the two highest bits of all (0xc0). A client pads
+-- its datagrams to 1200 bytes: frames are followed by PADDING to make it that, or `size`, in all.
 
 local bit = require "bit"
 local ffi = require "ffi"
@@ -109,8 +109,9 @@ function quic.initial(fields)
   local number = P.u32(fields.number or 0):sub(-number_size)
   local frames = fields.frames
   local function header(size)
-    return string.char((fields.mark or 0xc0) + version.initial * 16 + number_size - 1) .. P.u32(fields.version or 1) .. id(fields.dcid)
-      .. id(fields.scid or "") .. quic.integer(#token) .. token .. quic.integer(size, 2) .. number
+    return string.char((fields.mark or 0xc0) + version.initial * 16 + number_size - 1)
+      .. P.u32(fields.version or 1) .. id(fields.dcid) .. id(fields.scid or "")
+      .. quic.integer(#token) .. token .. quic.integer(size, 2) .. number
   end
   local missing = (fields.size or 1200) - #header(0) - #frames - 16
   frames = frames .. ("\0"):rep(missing)

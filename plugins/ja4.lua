@@ -1,0 +1,134 @@
+--- JA4: which program began a TLS, QUIC or DTLS connection, by what its client hello offers.
+--
+-- The fingerprint by FoxIO's JA4 technical description, as t13d1516h2_8daaf6152771_e5627efa2ab1: what carries TLS (t
+-- TCP, q QUIC, d DTLS), the highest version offered, d or i for a server name or none, how many cipher suites and
+-- extensions, first and last character of the first ALPN value; then the beginnings of SHA-256 of the sorted ciphers,
+-- and of the sorted extensions followed by the signature algorithms in their order. Values reserved to mean nothing
+-- (GREASE, RFC 8701) count nowhere. JA4 alone, which is free to use: JA4S and its other companions are not.
+--
+-- The first hello of a flow counts: in either direction, on any port, behind another protocol (STARTTLS, a proxy's
+-- CONNECT), cut into segments, records or several QUIC packets, which may come in any order. The column stays empty
+-- where there is none, where it was not captured whole, and where the capture began after it.
+--
+-- @usage nfengine -q flows --plugin ja4 --n-dissections=0 --columns=dst_ip,dst_port,udps.ja4 samples/tls.pcap
+-- @output
+-- dst_ip,dst_port,udps.ja4
+-- "192.0.2.2",443,"t13d0411h2_16476d049b0b_78f1d400d464"
+-- "192.0.2.2",443,"t12d2808h1_d943125447b4_e7e480e5a997"
+-- "2001:db8::2",443,"t13d3111h2_e8f1e7e78f70_1f22a2ca17c4"
+-- "192.0.2.2",443,"t13i310900_e8f1e7e78f70_1f22a2ca17c4"
+-- ...
+
+local nf = require "nfengine"
+local hash = require "nfengine.hash"
+local tls = require "nfengine.tls"
+
+local SERVER_NAME, ALPN = 0x0000, 0x0010
+
+local carriers = { tcp = "t", quic = "q", dtls = "d" }
+
+local versions = {
+  [0x0304] = "13", [0x0303] = "12", [0x0302] = "11", [0x0301] = "10", [0x0300] = "s3", [0x0002] = "s2",
+  [0xfeff] = "d1", [0xfefd] = "d2", [0xfefc] = "d3",
+}
+
+--- Those of a list that mean something.
+local function without_grease(list)
+  local kept = {}
+  for _, value in ipairs(list) do
+    if not tls.is_grease(value) then kept[#kept + 1] = value end
+  end
+  return kept
+end
+
+--- DTLS counts its versions downwards, in the complement of the number.
+local function newest(list)
+  local best, highest
+  for _, value in ipairs(list) do
+    local height = value >= 0xfe00 and 0xffff - value or value
+    if not best or height > highest then best, highest = value, height end
+  end
+  return best
+end
+
+local function version_of(hello)
+  return versions[hello.versions and newest(without_grease(hello.versions)) or not hello.versions and hello.version]
+    or "00"
+end
+
+--- First and last character; where one is neither letter nor digit, first and last digit in hexadecimal.
+local function alpn_of(hello, beyond_ascii)
+  local name = hello.alpn and hello.alpn[1] or ""
+  if name == "" then return "00" end
+  if name:byte() > 127 and beyond_ascii == "99" then return "99" end
+  if not (name:match "^%w" and name:match "%w$") then name = hash.hex(name) end
+  return name:sub(1, 1) .. name:sub(-1)
+end
+
+local function digits_of(list)
+  local digits = {}
+  for i, value in ipairs(list) do digits[i] = ("%04x"):format(value) end
+  return table.concat(digits, ",")
+end
+
+local function hash_of(text)
+  return text == "" and "000000000000" or hash.hex(hash.sha256(text):sub(1, 6))
+end
+
+local function fingerprint(hello, beyond_ascii)
+  local ciphers, extensions = without_grease(hello.ciphers), without_grease(hello.extensions)
+  local names, others = "i", {}
+  for _, extension in ipairs(extensions) do
+    if extension == SERVER_NAME then names = "d" end
+    if extension ~= SERVER_NAME and extension ~= ALPN then others[#others + 1] = extension end
+  end
+  table.sort(ciphers)
+  table.sort(others)
+  local offered = digits_of(others)
+  local algorithms = digits_of(without_grease(hello.signature_algorithms or {}))
+  if algorithms ~= "" then offered = offered .. "_" .. algorithms end
+  return ("%s%s%s%02d%02d%s_%s_%s"):format(carriers[hello.carrier], version_of(hello), names, math.min(#ciphers, 99),
+    math.min(#extensions, 99), alpn_of(hello, beyond_ascii), hash_of(digits_of(ciphers)),
+    #others == 0 and hash_of "" or hash_of(offered))
+end
+
+local function look(self, packet, flow, state)
+  local udps = flow.udps
+  local after, ja4 = self.hellos:look(state, packet)
+  udps.ja4_hello = after
+  if ja4 then udps.ja4 = ja4 end
+end
+
+return nf.plugin {
+  name        = "ja4",
+  version     = "1.0.0",
+  api         = 1,
+  description = "JA4 fingerprint of TLS, QUIC and DTLS clients",
+  author      = "the nfengine authors",
+  license     = "MIT",
+  categories  = { "feature", "tls", "quic", "payload", "safe" },
+  options     = {
+    packets      = { 16, "packets with payload of a flow in which a client hello may begin",
+      min = 1, max = 255, integer = true },
+    streams      = { 256, "client hellos at once of which a part has come; of more the oldest is given up",
+      min = 1, max = 65536, integer = true },
+    beyond_ascii = { "99", "what stands for a first ALPN value that begins beyond ASCII: 99, as JA4's own programs "
+      .. "print, or hex digits as in its description", choices = { "99", "hex" } },
+  },
+  columns     = { { "ja4", "string:40", "JA4 fingerprint of the client; empty without a client hello" } },
+  state       = { { "ja4_hello", "double" } },
+  independent = true,
+
+  setup       = function(self)
+    local function read(hello) return fingerprint(hello, self.beyond_ascii) end -- once a flow
+    self.hellos = tls.finder { packets = self.packets, streams = self.streams, read = read }
+  end,
+  on_init     = function(self, packet, flow) look(self, packet, flow, self.hellos:begin(packet)) end,
+  on_update   = function(self, packet, flow)
+    local state = flow.udps.ja4_hello
+    if state ~= 0 then look(self, packet, flow, state) end
+  end,
+  on_expire   = function(self, flow) self.hellos:close(flow.udps.ja4_hello) end,
+  merge       = function(self, other) self.hellos:merge(other.hellos) end,
+  cleanup     = function(self) self.hellos:warn(self) end,
+}
