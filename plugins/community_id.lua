@@ -78,7 +78,7 @@ return nf.plugin {
   description = "Community ID of each flow, to join records of other tools on",
   author      = "the nfengine authors",
   license     = "MIT",
-  categories  = { "label", "safe" },
+  categories  = { "feature", "safe" },
   options     = { seed = { 0, "number that sets identifiers of one network apart from others'",
     min = 0, max = 65535, integer = true } },
   columns     = { { "community_id", "string:32", "Community ID, version 1" } },

@@ -3,7 +3,8 @@
 -- The plugin nettisa_features, with flows cut as the authors of NetTiSA cut theirs: after 300 s, or 65 s without a
 -- packet. Times are microseconds. Applications are not looked for; --n-dissections=20 adds them.
 --
--- @usage nfengine flows --profile nettisa --columns=dst_port,udps.nettisa_mean,udps.nettisa_mean_difftimes samples/tls.pcap
+-- @usage nfengine flows --profile nettisa samples/tls.pcap \
+--     --columns=dst_port,udps.nettisa_mean,udps.nettisa_mean_difftimes
 -- @output
 -- dst_port,udps.nettisa_mean,udps.nettisa_mean_difftimes
 -- ...
