@@ -1,12 +1,15 @@
 --- Tests of a plugin's or script's file: its golden files, its examples, and its spec where busted is there.
 --
--- A plugin's golden file is spec/golden/NAME/SAMPLE.csv in the plugin's collection: what `nfengine flows --plugin NAME
--- --n-dissections=0` writes of samples/SAMPLE.pcap (or .pcapng, packed or not), a sample of the collection or one that
--- came along, with the columns of its first line. It has to come out the same with one meter and with three.
+-- A plugin's golden file is spec/golden/NAME/SAMPLE.csv in its collection: what `nfengine flows --plugin NAME
+-- --n-dissections=0`, with --profile for a profile, writes of samples/SAMPLE.pcap (or .pcapng, packed or not), a sample
+-- of the collection or one that came along, with the columns of its first line. It has to come out the same with one
+-- meter and with three.
 
 local lfs = require "nfengine.lfs"
 local collection = require "nfengine.collection"
+local commands = require "nfengine.commands"
 local example = require "nfengine.example"
+local profile = require "nfengine.profile"
 local shell = require "nfengine.shell"
 local text = require "nfengine.text"
 
@@ -65,8 +68,9 @@ end
 --- Runs one golden file's command with so many meters. Returns what is wrong, or nil.
 local function try_golden(path, plugin_path, sample, meters)
   local expected = contents(path)
+  local option = profile.is_profile(commands.read(plugin_path)) and "--profile=" or "--plugin="
   local words = { trial.program(), "-q", "flows", "--n-dissections=0", "--n-meters=" .. meters,
-    "--plugin=" .. plugin_path, "--columns=" .. (expected:match "^[^\n]*"), sample }
+    option .. plugin_path, "--columns=" .. (expected:match "^[^\n]*"), sample }
   for i, word in ipairs(words) do words[i] = shell.quote(word) end
   local result = shell.run(table.concat(words, " "))
   if result.status ~= 0 then return result.err:gsub("\n.*", "") end

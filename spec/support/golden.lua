@@ -63,7 +63,9 @@ local function write_all()
   for path in io.popen("ls spec/golden/*/*.csv"):lines() do
     local name, sample = path:match "^spec/golden/([^/]+)/([^/]+)%.csv$"
     local capture = io.popen("ls samples/" .. sample .. ".pcap*"):read "*l"
-    local result = program.run("-q", "flows", "--n-dissections=0", "--plugin=" .. name,
+    local is_profile = program.read(("plugins/%s.lua"):format(name)):find("nf.profile", 1, true)
+    local option = (is_profile and "--profile=" or "--plugin=") .. name
+    local result = program.run("-q", "flows", "--n-dissections=0", option,
       "--columns=" .. program.read(path):match "^[^\n]*", capture)
     assert(result.status == 0, path .. ": " .. result.err)
     program.write(result.out, path)
