@@ -70,6 +70,29 @@ local function whole_rows(text)
   return count
 end
 
+describe("a script that ends the process", function()
+  after_each(engine.cleanup)
+
+  it("loses no flows that it was given, in a hook, a sink or between", function()
+    local script = [[
+      local nf, n = require "nfengine", 0
+      local streamer = nf.streamer { n_dissections = 0, columns = { "id" }, n_meters = 1,
+        filter = function() n = n + 1 if n == 4 then os.exit(7) end return true end }
+      streamer:write() ]]
+    local result = engine.script(script, "-q", DNS)
+    assert.same({ 7, "id\n0\n1\n2\n" }, { result.status, result.out })
+    local path = program.temporary ".csv"
+    assert.equal(7, engine.script(script, "-q", "-o", path, DNS).status)
+    assert.equal("id\n0\n1\n2\n", program.read(path))
+    result = engine.script([[
+      local nf = require "nfengine"
+      for flow in nf.streamer({ n_dissections = 0 }):flows() do print(flow.id) if flow.id == 1 then os.exit() end end ]],
+      DNS)
+    assert.same({ 0, "0\n1\n" }, { result.status, result.out })
+    assert.matches("^nfengine: [^\n]*flows", result.err)
+  end)
+end)
+
 describe("an interrupted run", function()
   after_each(engine.cleanup)
 

@@ -125,8 +125,10 @@ end
 local function check_safety(lines, made, found)
   if not text.contains(made.definition.categories or {}, "safe") then return end
   for number, line in ipairs(lines) do
-    local name = line:gsub("%-%-.*", ""):match "%f[%w_](io)%.%a" or line:match "require%s*%(?%s*[\"'](ffi)[\"']"
-      or line:match "%f[%w_](os%.execute)" or line:match "%f[%w_](io%.popen)"
+    local code = line:gsub("%-%-.*", "")
+    local name = code:match "%f[%w_](io)%.%a" or code:match "require%s*%(?%s*[\"'](ffi)[\"']"
+      or code:match "%f[%w_](os%.[er]%a+)" -- execute, exit, remove, rename
+      or code:match "(%.core)%f[^%w_]" or code:match "(%.at)%[" or code:match "(%.data)%[" -- memory without bounds
     if name then found("line %d: uses %s, which a plugin of category safe does not", number, name) end
   end
 end

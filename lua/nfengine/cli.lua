@@ -262,9 +262,20 @@ local function run_command(values, others)
   end
 end
 
+--- A script that ends the process loses no flows that it has been given.
+local function close_runs_at_exit()
+  local exit = os.exit
+  rawset(os, "exit", function(...)
+    run.close_all()
+    io.stdout:flush()
+    exit(...)
+  end)
+end
+
 local function main(words, root)
   collection.root = root
   collection.extend_path()
+  close_runs_at_exit()
   local values, others, rest = options.parse(words, declaration(), "; a script's own options come after \"--\"")
   if values.version then return print_version() end
   if values.help and not others[1] then return print_usage() end

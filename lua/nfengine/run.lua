@@ -40,7 +40,7 @@ local function with_hook(instances, hook)
   return list
 end
 
-local open_runs = 0
+local open_runs, is_open = 0, setmetatable({}, { __mode = "k" })
 
 --- How many runs are open, loops that were left and not yet collected among them.
 function run.count_open() return open_runs end
@@ -90,7 +90,7 @@ function run.open(parameters, sink)
     costs = costs.is_wanted and costs.new(#instances) or nil,
   }, run)
   self.crew = open_crew(made.options)
-  open_runs = open_runs + 1
+  open_runs, is_open[self] = open_runs + 1, true
   self.sources = made.anchor -- named here so that they outlive nf_crew_new, which reads them
   self.meters = C.nf_crew_size(self.crew)
   self.handle, self.event = self.crew, C.nf_crew_event(self.crew)
@@ -214,9 +214,18 @@ function run:close()
   if self.costs then self:tell_costs() end
   local failure = self:clean_up()
   self.crew, self.pump = nil, nil
-  open_runs = open_runs - 1
+  open_runs, is_open[self] = open_runs - 1, nil
   C.nf_crew_free(crew)
   return ticking or failure
+end
+
+--- Ends every run that is open, and writes what their sinks have: for a script that ends the process.
+function run.close_all()
+  for current in pairs(is_open) do
+    local sink = current.sink
+    pcall(current.close, current)
+    if sink and sink.close then pcall(sink.close, sink) end
+  end
 end
 
 -- ---- going on ----

@@ -112,6 +112,14 @@ describe("--check", function()
   it("holds safe plugins to their word", function()
     assert.same({ "line 11: uses io, which a plugin of category safe does not" },
       said_of(changed("local function add", 'local _ = io.read\nlocal function add')))
+    for _, code in ipairs { "os.remove 'x'", "os.exit(1)", "os.execute 'x'" } do
+      assert.matches("line 11: uses os.%l+, which a plugin of category safe does not",
+        said_of(changed("udps.good_n = udps.good_n + n", code))[2])
+    end
+    assert.same({ "line 11: uses .core, which a plugin of category safe does not" },
+      said_of(changed("udps.good_n + n", "udps.core.slot")))
+    assert.same({ "line 11: uses .at, which a plugin of category safe does not" },
+      said_of(changed("udps.good_n + n", "udps.list.at[9]")))
     assert.same({ "line 11: uses ffi, which a plugin of category safe does not" },
       said_of(changed("local function add", 'local ffi = require "ffi"\nlocal function add')))
   end)
