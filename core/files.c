@@ -156,7 +156,7 @@ static int compile_filter(struct nf_files *files, uint32_t link_type, char *erro
   files->programs = larger;
   struct program *program = &larger[files->program_count];
   *program = (struct program){.link_type = link_type};
-  char reason[NF_ERROR_SIZE];
+  char reason[NF_FILTER_REASON_SIZE];
   int status = nf_filter_compile(&program->filter, files->filter, link_type, reason);
   if (status == NF_ERR_SOURCE) nf_fail(error, "bpf_filter \"%s\": %s", files->filter, reason);
   if (status == NF_OK) files->program_count++;

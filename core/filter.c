@@ -25,7 +25,7 @@ static pcap_t *open_empty_capture(uint32_t link_type) {
   return pcap;
 }
 
-int nf_filter_compile(struct nf_filter **filter, const char *expression, uint32_t link_type, char *error) {
+int nf_filter_compile(struct nf_filter **filter, const char *expression, uint32_t link_type, char *reason) {
   struct nf_filter *made = calloc(1, sizeof *made);
   pcap_t *pcap = made ? open_empty_capture(link_type) : NULL;
   if (!pcap) {
@@ -36,8 +36,8 @@ int nf_filter_compile(struct nf_filter **filter, const char *expression, uint32_
   int result = pcap_compile(pcap, &made->code, expression, 1, 0xffffff00);
   if (result != 0) {
     const char *name = pcap_datalink_val_to_name(pcap_datalink(pcap));
-    nf_fail(error, "%s, expected a libpcap filter for link type %u (%s)", pcap_geterr(pcap), link_type,
-            name ? name : "unknown");
+    snprintf(reason, NF_FILTER_REASON_SIZE, "%s, expected a libpcap filter for link type %u (%s)", pcap_geterr(pcap),
+             link_type, name ? name : "unknown");
     free(made);
   } else {
     *filter = made;
@@ -60,7 +60,7 @@ bool nf_filter_accepts(const struct nf_filter *filter, const uint8_t *data, uint
 
 struct nf_filter *nf_filter_new(const char *expression, char *error) {
   struct nf_filter *filter = NULL;
-  char reason[NF_ERROR_SIZE];
+  char reason[NF_FILTER_REASON_SIZE];
   int status = nf_filter_compile(&filter, expression, LINK_RAW, reason);
   if (status == NF_ERR_NOMEM) nf_fail(error, "out of memory");
   if (status == NF_ERR_SOURCE) nf_fail(error, "\"%s\": %s", expression, reason);
