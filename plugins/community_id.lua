@@ -53,8 +53,6 @@ local function ports_of(packet)
   return kind, answer or code, not answer
 end
 
-local function two_bytes(number) return string.char(math.floor(number / 256), number % 256) end
-
 local function identify(self, packet, flow)
   local source, destination
   if packet.ip_version == 4 then
@@ -66,9 +64,13 @@ local function identify(self, packet, flow)
   if not is_one_way and (source > destination or source == destination and to and from > to) then
     source, destination, from, to = destination, source, to, from
   end
-  local ends = two_bytes(self.seed) .. source .. destination .. string.char(packet.protocol, 0)
-  if to then ends = ends .. two_bytes(from) .. two_bytes(to) end
-  flow.udps.community_id = "1:" .. hash.base64(hash.sha1(ends))
+  local rest
+  if to then
+    rest = string.char(packet.protocol, 0, math.floor(from / 256), from % 256, math.floor(to / 256), to % 256)
+  else
+    rest = string.char(packet.protocol, 0)
+  end
+  flow.udps.community_id = "1:" .. hash.base64(hash.sha1(self.begins .. source .. destination .. rest))
 end
 
 return nf.plugin {
@@ -83,5 +85,6 @@ return nf.plugin {
     min = 0, max = 65535, integer = true } },
   columns     = { { "community_id", "string:32", "Community ID, version 1" } },
   independent = true,
+  setup       = function(self) self.begins = string.char(math.floor(self.seed / 256), self.seed % 256) end,
   on_init     = identify,
 }

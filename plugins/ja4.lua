@@ -67,7 +67,7 @@ end
 
 local function digits_of(list)
   local digits = {}
-  for i, value in ipairs(list) do digits[i] = ("%04x"):format(value) end
+  for i, value in ipairs(list) do digits[i] = bit.tohex(value, 4) end
   return table.concat(digits, ",")
 end
 

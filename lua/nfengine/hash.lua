@@ -44,10 +44,13 @@ function hash.sha256(bytes)
   return ffi.string(digest, 32)
 end
 
+local SHORT = 96 -- bytes whose Base64 needs no buffer of its own
+local short = ffi.new("char[?]", SHORT / 3 * 4 + 1)
+
 --- Base64 with padding, in one line (RFC 4648, section 4).
 function hash.base64(bytes)
   check("base64", bytes)
-  local out = ffi.new("char[?]", math.floor((#bytes + 2) / 3) * 4 + 1)
+  local out = #bytes <= SHORT and short or ffi.new("char[?]", math.floor((#bytes + 2) / 3) * 4 + 1)
   return ffi.string(out, C.nf_base64(out, bytes, #bytes))
 end
 

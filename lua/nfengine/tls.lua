@@ -40,12 +40,13 @@ local LONGEST_DATAGRAM = 65536
 
 -- ---- reading a hello ----
 
---- A big-endian number of `width` bytes, or nil where it is not all there.
+--- A big-endian number of one to three bytes, or nil where it is not all there.
 local function number(s, at, width)
   if at + width - 1 > #s then return nil end
-  local value = 0
-  for i = at, at + width - 1 do value = value * 256 + s:byte(i) end
-  return value
+  local first, second, third = s:byte(at, at + width - 1)
+  if width == 1 then return first end
+  if width == 2 then return first * 256 + second end
+  return first * 65536 + second * 256 + third
 end
 
 --- What stands behind a length of `width` bytes, and where that ends; nil where it is not all there.
@@ -95,11 +96,11 @@ end
 local function read_extensions(hello, list)
   local seen, at = {}, 1
   while at <= #list do
-    local kind = number(list, at, 2)
-    local body, behind = vector(list, at + 2, 2)
-    if not body then return nil end
+    local kind, length = number(list, at, 2), number(list, at + 2, 2)
+    local behind = length and at + 4 + length
+    if not length or behind - 1 > #list then return nil end
     hello.extensions[#hello.extensions + 1] = kind
-    if readers[kind] and not seen[kind] then readers[kind](hello, body) end
+    if readers[kind] and not seen[kind] then readers[kind](hello, list:sub(at + 4, behind - 1)) end
     seen[kind] = true
     at = behind
   end

@@ -16,6 +16,10 @@ describe("hash", function()
     assert.are.equal("", hash.hex "")
     assert.are.equal("AP8K", hash.base64 "\0\255\n")
     assert.are.equal("", hash.base64 "")
+    for size = 90, 102 do
+      local whole = ("QUFB"):rep(math.floor(size / 3))
+      assert.are.equal(whole .. ({ [0] = "", "QQ==", "QUE=" })[size % 3], hash.base64(("A"):rep(size)))
+    end
     assert.are.equal(20, #hash.sha1 "\0")
     assert.are_not.equal(hash.sha1 "", hash.sha1 "\0")
   end)
