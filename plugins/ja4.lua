@@ -88,8 +88,7 @@ local function fingerprint(hello, beyond_ascii)
   local algorithms = digits_of(without_grease(hello.signature_algorithms or {}))
   if algorithms ~= "" then offered = offered .. "_" .. algorithms end
   return ("%s%s%s%02d%02d%s_%s_%s"):format(carriers[hello.carrier], version_of(hello), names, math.min(#ciphers, 99),
-    math.min(#extensions, 99), alpn_of(hello, beyond_ascii), hash_of(digits_of(ciphers)),
-    #others == 0 and hash_of "" or hash_of(offered))
+    math.min(#extensions, 99), alpn_of(hello, beyond_ascii), hash_of(digits_of(ciphers)), hash_of(offered))
 end
 
 local function look(self, packet, flow, state)

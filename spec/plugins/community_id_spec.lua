@@ -50,7 +50,9 @@ describe("community_id", function()
     local there, back = both_ways "192.168.0.89 > 192.168.0.1"
     assert.are.equal("1:X0snYXpgwiv9TZtqg64sgzUn6Dk=", id_of(ip(there) .. P.icmp { type = 8 }))
     assert.are.equal("1:X0snYXpgwiv9TZtqg64sgzUn6Dk=", id_of(ip(back) .. P.icmp { type = 0 }))
+    -- What nothing answers keeps its direction: SHA-1 of 0000 0a000002 0a000001 01 00 000b 0000 in the second.
     assert.are.equal("1:YHxtAirCG//0OzkcVAukqKQN9xM=", id_of(ip "10.0.0.1 > 10.0.0.2" .. P.icmp { type = 11 }))
+    assert.are.equal("1:c5iqfdGYsNWhMJVcYXWPNWbpnKs=", id_of(ip "10.0.0.2 > 10.0.0.1" .. P.icmp { type = 11 }))
   end)
 
   it("is the specification's for ICMPv6", function()
@@ -63,7 +65,7 @@ describe("community_id", function()
     assert.are.equal("1:dGHyGvjMfljg6Bppwm3bg0LO8TY=", icmp(back, 136))
     assert.are.equal("1:hO+sN4H+MG5MY/8hIrXPqc4ZQz0=", icmp("fe80::200:86ff:fe05:80da > ff02::2", 133))
     assert.are.equal("1:pkvHqCL88/tg1k4cPigmZXUtL00=", icmp("fe80::260:97ff:fe07:69ea > ff02::1", 134))
-    -- What nothing answers keeps its direction, and has its code.
+    -- What nothing answers has its code.
     local far = "3ffe:501:410:0:2c0:dfff:fe47:33e > 3ffe:507:0:1:200:86ff:fe05:80da"
     assert.are.equal("1:hLZd0XGWojozrvxqE0dWB1iM6R0=", icmp(far, 1, 4))
     far = "3ffe:501:1800:2345::2 > 3ffe:507:0:1:200:86ff:fe05:80da"
