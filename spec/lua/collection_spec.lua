@@ -305,7 +305,7 @@ return nf.profile {
 
   it("is listed and explained", function()
     folder_with(files())
-    assert.matches("^PROFILE[^\n]*\nweb +profile +Web\n$", run("--list profile").out)
+    assert.matches("^PROFILE[^\n]*\nweb +profile +Web\n$", run("--list 'profile and web'").out)
     assert.matches("Plugins:\n  one\n  two: step = 4\n\nParameters:\n  accounting_mode = 3\n", run("--help web").out)
   end)
 
