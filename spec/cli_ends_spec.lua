@@ -86,8 +86,10 @@ describe("a script that ends the process", function()
     assert.equal("id\n0\n1\n2\n", program.read(path))
     result = engine.script([[
       local nf = require "nfengine"
-      for flow in nf.streamer({ n_dissections = 0 }):flows() do print(flow.id) if flow.id == 1 then os.exit() end end ]],
-      DNS)
+      for flow in nf.streamer({ n_dissections = 0 }):flows() do
+        print(flow.id)
+        if flow.id == 1 then os.exit() end
+      end ]], DNS)
     assert.same({ 0, "0\n1\n" }, { result.status, result.out })
     assert.matches("^nfengine: [^\n]*flows", result.err)
   end)
