@@ -5,6 +5,7 @@
  */
 #include "crypto.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 
@@ -109,3 +110,5 @@ bool nf_gcm_open(struct nf_crypto *crypto, const uint8_t *key, const uint8_t *no
          EVP_CIPHER_CTX_ctrl(crypto->sealed, EVP_CTRL_AEAD_SET_TAG, sizeof tag, tag) == 1 &&
          EVP_DecryptFinal_ex(crypto->sealed, out + plain, &size) == 1;
 }
+
+const char *nf_crypto_version(void) { return OpenSSL_version(OPENSSL_VERSION); }

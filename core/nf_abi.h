@@ -557,6 +557,7 @@ int nf_privileges_check(const char *user, char *error);
 /* Our version, and those of the libraries as they say themselves. Static. */
 const char *nf_version(void);
 const char *nf_pcap_version(void);
+const char *nf_crypto_version(void);
 const char *nf_dpi_version(void);
 /* Whether the linked nDPI can fill this column of struct nf_l7_extra. */
 bool nf_l7_has(const char *column);

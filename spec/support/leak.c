@@ -9,6 +9,41 @@ static void fail(const char *what, const char *why) {
   exit(1);
 }
 
+/* What hooks use beside flows, given all there is to see. */
+struct tools {
+  struct nf_filter *filter;
+  struct nf_assembly *assembly;
+  struct nf_quic *quic;
+  struct nf_crypto *crypto;
+};
+
+static struct tools make_tools(void) {
+  char error[NF_ERROR_SIZE];
+  if (nf_filter_new("no such thing", error)) fail("filter", "compiles what is none");
+  struct tools t = {nf_filter_new("udp", error), nf_assembly_new(4, 64, 3), nf_quic_new(error), nf_crypto_new(error)};
+  if (!t.filter || !t.assembly || !t.quic || !t.crypto) fail("tools", error);
+  return t;
+}
+
+static void use_tools(const struct tools *t, const struct nf_packet *packet) {
+  static uint8_t frames[1 << 16];
+  uint8_t digest[32];
+  uint32_t size = packet->captured_size - packet->payload_offset;
+  const uint8_t *payload = packet->frame + packet->payload_offset;
+  struct nf_quic_id first = {.size = 0};
+  if (nf_filter_matches(t->filter, packet))
+    nf_quic_client_initial(t->quic, payload, size, &first, frames, sizeof frames);
+  nf_assembly_add(t->assembly, nf_assembly_open(t->assembly), 0, payload, size);
+  nf_sha256(t->crypto, payload, size, digest);
+}
+
+static void free_tools(struct tools t) {
+  nf_filter_free(t.filter);
+  nf_assembly_free(t.assembly);
+  nf_quic_free(t.quic);
+  nf_crypto_free(t.crypto);
+}
+
 static void meter(const char *path, bool give_up) {
   char error[NF_ERROR_SIZE];
   struct nf_options options = {
@@ -33,12 +68,15 @@ static void meter(const char *path, bool give_up) {
   if (!m) fail(path, error);
   struct nf_writer *writer = nf_writer_open("/dev/null", NF_FORMAT_CSV, &column, 1, NULL, error);
   if (!writer) fail("/dev/null", error);
+  struct tools tools = make_tools();
   int kind, updates = 0;
   while ((kind = nf_crew_next(m)) >= 0) {
     if (kind == NF_EVENT_EXPIRE) nf_writer_write(writer, nf_crew_event(m)->flow);
+    if (kind == NF_EVENT_UPDATE) use_tools(&tools, &nf_crew_event(m)->packet);
     if (kind == NF_EVENT_UPDATE && give_up && ++updates == 20) break;
   }
   while (nf_crew_warning(m)) continue;
+  free_tools(tools);
   nf_writer_close(writer, NULL);
   nf_crew_free(m);
 }
