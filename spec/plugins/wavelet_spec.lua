@@ -61,6 +61,36 @@ local function assert_nothing(udps, direction)
   assert.equal(math.huge, 1 / udps[direction .. "_S_k_0"]) -- not minus zero
 end
 
+-- Features by the definitions, of a series of 8 to 128 bins, with sums in the order of NFStream's library.
+local function by_definition(series, levels)
+  local count, features, rows_of, scale, total = #series, { p = {}, u = {}, sigma = {}, S = {} }, {}, 1, 0
+  local function sum(func, row)
+    local parts = { 0, 0, 0, 0, 0, 0, 0, 0 }
+    for i = 1, count do parts[(i - 1) % 8 + 1] = parts[(i - 1) % 8 + 1] + func(row[i]) end
+    return ((parts[1] + parts[2]) + (parts[3] + parts[4])) + ((parts[5] + parts[6]) + (parts[7] + parts[8]))
+  end
+  for k = levels, 1, -1 do
+    local rest, row = {}, {}
+    for i = 1, count do
+      local one, other = root(0.5) * series[i], root(0.5) * series[(i + scale - 1) % count + 1]
+      rest[i], row[i] = one + other, one - other
+    end
+    series, rows_of[k], scale = rest, row, 2 * scale
+  end
+  rows_of[0] = series
+  local function square(d) return d * d end
+  for k = levels, 0, -1 do
+    local row, energy = rows_of[k], sum(square, rows_of[k])
+    local mean = sum(function(d) return d end, row) / count
+    local function entropy(d) return d * d / (energy + 1e-7) * ln(d * d / (energy + 1e-7) + 1e-7) end
+    features.S[k + 1], features.u[k + 1] = -sum(entropy, row), sum(math.abs, row) / count
+    features.sigma[k + 1] = root(sum(function(d) return square(d - mean) end, row) / count)
+    features.p[k + 1], total = energy, total + energy
+  end
+  for k = 0, levels do features.p[k + 1] = features.p[k + 1] / (total + 1e-7) end
+  return features
+end
+
 describe("wavelet", function()
   after_each(testing.cleanup)
 
@@ -159,6 +189,25 @@ describe("wavelet", function()
       -- Its energy is known, so that of the series comes out of all shares.
       local whole = udps.f_u_k_0 ^ 2 * count / udps.f_p_k_0
       assert.is_true(math.abs(whole * mean_squares / energy - 1) < 1e-9)
+    end
+  end)
+
+  it("has the same for series of one bin, wherever it is, as for any, to the last digit", function()
+    for levels = 3, 7 do
+      for place = 1, 2 ^ levels, levels > 5 and 13 or 1 do
+        for _, others in ipairs { 0, 1 } do
+          local series, packets, size = {}, { there(0, 30) }, 28 + (place * 7919 + levels * 104729) % 1400
+          for i = 1, 2 ^ levels do series[i] = 0 end
+          series[place], packets[2] = size, there(place * 1000 - 1, size)
+          if others == 1 and place < 2 ^ levels then
+            series[2 ^ levels], packets[3] = 40, there(2 ^ levels * 1000 - 1, 40)
+          end
+          local udps = udps_of(packets, { levels = levels, active_timeout = 2 ^ levels }, { idle_timeout = 200 })
+          for feature, values in pairs(by_definition(series, levels)) do
+            assert.same(values, rows(udps, "f_" .. feature, levels))
+          end
+        end
+      end
     end
   end)
 
