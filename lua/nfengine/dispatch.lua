@@ -18,8 +18,9 @@ local C = require "nfengine.lib"
 local plugin = require "nfengine.plugin"
 
 -- LuaJIT's own limits, 1000 traces and 512 KB of machine code, are reached by a dozen plugins; all traces are thrown
--- away then, and made again, and so on. These leave room for a hundred.
-require("jit.opt").start("maxtrace=20000", "maxmcode=65536")
+-- away then, and made again, and so on. So is that of 100 traces that branch off one, as nearly all do here: what comes
+-- after them is left to the interpreter. These leave room for a hundred plugins.
+require("jit.opt").start("maxtrace=20000", "maxmcode=65536", "maxside=10000")
 
 local dispatch = {}
 
