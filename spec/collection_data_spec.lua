@@ -18,10 +18,10 @@ end
 
 -- Files of the reference data, every nth of them.
 local function captures(step)
-  local every = lines_of(("find %s/captures %s/edge %s/hostile -type f ! -name '*.tsv' ! -name '*.md' 2>/dev/null | sort")
-    :gsub("%%s", program.quote(data)))
+  local every = lines_of(("cd %s && find captures edge hostile -type f ! -name '*.tsv' ! -name '*.md' | sort")
+    :format(program.quote(data)))
   local some = {}
-  for i = 1, #every, is_every and 1 or step do some[#some + 1] = every[i] end
+  for i = 1, #every, is_every and 1 or step do some[#some + 1] = data .. "/" .. every[i] end
   return some
 end
 
