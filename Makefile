@@ -44,7 +44,7 @@ OBJ  = $(CORE:core/%.c=$(BUILD)/%.o) $(BUILD)/shortest.o
 Q = $(if $(filter 0,$(V)),@)
 say = @printf '  %-6s %s\n' $(1) $(2)
 
-.PHONY: all help deps dev-deps run test check meters lint asan tsan fuzz leak golden docs bench install uninstall clean
+.PHONY: all help deps dev-deps run test check meters collection lint asan tsan fuzz leak golden docs bench install uninstall clean
 all: nfengine libnfengine.so
 
 help:
@@ -53,6 +53,7 @@ help:
 	@echo 'make test       the same set-up, then every spec'
 	@echo 'make check      every spec, nothing installed'
 	@echo 'make meters     the same output with 1, 2, 3 and 8 meters, for every capture of the reference data'
+	@echo 'make collection every plugin and script over every capture of the reference data'
 	@echo 'make lint       formatting, static analysis, include order, the contract header'
 	@echo 'make asan       every spec against a build with address and undefined behaviour sanitizers'
 	@echo 'make tsan       the specs that run threads, with the thread sanitizer'
@@ -121,6 +122,11 @@ check: all
 # Every capture of the reference data, and the traces that $NFENGINE_TRACES names, with 1, 2, 3 and 8 meters.
 meters: all
 	NFENGINE_EVERY_CAPTURE=1 busted --lua=$(shell command -v $(LUAJIT)) spec/meters_spec.lua
+
+# Every plugin and every script over every capture of the reference data.
+collection: all
+	NFENGINE_EVERY_CAPTURE=1 busted --lua=$(shell command -v $(LUAJIT)) spec/collection_spec.lua \
+	  spec/collection_data_spec.lua
 
 golden: all
 	$(LUAJIT) spec/support/golden.lua
