@@ -65,14 +65,33 @@ local function alpn_of(hello, beyond_ascii)
   return name:sub(1, 1) .. name:sub(-1)
 end
 
+-- Four digits of each number, made when it is first met: making them takes longer than anything else here.
+local digits = setmetatable({}, {
+  __index = function(known, value)
+    local text = bit.tohex(value, 4)
+    rawset(known, value, text)
+    return text
+  end,
+})
+
 local function digits_of(list)
-  local digits = {}
-  for i, value in ipairs(list) do digits[i] = bit.tohex(value, 4) end
-  return table.concat(digits, ",")
+  local texts = {}
+  for i = 1, #list do texts[i] = digits[list[i]] end
+  return table.concat(texts, ",")
 end
 
+-- Hashes of lists that were met before, which most are: of the same programs.
+local REMEMBERED = 1024
+local hashes, count = {}, 0
+
 local function hash_of(text)
-  return text == "" and "000000000000" or hash.hex(hash.sha256(text):sub(1, 6))
+  if text == "" then return "000000000000" end
+  local known = hashes[text]
+  if known then return known end
+  if count == REMEMBERED then hashes, count = {}, 0 end
+  known, count = hash.hex(hash.sha256(text):sub(1, 6)), count + 1
+  hashes[text] = known
+  return known
 end
 
 local function fingerprint(hello, beyond_ascii)
