@@ -479,6 +479,16 @@ void nf_sha256(struct nf_crypto *crypto, const void *data, size_t size, uint8_t 
 size_t nf_base64(char *out, const uint8_t *data, size_t size);
 
 /*
+ * Counts of byte values. `counts` of nf_count_bytes has 256 counters, one for each value; all wrap round at 65536.
+ */
+void nf_count_bytes(uint16_t *counts, const uint8_t *data, uint32_t size);
+uint32_t nf_count_sum(const uint16_t *counts, uint32_t count);
+/* So many sums, each of `width` counters that follow each other. */
+void nf_count_fold(uint16_t *sums, uint32_t groups, const uint16_t *counts, uint32_t width);
+/* Shannon's entropy of what so many counters have counted, in bits; 0 where that is nothing. */
+double nf_count_entropy(const uint16_t *counts, uint32_t count);
+
+/*
  * The first bytes of many streams at once, put together from pieces that come in any order, twice or overlapping: what
  * came first at a place stays. Room for all of them is allocated once. A stream goes by a handle above 0 that is never
  * given again; handle % streams says which of 0 .. streams - 1 it takes up.

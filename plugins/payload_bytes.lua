@@ -22,75 +22,44 @@
 -- 80,"[80, 79, 83, 84]",5.308815737,0.9313725490196079
 -- ...
 
+local bytes = require "nfengine.bytes"
 local nf = require "nfengine"
 
--- Copies the payload's beginning behind the `filled` bytes of a list. Returns how many there are then.
-local function fill(list, filled, payload)
-  local last = math.min(#list, filled + #payload)
-  for i = filled + 1, last do list[i] = payload:u8(i - filled - 1) end
-  return last
+-- A function that looks at one direction's payload.
+local function looker(way)
+  local list, filled = way .. "_bytes", way .. "_filled"
+  local counts, counted = way .. "_counts", way .. "_counted"
+  return function(self, udps, payload)
+    local first, before = udps[filled], udps[counted]
+    if first < self.bytes then udps[filled] = bytes.copy(payload, udps[list], first) end
+    if before < self.entropy_bytes then
+      udps[counted] = before + bytes.count(payload, udps[counts], self.entropy_bytes - before)
+    end
+  end
 end
 
--- Counts bytes from counts[first] on while `counted` of them are fewer than `limit`. Returns how many there are then.
-local function count(counts, first, counted, limit, payload)
-  local size = math.min(limit - counted, #payload)
-  for i = 0, size - 1 do
-    local place = first + payload:u8(i)
-    counts[place] = counts[place] + 1
-  end
-  return counted + size
-end
+local look_there, look_back = looker "payload_src2dst", looker "payload_dst2src"
 
 local function add(self, packet, flow)
-  local payload, udps = packet.payload_bytes, flow.udps
+  local payload = packet.payload_bytes
   if #payload <= 0 then return end
-  if packet.direction == 0 then
-    local filled, counted = udps.payload_src2dst_filled, udps.payload_src2dst_counted
-    if filled < self.bytes then
-      udps.payload_src2dst_filled = fill(udps.payload_src2dst_bytes, filled, payload)
-    end
-    if counted < self.entropy_bytes then
-      udps.payload_src2dst_counted = count(udps.payload_counts, 1, counted, self.entropy_bytes, payload)
-    end
-  else
-    local filled, counted = udps.payload_dst2src_filled, udps.payload_dst2src_counted
-    if filled < self.bytes then
-      udps.payload_dst2src_filled = fill(udps.payload_dst2src_bytes, filled, payload)
-    end
-    if counted < self.entropy_bytes then
-      udps.payload_dst2src_counted = count(udps.payload_counts, 257, counted, self.entropy_bytes, payload)
-    end
-  end
+  if packet.direction == 0 then look_there(self, flow.udps, payload) else look_back(self, flow.udps, payload) end
 end
 
-local function sum(counts, first, last)
-  local total = 0
-  for i = first, last do total = total + counts[i] end
-  return total
-end
-
--- Entropy and share of printable bytes of `total` bytes, counted from counts[first] on; fills their histogram. Beyond
--- the ninth digit, logarithms are not the same on every machine.
-local function sum_up(log2, counts, first, total, histogram)
-  local bits, log2_total = 0, log2[total]
-  for i = first, first + 255 do bits = bits + counts[i] * (log2_total - log2[counts[i]]) end
-  local width = 256 / #histogram
-  for bin = 1, #histogram do
-    histogram[bin] = sum(counts, first + (bin - 1) * width, first + bin * width - 1)
-  end
-  return math.floor(bits / total * 1e9 + 0.5) / 1e9, sum(counts, first + 0x20, first + 0x7e) / total
-end
-
-local function finish(self, flow)
+local function finish(_, flow)
   local udps = flow.udps
   local there, back = udps.payload_src2dst_counted, udps.payload_dst2src_counted
   if there > 0 then
-    udps.payload_src2dst_entropy, udps.payload_src2dst_printable =
-      sum_up(self.log2, udps.payload_counts, 1, there, udps.payload_src2dst_histogram)
+    local counts = udps.payload_src2dst_counts
+    udps.payload_src2dst_entropy = bytes.entropy(counts)
+    udps.payload_src2dst_printable = bytes.sum(counts, 0x20, 0x7e) / there
+    bytes.fold(counts, udps.payload_src2dst_histogram)
   end
   if back > 0 then
-    udps.payload_dst2src_entropy, udps.payload_dst2src_printable =
-      sum_up(self.log2, udps.payload_counts, 257, back, udps.payload_dst2src_histogram)
+    local counts = udps.payload_dst2src_counts
+    udps.payload_dst2src_entropy = bytes.entropy(counts)
+    udps.payload_dst2src_printable = bytes.sum(counts, 0x20, 0x7e) / back
+    bytes.fold(counts, udps.payload_dst2src_histogram)
   end
 end
 
@@ -101,7 +70,7 @@ return nf.plugin {
   description = "First payload bytes, their entropy, share of printable ones and histogram, of each direction",
   author      = "the nfengine authors",
   license     = "MIT",
-  categories  = { "feature", "payload", "slow", "safe" },
+  categories  = { "feature", "payload", "safe" },
   options     = {
     bytes         = { 32, "first payload bytes of a direction to show", min = 1, max = 65535, integer = true },
     entropy_bytes = { 1024, "first payload bytes of a direction to count for entropy, printable bytes and histogram",
@@ -125,15 +94,10 @@ return nf.plugin {
       { "payload_dst2src_histogram", histogram, "bytes of payload by value, destination to source" },
     }
   end,
-  state       = { -- bytes looked at, and how many there are of each value: 256 numbers of each direction
-    { "payload_src2dst_counted", "double" }, { "payload_dst2src_counted", "double" },
-    { "payload_counts", "uint16[512]" },
+  state       = {
+    { "payload_src2dst_counted", "uint16" }, { "payload_dst2src_counted", "uint16", "bytes that were counted, ..." },
+    { "payload_src2dst_counts", "uint16[256]" }, { "payload_dst2src_counts", "uint16[256]", "... by value" },
   },
-  setup       = function(self)
-    self.log2 = { [0] = 0 } -- by the count; that of 0 is multiplied by 0
-    for n = 1, self.entropy_bytes do self.log2[n] = math.log(n, 2) end
-  end,
-  independent = true,
   on_init     = add,
   on_update   = add,
   on_expire   = finish,
