@@ -402,6 +402,7 @@ static void end_quietly(struct nf_meter *m, struct nf_flow *flow, enum nf_end re
 static void end_one_due(struct nf_meter *m) {
   struct nf_flow *flow = next_due(m);
   if (flow) {
+    nf_table_prefetch_next(m->table, flow);
     end_quietly(m, flow, NF_END_IDLE, m->sweep.position, NF_ORDER_BY_SWEEP(m->sweep.position));
   } else {
     m->is_sweeping = false;
@@ -410,8 +411,12 @@ static void end_one_due(struct nf_meter *m) {
 
 static void end_one_live(struct nf_meter *m) {
   struct nf_flow *flow = nf_table_oldest(m->table);
-  if (flow) end_quietly(m, flow, NF_END_INPUT, m->position, NF_ORDER_AT_END);
-  else m->state = DONE;
+  if (!flow) {
+    m->state = DONE;
+    return;
+  }
+  nf_table_prefetch_next(m->table, flow);
+  end_quietly(m, flow, NF_END_INPUT, m->position, NF_ORDER_AT_END);
 }
 
 int nf_meter_next(struct nf_meter *m) {

@@ -26,6 +26,7 @@ enum {
   FIRST_INDEX = 1 << 12,
   CACHE_LINE = 64,
   HOT_BYTES = 512, /* what an update touches: flow, statistics */
+  WHOLE_BYTES = 4096, /* what its end touches, but for plugins with many columns */
 };
 
 /* Addresses reserved at most: a slot can be large, and user space has 2^47. */
@@ -211,6 +212,14 @@ void nf_table_prefetch_slot(const struct nf_table *t, uint64_t hash) {
     for (uint32_t line = 0; line < hot; line += CACHE_LINE) __builtin_prefetch(slot + line, 1);
     return;
   }
+}
+
+void nf_table_prefetch_next(const struct nf_table *t, const struct nf_flow *flow) {
+  uint32_t next = t->order[flow->slot].next;
+  if (next == NO_SLOT) return;
+  const uint8_t *slot = (const uint8_t *)slot_at(t, next);
+  uint32_t hot = t->slot_size < WHOLE_BYTES ? t->slot_size : WHOLE_BYTES;
+  for (uint32_t line = 0; line < hot; line += CACHE_LINE) __builtin_prefetch(slot + line, 1);
 }
 
 static inline bool same_words(const void *a, const void *b, size_t size) { return memcmp(a, b, size) == 0; }

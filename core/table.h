@@ -18,6 +18,8 @@ uint64_t nf_table_hash(const struct nf_table *table, const struct nf_tuple *tupl
 /* Hints for a look-up soon to come: first where the slot is noted, a while later the slot itself. */
 void nf_table_prefetch(const struct nf_table *table, uint64_t hash);
 void nf_table_prefetch_slot(const struct nf_table *table, uint64_t hash);
+/* ... and the slot of the flow that was seen next after this one: after its end, that one is likely to end. */
+void nf_table_prefetch_next(const struct nf_table *table, const struct nf_flow *flow);
 
 /* The live flow between these end points, or NULL. *direction: 0 as the flow began, 1 the other way. */
 struct nf_flow *nf_table_find(const struct nf_table *table, const struct nf_tuple *tuple, uint64_t hash,
