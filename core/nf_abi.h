@@ -538,6 +538,10 @@ void nf_quic_free(struct nf_quic *quic);
  */
 uint32_t nf_quic_client_initial(struct nf_quic *quic, const uint8_t *datagram, uint32_t size, struct nf_quic_id *first,
                                 uint8_t *frames, uint32_t room);
+/* The same for a server's, whose keys come from the same ID, which has to be given. A Retry opens to nothing, but `first`
+   is what the client's next packet will have then. */
+uint32_t nf_quic_server_initial(struct nf_quic *quic, const uint8_t *datagram, uint32_t size, struct nf_quic_id *first,
+                                uint8_t *frames, uint32_t room);
 /* The next CRYPTO frame among such frames, or false. What is no frame of an Initial packet ends them. */
 bool nf_quic_next_crypto(const uint8_t *frames, uint32_t size, struct nf_quic_crypto *crypto);
 

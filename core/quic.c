@@ -1,7 +1,7 @@
 /*
- * quic.c: opens the Initial packets of QUIC clients. Their keys come from what stands in the packets, so that whoever
- * sees a connection's first packet can read its client hello (RFC 9001, section 5.2). Pure: what comes out depends on
- * what goes in alone. Must not know flows, nor what CRYPTO frames carry.
+ * quic.c: opens the Initial packets of QUIC clients and servers. Their keys come from what stands in the client's first
+ * packet, so that whoever sees that can read both hellos (RFC 9001, section 5.2). Pure: what comes out depends on what
+ * goes in alone. Must not know flows, nor what CRYPTO frames carry.
  */
 #include "crypto.h"
 
@@ -115,18 +115,23 @@ static const struct version *find_version(uint32_t number) {
   return NULL;
 }
 
-/* A packet with a long header and a length (RFC 9000, section 17.2); false for anything else. */
-static bool read_packet(struct nf_bytes datagram, uint32_t at, struct packet *packet) {
-  const uint8_t *header = nf_at(datagram, at, 5);
+/* What long headers of known versions begin with (RFC 9000, section 17.2), behind which *at goes; false for others. */
+static bool read_header(struct nf_bytes datagram, uint32_t *at, struct packet *packet, struct nf_quic_id *source) {
+  const uint8_t *header = nf_at(datagram, *at, 5);
   if (!header || (header[0] & (LONG_HEADER | FIXED_BIT)) != (LONG_HEADER | FIXED_BIT)) return false;
   packet->version = find_version(nf_be32(header + 1));
   if (!packet->version) return false;
   packet->type = ((header[0] >> 4) - packet->version->types) & 3u;
-  packet->begin = at;
-  at += 5;
+  packet->begin = *at;
+  *at += 5;
+  return read_id(datagram, at, &packet->id) && read_id(datagram, at, source);
+}
+
+/* A packet with a long header and a length; false for anything else. */
+static bool read_packet(struct nf_bytes datagram, uint32_t at, struct packet *packet) {
   struct nf_quic_id source;
   uint64_t size;
-  if (packet->type == RETRY || !read_id(datagram, &at, &packet->id) || !read_id(datagram, &at, &source)) return false;
+  if (!read_header(datagram, &at, packet, &source) || packet->type == RETRY) return false;
   if (packet->type == INITIAL && !(read_integer(datagram, &at, &size) && skip(datagram, &at, size))) return false;
   if (!read_integer(datagram, &at, &size)) return false;
   packet->number = at;
@@ -152,24 +157,26 @@ static void expand(struct nf_crypto *crypto, const uint8_t *secret, const char *
 }
 
 static void derive(struct nf_crypto *crypto, const struct version *version, const struct nf_quic_id *id,
-                   struct keys *keys) {
-  uint8_t initial[NF_SHA256_SIZE], client[NF_SHA256_SIZE];
+                   const char *sender, struct keys *keys) {
+  uint8_t initial[NF_SHA256_SIZE], secret[NF_SHA256_SIZE];
   nf_hmac_sha256(crypto, (struct nf_bytes){version->salt, SALT_SIZE}, (struct nf_bytes){id->bytes, id->size}, initial);
-  expand(crypto, initial, "client in", client, sizeof client);
-  expand(crypto, client, version->key, keys->key, sizeof keys->key);
-  expand(crypto, client, version->iv, keys->iv, sizeof keys->iv);
-  expand(crypto, client, version->hp, keys->hp, sizeof keys->hp);
+  expand(crypto, initial, sender, secret, sizeof secret);
+  expand(crypto, secret, version->key, keys->key, sizeof keys->key);
+  expand(crypto, secret, version->iv, keys->iv, sizeof keys->iv);
+  expand(crypto, secret, version->hp, keys->hp, sizeof keys->hp);
 }
 
 /* ---- opening ---- */
 
-/* Opens a packet by the keys of an ID. Returns the size of its frames, 0 when it does not open. */
+static const char client[] = "client in", server[] = "server in";
+
+/* Opens a packet by the keys of an ID and its sender. Returns the size of its frames, 0 when it does not open. */
 static uint32_t open_by(struct nf_quic *quic, struct nf_bytes datagram, const struct packet *packet,
-                        const struct nf_quic_id *id, uint8_t *frames, uint32_t room) {
+                        const struct nf_quic_id *id, const char *sender, uint8_t *frames, uint32_t room) {
   const uint8_t *sample = nf_at(datagram, packet->number + NUMBER_MAX, NF_AES_SIZE);
   if (!sample || packet->end < packet->number + NUMBER_MAX + NF_AES_SIZE) return 0;
   struct keys keys;
-  derive(quic->crypto, packet->version, id, &keys);
+  derive(quic->crypto, packet->version, id, sender, &keys);
   uint8_t mask[NF_AES_SIZE], first = datagram.data[packet->begin], number[NUMBER_MAX], nonce[NF_GCM_NONCE_SIZE];
   nf_aes_block(quic->crypto, keys.hp, sample, mask);
   first ^= mask[0] & 0x0f;
@@ -198,11 +205,11 @@ static uint32_t open_by(struct nf_quic *quic, struct nf_bytes datagram, const st
 static uint32_t open_packet(struct nf_quic *quic, struct nf_bytes datagram, const struct packet *packet,
                             struct nf_quic_id *first, uint8_t *frames, uint32_t room) {
   if (first->size) {
-    const uint32_t size = open_by(quic, datagram, packet, first, frames, room);
+    const uint32_t size = open_by(quic, datagram, packet, first, client, frames, room);
     if (size) return size;
   }
   if (packet->id.size < FIRST_ID_MIN) return 0;
-  const uint32_t size = open_by(quic, datagram, packet, &packet->id, frames, room);
+  const uint32_t size = open_by(quic, datagram, packet, &packet->id, client, frames, room);
   if (size) *first = packet->id;
   return size;
 }
@@ -216,6 +223,30 @@ uint32_t nf_quic_client_initial(struct nf_quic *quic, const uint8_t *datagram, u
   for (uint32_t at = 0; read_packet(bytes, at, &packet); at = packet.end) {
     if (packet.type != INITIAL) continue;
     written += open_packet(quic, bytes, &packet, first, frames + written, room - written);
+  }
+  return written;
+}
+
+/* A server's Retry makes the client begin anew, with keys from the ID that stands there as its source. */
+static bool takes_retry(struct nf_bytes datagram, struct nf_quic_id *first) {
+  struct packet packet;
+  struct nf_quic_id source;
+  uint32_t at = 0;
+  if (!read_header(datagram, &at, &packet, &source) || packet.type != RETRY || !source.size) return false;
+  *first = source;
+  return true;
+}
+
+uint32_t nf_quic_server_initial(struct nf_quic *quic, const uint8_t *datagram, uint32_t size, struct nf_quic_id *first,
+                                uint8_t *frames, uint32_t room) {
+  const struct nf_bytes bytes = {datagram, size};
+  struct packet packet;
+  uint32_t written = 0;
+  if (first->size > ID_MAX) first->size = 0;
+  if (!first->size || takes_retry(bytes, first)) return 0;
+  for (uint32_t at = 0; read_packet(bytes, at, &packet); at = packet.end) {
+    if (packet.type != INITIAL) continue;
+    written += open_by(quic, bytes, &packet, first, server, frames + written, room - written);
   }
   return written;
 }

@@ -39,12 +39,12 @@ end
 local function id_text(id) return ffi.string(id.bytes, id.size) end
 
 -- The frames that a datagram's Initial packets carry, "" when none opens.
-local function open(datagram, first, room)
+local function open(datagram, first, room, opening)
   local data = input_end - #datagram
   ffi.copy(data, datagram, #datagram)
   room = room or #datagram
   local frames = output_end - room
-  local size = C.nf_quic_client_initial(handle, data, #datagram, first or new_id(), frames, room)
+  local size = (opening or C.nf_quic_client_initial)(handle, data, #datagram, first or new_id(), frames, room)
   assert(size <= room)
   return ffi.string(frames, size)
 end
@@ -122,6 +122,9 @@ c93f70412e85cb199a37ddec600545473cfb5a05e08d0b209973b2172b4d21fb69745a262ccde96b
 9f84cbfc]]
 
 -- Appendix A.3 of RFC 9001: what the server answers.
+local SERVER_FRAMES = P.hex [[
+02000000000600405a020000560303eefce7f7b37ba1d1632e96677825ddf73988cfc79825df566dc5430b9a045a1200130100002e0033
+0024001d00209d3c940d89690b84d08a60993c144eca684d1081287c834d5311bcf32bb9da1a002b00020304]]
 local RFC_9001_SERVER = P.hex [[
 cf000000010008f067a5502a4262b5004075c0d95a482cd0991cd25b0aac406a5816b6394100f37a1c69797554780bb38cc5a99f5ede4c
 f73c3ec2493a1839b3dbcba3f6ea46c5b7684df3548e7ddeb9c3bf9c73cc3f3bded74b562bfb19fb84022f8ef4cdd93795d77d06edbb7a
@@ -281,6 +284,75 @@ describe("nf_quic_client_initial", function()
     end
     assert.are.equal("", open("\xc0\0\0\0\1\21" .. ("x"):rep(200)))
     assert.are.equal("", open("\xc0\0\0\0\1\8" .. ID .. "\21" .. ("x"):rep(200)))
+  end)
+end)
+
+describe("nf_quic_server_initial", function()
+  local function open_servers(datagram, first, room) return open(datagram, first, room, C.nf_quic_server_initial) end
+
+  it("opens what RFC 9001 shows", function()
+    local first = new_id(ID)
+    assert.are.equal(SERVER_FRAMES, open_servers(RFC_9001_SERVER, first))
+    assert.are.equal(ID, id_text(first))
+  end)
+
+  it("opens what its own specs make as that document says", function()
+    local fields = { dcid = "", scid = P.hex "f067a5502a4262b5", keys_of = ID, is_servers = true, number = 1,
+      number_size = 2, frames = SERVER_FRAMES, size = #RFC_9001_SERVER }
+    assert.are.equal(RFC_9001_SERVER, quic.initial(fields))
+    for _, version in ipairs { quic.VERSION_2, 0xff00001d } do
+      fields.version = version
+      assert.are.equal(SERVER_FRAMES, open_servers(quic.initial(fields), new_id(ID)))
+    end
+  end)
+
+  it("opens nothing without the client's ID or with another one, and nothing of the client's", function()
+    for _, other in ipairs { "", "8 bytes.", ID .. "x" } do
+      assert.are.equal("", open_servers(RFC_9001_SERVER, new_id(other)))
+    end
+    assert.are.equal("", open_servers(RFC_9001, new_id(ID)))
+    local nonsense = new_id(ID)
+    nonsense.size = 21
+    assert.are.equal("", open_servers(RFC_9001_SERVER, nonsense))
+  end)
+
+  it("opens all Initial packets of a datagram, and writes no more than there is room for", function()
+    local function initial(number, text)
+      return quic.initial { dcid = "", keys_of = ID, is_servers = true, number = number, size = 100,
+        frames = quic.crypto(number * 4, text) }
+    end
+    local datagram = initial(0, "zero") .. quic.long { type = 2, dcid = "", rest = ("x"):rep(30) } .. initial(1, "one.")
+    assert.are.same({ { 0, "zero" }, { 4, "one." } }, crypto_frames(open_servers(datagram, new_id(ID))))
+    assert.are.same({ { 0, "zero" } }, crypto_frames(open_servers(datagram, new_id(ID), 120)))
+    for size = 0, #datagram - 1 do open_servers(datagram:sub(1, size), new_id(ID)) end
+  end)
+
+  it("takes a Retry's ID for that of the keys to come", function()
+    for _, version in ipairs { 1, quic.VERSION_2 } do
+      local first = new_id(ID)
+      local type = version == 1 and 3 or 0
+      local retry = string.char(0xc0 + type * 16) .. P.u32(version) .. "\0\13by the server" .. "token" .. ("t"):rep(16)
+      assert.are.equal("", open_servers(retry, first))
+      assert.are.equal("by the server", id_text(first))
+      for size = 0, 19 do
+        local before = new_id(ID)
+        open_servers(retry:sub(1, size), before)
+        assert.are.equal(size < 20 and ID, id_text(before))
+      end
+    end
+    local first = new_id(ID)
+    open_servers("\xf0\0\0\0\1\0\0", first) -- without one
+    assert.are.equal(ID, id_text(first))
+  end)
+
+  it("makes nothing of random bytes", function()
+    random.trial(function(below)
+      for _ = 1, 300 do
+        local bytes = {}
+        for i = 1, 20 + below(200) do bytes[i] = string.char(below(256)) end
+        assert.are.equal("", open_servers("\xc3\0\0\0\1\0\8" .. table.concat(bytes), new_id(ID)))
+      end
+    end)
   end)
 end)
 

@@ -6,7 +6,7 @@
  */
 #include "base.h"
 
-enum { STREAMS = 2, ROOM = 300, PATIENCE = 20, IS_FRAMES = 1, HAS_FIRST = 2 };
+enum { STREAMS = 2, ROOM = 300, PATIENCE = 20, IS_FRAMES = 1, HAS_FIRST = 2, IS_SERVERS = 4 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -17,12 +17,14 @@ static uint8_t *copy_of(const uint8_t *data, size_t size) {
   return copy;
 }
 
-static void try_datagram(struct nf_quic *quic, const uint8_t *data, uint32_t size, bool has_first) {
+static void try_datagram(struct nf_quic *quic, const uint8_t *data, uint32_t size, bool has_first, bool is_servers) {
   uint8_t *datagram = copy_of(data, size), *frames = malloc(size ? size : 1);
   nf_require(frames);
   struct nf_quic_id first = {0};
   if (has_first && size) memcpy(&first, data, size < sizeof first ? size : sizeof first);
-  nf_require(nf_quic_client_initial(quic, datagram, size, &first, frames, size) <= size);
+  uint32_t (*const open)(struct nf_quic *, const uint8_t *, uint32_t, struct nf_quic_id *, uint8_t *,
+                         uint32_t) = is_servers ? nf_quic_server_initial : nf_quic_client_initial;
+  nf_require(open(quic, datagram, size, &first, frames, size) <= size);
   nf_require(first.size <= sizeof first.bytes);
   free(frames);
   free(datagram);
@@ -77,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (*data & IS_FRAMES) {
     try_frames(assembly, data + 1, (uint32_t)size - 1);
   } else {
-    try_datagram(quic, data + 1, (uint32_t)size - 1, *data & HAS_FIRST);
+    try_datagram(quic, data + 1, (uint32_t)size - 1, *data & HAS_FIRST, *data & IS_SERVERS);
   }
   return 0;
 }

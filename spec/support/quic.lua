@@ -1,10 +1,11 @@
--- Makes QUIC Initial packets as clients do (RFC 9000, RFC 9001, RFC 9369), with libcrypto but without the core's help:
+-- Makes QUIC Initial packets as clients and servers do (RFC 9000, RFC 9001, RFC 9369), with libcrypto but without the core's help:
 --
 --   local datagram = quic.initial { dcid = id, frames = quic.crypto(0, hello) }
 --
 -- An Initial's fields: version (default 1), dcid, scid, token, number (0), number_size (1 to 4 bytes, 1), frames, and
--- keys_of, the connection ID that keys come from (the dcid); mark, the two highest bits of all (0xc0). A client pads
--- its datagrams to 1200 bytes: frames are followed by PADDING to make it that, or `size`, in all.
+-- keys_of, the connection ID that keys come from (the dcid); mark, the two highest bits of all (0xc0); is_servers, to
+-- seal it with the server's keys. A client pads its datagrams to 1200 bytes: frames are followed by PADDING to make it
+-- that, or `size`, in all.
 
 local bit = require "bit"
 local ffi = require "ffi"
@@ -116,7 +117,8 @@ function quic.initial(fields)
   local missing = (fields.size or 1200) - #header(0) - #frames - 16
   frames = frames .. ("\0"):rep(missing)
   local front = header(number_size + #frames + 16)
-  local secret = expand(hmac(P.hex(version.salt), fields.keys_of or fields.dcid), "client in", 32)
+  local secret = expand(hmac(P.hex(version.salt), fields.keys_of or fields.dcid),
+    fields.is_servers and "server in" or "client in", 32)
   local function key(name, size) return expand(secret, version.label .. " " .. name, size) end
   local nonce = xor(key("iv", 12), ("\0"):rep(8) .. P.u32(fields.number or 0))
   local sealed = aes(C.EVP_aes_128_gcm(), key("key", 16), nonce, front, frames)
