@@ -156,6 +156,26 @@ int64_t nf_assembly_add(struct nf_assembly *assembly, int64_t handle, int64_t of
   return NF_END;
 }
 
+int64_t nf_assembly_skip(struct nf_assembly *assembly, int64_t handle, uint64_t count) {
+  if (!is_open(assembly, handle)) return NF_END;
+  struct assembled *stream = &assembly->list[index_of(assembly, handle)];
+  const uint32_t gone = count < assembly->room ? (uint32_t)count : assembly->room;
+  uint32_t first = 0, kept = 0;
+  while (first < stream->count && stream->ranges[first].end <= gone) first++;
+  stream->count -= first;
+  memmove(stream->ranges, stream->ranges + first, stream->count * sizeof *stream->ranges);
+  for (uint32_t i = 0; i < stream->count; i++) {
+    struct range *range = &stream->ranges[i];
+    range->begin = range->begin > gone ? range->begin - gone : 0;
+    range->end -= gone;
+    kept += range->end - range->begin;
+  }
+  uint8_t *bytes = assembly->bytes + place_of(assembly, handle);
+  if (kept) memmove(bytes, bytes + gone, stream->ranges[stream->count - 1].end);
+  stream->waited = 0;
+  return kept;
+}
+
 const uint8_t *nf_assembly_bytes(const struct nf_assembly *assembly, int64_t handle, uint32_t *size) {
   if (!is_open(assembly, handle)) return NULL;
   *size = beginning_of(&assembly->list[index_of(assembly, handle)]);

@@ -504,7 +504,11 @@ int64_t nf_assembly_open(struct nf_assembly *assembly);
    are from the beginning without a gap, or NF_END when the stream has been closed or given up, by this call too. */
 int64_t nf_assembly_add(struct nf_assembly *assembly, int64_t stream, int64_t offset, const uint8_t *data,
                         uint32_t size);
-/* The bytes from the beginning, as many as nf_assembly_add said last; valid until the stream ends. NULL when it has. */
+/* Forgets so many bytes from the beginning, whether they have come or not: what stands behind them is the beginning then,
+   at offset 0. Returns how many bytes are kept, those behind gaps too, or NF_END as nf_assembly_add does. */
+int64_t nf_assembly_skip(struct nf_assembly *assembly, int64_t stream, uint64_t count);
+/* The bytes from the beginning, all that have no gap before them; valid until the stream gets more, is skipped in, or
+   ends. NULL when it has ended. */
 const uint8_t *nf_assembly_bytes(const struct nf_assembly *assembly, int64_t stream, uint32_t *size);
 /* Ends a stream that is open; nothing happens for any other handle. */
 void nf_assembly_close(struct nf_assembly *assembly, int64_t stream);

@@ -125,6 +125,15 @@ function pool:view(stream)
   return new_view(data, self.size[0])
 end
 
+--- Forgets so many bytes from the first, whether they have come or not; the first one is the next then.
+-- @return how many bytes are kept, those behind gaps too; nil when the stream has been closed or given up
+function pool:skip(stream, count)
+  local place = stream % self.streams
+  self.origins[place] = (self.origins[place] + count) % 2 ^ 32
+  local kept = tonumber(C.nf_assembly_skip(self.core, stream, count))
+  return kept >= 0 and kept or nil
+end
+
 --- Ends a stream. Nothing happens for any other number.
 function pool:close(stream)
   if stream > 0 then C.nf_assembly_close(self.core, stream) end

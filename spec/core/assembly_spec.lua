@@ -25,6 +25,9 @@ local function add(assembly, stream, offset, text)
   return tonumber(C.nf_assembly_add(assembly, stream, offset, bytes, #text))
 end
 
+-- How many bytes are kept then.
+local function skip(assembly, stream, count) return tonumber(C.nf_assembly_skip(assembly, stream, count)) end
+
 local function open(assembly) return tonumber(C.nf_assembly_open(assembly)) end
 
 local function text_of(assembly, stream)
@@ -103,6 +106,46 @@ describe("a stream", function()
     assert.are.equal(67, add(assembly, stream, 66, "x"))
   end)
 
+  it("goes on from any place", function()
+    local assembly = new(1, 8)
+    local stream = open(assembly)
+    add(assembly, stream, 0, "abcdef")
+    assert.are.equal(4, skip(assembly, stream, 2))
+    assert.are.equal("cdef", text_of(assembly, stream))
+    assert.are.equal(8, add(assembly, stream, 4, "ghijkl")) -- two have no room
+    assert.are.equal("cdefghij", text_of(assembly, stream))
+    assert.are.equal(8, skip(assembly, stream, 0))
+    assert.are.equal(0, skip(assembly, stream, 8))
+    assert.are.equal("", text_of(assembly, stream))
+    assert.are.equal(1, add(assembly, stream, 0, "k"))
+  end)
+
+  it("goes on beyond what has come, where pieces of before count no more", function()
+    local assembly = new(1, 8)
+    local stream = open(assembly)
+    add(assembly, stream, 0, "ab")
+    add(assembly, stream, 4, "ef")
+    assert.are.equal(1, skip(assembly, stream, 5))
+    assert.are.equal("f", text_of(assembly, stream))
+    assert.are.equal(0, skip(assembly, stream, 0xffffffffffffffffULL))
+    assert.are.equal(0, add(assembly, stream, -5, "abcde"))
+    assert.are.equal(2, add(assembly, stream, -5, "abcdexy"))
+    assert.are.equal("xy", text_of(assembly, stream))
+  end)
+
+  it("keeps gaps and what is behind them", function()
+    local assembly = new(1, 100)
+    local stream = open(assembly)
+    for i = 1, 3 do add(assembly, stream, i * 10, "123") end
+    assert.are.equal(9, skip(assembly, stream, 5))
+    assert.are.equal("", text_of(assembly, stream))
+    assert.are.equal(8, add(assembly, stream, 0, "abcde"))
+    assert.are.equal("abcde123", text_of(assembly, stream))
+    assert.are.equal(6, skip(assembly, stream, 9))
+    assert.are.equal(9, add(assembly, stream, 0, "abcdef"))
+    assert.are.equal("abcdef123", text_of(assembly, stream))
+  end)
+
   it("is what a list of bytes would be, for random pieces", function()
     random.trial(function(below)
       local room = 1 + below(60)
@@ -111,7 +154,15 @@ describe("a stream", function()
       local stream, expected = open(assembly), {}
       local beside = open(assembly)
       add(assembly, beside, 0, ("#"):rep(room))
-      for piece = 1, 40 do
+      for piece = 1, 60 do
+        if piece % 4 == 0 then
+          local count, kept, rest = below(20), 0, {}
+          for at, letter in pairs(expected) do
+            if at > count then kept, rest[at - count] = kept + 1, letter end
+          end
+          expected = rest
+          assert.are.equal(kept, skip(assembly, stream, count))
+        end
         local offset, size, bytes = below(70) - 10, below(12), {}
         for i = 1, size do
           local letter = string.char(97 + (piece + i) % 26)
@@ -155,6 +206,7 @@ describe("handles", function()
     local after = { open(assembly), open(assembly) }
     for _, handle in ipairs { stream, 0, -1, -2, 1, 1000000 } do
       assert.are.equal(C.NF_END, add(assembly, handle, 0, "x"))
+      assert.are.equal(C.NF_END, skip(assembly, handle, 1))
       assert.is_nil(text_of(assembly, handle))
       C.nf_assembly_close(assembly, handle)
     end
@@ -213,6 +265,9 @@ describe("an assembly", function()
     assert.are.equal(2, add(assembly, stream, 1, "b")) -- counted anew from here
     assert.are.equal(2, add(assembly, stream, 9, "x"))
     assert.are.equal(2, add(assembly, stream, 200, "x"))
+    assert.are.equal(2, skip(assembly, stream, 1)) -- and from here
+    assert.are.equal(1, add(assembly, stream, 8, "x"))
+    assert.are.equal(1, add(assembly, stream, 200, "x"))
     assert.are.equal(C.NF_END, add(assembly, stream, 9, "x"))
     assert.are.equal(C.NF_END, add(assembly, stream, 2, "c"))
     assert.is_nil(text_of(assembly, stream))
