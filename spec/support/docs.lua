@@ -156,6 +156,22 @@ local function append(lines, more)
   for _, line in ipairs(more) do lines[#lines + 1] = line end
 end
 
+--- What a profile is made of, in a sentence.
+local function profile_sentence(made)
+  local names, settings, parameters = {}, {}, made:parameters()
+  for i, entry in ipairs(made.definition.plugins) do
+    names[i] = code(type(entry) == "table" and entry[1] or tostring(entry))
+  end
+  for _, name in ipairs(words.sorted_keys(parameters)) do
+    local value = parameters[name]
+    if type(value) ~= "table" then
+      settings[#settings + 1] = code(("%s = %s"):format(name, type(value) == "string" and '"' .. value .. '"'
+        or tostring(value)))
+    end
+  end
+  return ("Plugins %s, with %s."):format(table.concat(names, ", "), table.concat(settings, ", "))
+end
+
 --- Every plugin's options and columns, from its file.
 local function plugin_reference()
   local lines = {}
@@ -163,6 +179,7 @@ local function plugin_reference()
     if #lines > 0 then lines[#lines + 1] = "" end
     append(lines, { "### " .. each.name, "", prose(each.description) .. "." })
     local class = each.kind == "plugin" and each.made or { options = {}, columns = {} }
+    if each.kind == "profile" then lines[#lines] = lines[#lines] .. " " .. profile_sentence(each.made) end
     if #class.options > 0 then append(lines, { "" }) append(lines, head("option", "default", "what")) end
     for _, option in ipairs(class.options) do
       local choices = option.choices and " (" .. table.concat(option.choices, ", ") .. ")" or ""
