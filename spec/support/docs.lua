@@ -158,12 +158,12 @@ end
 
 --- What a profile is made of, in a sentence.
 local function profile_sentence(made)
-  local names, settings, parameters = {}, {}, made:parameters()
+  local names, settings, set = {}, {}, made:parameters()
   for i, entry in ipairs(made.definition.plugins) do
     names[i] = code(type(entry) == "table" and entry[1] or tostring(entry))
   end
-  for _, name in ipairs(words.sorted_keys(parameters)) do
-    local value = parameters[name]
+  for _, name in ipairs(words.sorted_keys(set)) do
+    local value = set[name]
     if type(value) ~= "table" then
       settings[#settings + 1] = code(("%s = %s"):format(name, type(value) == "string" and '"' .. value .. '"'
         or tostring(value)))
