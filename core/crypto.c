@@ -12,7 +12,7 @@
 struct nf_crypto {
   OSSL_LIB_CTX *library;
   EVP_MD *sha1, *sha256;
-  EVP_MD_CTX *hash1, *hash256;
+  EVP_MD_CTX *hash1, *hash256, *pieces;
   EVP_MAC *hmac;
   EVP_MAC_CTX *mac;
   EVP_CIPHER *ecb, *gcm;
@@ -33,6 +33,7 @@ static bool prepare(struct nf_crypto *c) {
   const OSSL_PARAM parameters[] = {OSSL_PARAM_construct_utf8_string("digest", digest, 0), OSSL_PARAM_END};
   return (c->hash1 = EVP_MD_CTX_new()) && EVP_DigestInit_ex2(c->hash1, c->sha1, NULL) == 1 &&
          (c->hash256 = EVP_MD_CTX_new()) && EVP_DigestInit_ex2(c->hash256, c->sha256, NULL) == 1 &&
+         (c->pieces = EVP_MD_CTX_new()) && EVP_DigestInit_ex2(c->pieces, c->sha256, NULL) == 1 &&
          (c->mac = EVP_MAC_CTX_new(c->hmac)) && EVP_MAC_init(c->mac, key, sizeof key, parameters) == 1 &&
          (c->block = EVP_CIPHER_CTX_new()) && EVP_EncryptInit_ex2(c->block, c->ecb, key, NULL, NULL) == 1 &&
          EVP_CIPHER_CTX_set_padding(c->block, 0) == 1 && (c->sealed = EVP_CIPHER_CTX_new()) &&
@@ -55,6 +56,7 @@ void nf_crypto_free(struct nf_crypto *crypto) {
   EVP_CIPHER_free(crypto->ecb);
   EVP_MAC_CTX_free(crypto->mac);
   EVP_MAC_free(crypto->hmac);
+  EVP_MD_CTX_free(crypto->pieces);
   EVP_MD_CTX_free(crypto->hash256);
   EVP_MD_CTX_free(crypto->hash1);
   EVP_MD_free(crypto->sha256);
@@ -75,6 +77,18 @@ void nf_sha1(struct nf_crypto *crypto, const void *data, size_t size, uint8_t *d
 
 void nf_sha256(struct nf_crypto *crypto, const void *data, size_t size, uint8_t *digest) {
   hash(crypto->hash256, crypto->sha256, data, size, digest);
+}
+
+void nf_sha256_begin(struct nf_crypto *crypto) {
+  nf_require(EVP_DigestInit_ex2(crypto->pieces, crypto->sha256, NULL) == 1);
+}
+
+void nf_sha256_add(struct nf_crypto *crypto, const void *data, size_t size) {
+  nf_require(EVP_DigestUpdate(crypto->pieces, data, size) == 1);
+}
+
+void nf_sha256_end(struct nf_crypto *crypto, uint8_t *digest) {
+  nf_require(EVP_DigestFinal_ex(crypto->pieces, digest, NULL) == 1);
 }
 
 size_t nf_base64(char *out, const uint8_t *data, size_t size) {

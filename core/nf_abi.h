@@ -474,6 +474,10 @@ struct nf_crypto *nf_crypto_new(char *error);
 void nf_crypto_free(struct nf_crypto *crypto);
 void nf_sha1(struct nf_crypto *crypto, const void *data, size_t size, uint8_t *digest);   /* 20 bytes */
 void nf_sha256(struct nf_crypto *crypto, const void *data, size_t size, uint8_t *digest); /* 32 bytes */
+/* The same of what comes in pieces, one such hash a handle at a time: begin forgets what came before it. */
+void nf_sha256_begin(struct nf_crypto *crypto);
+void nf_sha256_add(struct nf_crypto *crypto, const void *data, size_t size);
+void nf_sha256_end(struct nf_crypto *crypto, uint8_t *digest); /* 32 bytes */
 /* Base64 with padding (RFC 4648, section 4) and a NUL, for which `out` needs (size + 2) / 3 * 4 + 1 bytes. Returns the
    length without the NUL. At most 2^31 - 1 bytes. */
 size_t nf_base64(char *out, const uint8_t *data, size_t size);

@@ -1,8 +1,9 @@
---- Hashes, for plugins and scripts. All take and return strings of bytes.
+--- Hashes, for plugins and scripts. They take and return strings of bytes.
 --
 --   local hash = require "nfengine.hash"
 --   hash.sha1 "abc"                --> 20 bytes
 --   hash.sha256 "abc"              --> 32 bytes
+--   hash.sha256_file "a.pcap"      --> 32 bytes, and the file's size
 --   hash.hex(hash.sha1 "abc")      --> "a9993e364706816aba3e25717850c26c9cd0d89d"
 --   hash.base64(hash.sha1 "abc")   --> "qZk+NkcGgWq6PiVxeFDCbJzQ2J0="
 --
@@ -42,6 +43,30 @@ function hash.sha256(bytes)
   check("sha256", bytes)
   C.nf_sha256(crypto(), bytes, #bytes, digest)
   return ffi.string(digest, 32)
+end
+
+local BLOCK = 65536
+
+--- The SHA-256 of a file, which is read block by block: 32 bytes, and the file's size. nil and what went wrong where it
+-- cannot be read.
+function hash.sha256_file(path)
+  check("sha256_file", path)
+  local file, message = io.open(path, "rb")
+  if not file then return nil, message end
+  local algorithms, size = crypto(), 0
+  C.nf_sha256_begin(algorithms)
+  local block
+  repeat
+    block, message = file:read(BLOCK)
+    if block then
+      C.nf_sha256_add(algorithms, block, #block)
+      size = size + #block
+    end
+  until not block
+  file:close()
+  if message then return nil, ("%s: %s"):format(path, message) end
+  C.nf_sha256_end(algorithms, digest)
+  return ffi.string(digest, 32), size
 end
 
 local SHORT = 96 -- bytes whose Base64 needs no buffer of its own

@@ -52,6 +52,34 @@ describe("nf_sha1", function()
   end)
 end)
 
+describe("nf_sha256_begin, add and end", function()
+  local function pieces(...)
+    local out = ffi.new("uint8_t[32]")
+    C.nf_sha256_begin(handle)
+    for _, piece in ipairs { ... } do C.nf_sha256_add(handle, piece, #piece) end
+    C.nf_sha256_end(handle, out)
+    return hex(ffi.string(out, 32))
+  end
+
+  it("give what the whole gives", function()
+    assert.are.equal(sha256 "", pieces())
+    assert.are.equal(sha256 "abc", pieces("a", "", "bc"))
+    assert.are.equal(sha256(TWO_BLOCKS), pieces(TWO_BLOCKS:sub(1, 55), TWO_BLOCKS:sub(56)))
+  end)
+
+  it("are not disturbed by other hashes, and forget what was not ended", function()
+    local out = ffi.new("uint8_t[32]")
+    C.nf_sha256_begin(handle)
+    C.nf_sha256_add(handle, "xyz", 3)
+    C.nf_sha256_begin(handle)
+    C.nf_sha256_add(handle, "a", 1)
+    sha256 "other"
+    C.nf_sha256_add(handle, "bc", 2)
+    C.nf_sha256_end(handle, out)
+    assert.are.equal(sha256 "abc", hex(ffi.string(out, 32)))
+  end)
+end)
+
 describe("nf_sha256", function()
   it("gives what FIPS 180-4 gives", function()
     assert.are.equal("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", sha256 "")

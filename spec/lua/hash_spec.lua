@@ -24,8 +24,26 @@ describe("hash", function()
     assert.are_not.equal(hash.sha1 "", hash.sha1 "\0")
   end)
 
+  it("gives a file's SHA-256 and size, however large it is", function()
+    local path = os.tmpname()
+    for _, size in ipairs { 0, 1, 65535, 65536, 65537, 200000 } do
+      local bytes = ("abcdefg"):rep(math.ceil(size / 7)):sub(1, size)
+      local file = assert(io.open(path, "wb"))
+      file:write(bytes)
+      file:close()
+      assert.are.same({ hash.sha256(bytes), size }, { hash.sha256_file(path) })
+    end
+    os.remove(path)
+  end)
+
+  it("says why a file cannot be read", function()
+    assert.are.same({ nil, "/nowhere/x: No such file or directory" }, { hash.sha256_file "/nowhere/x" })
+    assert.are.same({ nil, "spec: Is a directory" }, { hash.sha256_file "spec" })
+    assert.are.equal(32, #hash.sha256_file "Makefile") -- nothing of it is left over
+  end)
+
   it("refuses what is no string", function()
-    for _, name in ipairs { "sha1", "sha256", "base64", "hex" } do
+    for _, name in ipairs { "sha1", "sha256", "sha256_file", "base64", "hex" } do
       for _, value in ipairs { 7, {}, false } do
         assert.is_truthy(testing.refusal(hash[name], value):find("hash." .. name .. ": expected a string", 1, true))
       end
