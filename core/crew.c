@@ -488,6 +488,11 @@ bool nf_crew_reads(const struct nf_crew *crew, const char *path) {
   return intake && nf_intake_reads(intake, path);
 }
 
+struct nf_input nf_crew_input(const struct nf_crew *crew, uint32_t index) {
+  const struct nf_intake *intake = intake_at(crew, 0);
+  return intake ? nf_intake_input(intake, index) : (struct nf_input){0};
+}
+
 const char *nf_crew_warning(struct nf_crew *crew) {
   struct nf_intake *intake;
   for (uint32_t i = 0; (intake = intake_at(crew, i)); i++) {

@@ -18,6 +18,7 @@ enum { LINK_ETHERNET = 1 };
 struct input {
   char *path;
   bool is_named; /* by the user, not found in a folder */
+  uint64_t packets;
 };
 
 /* A filter is compiled anew for every link type: where the IP header is differs. NULL accepts nothing. */
@@ -60,7 +61,7 @@ static bool add_input(struct nf_files *files, const char *path, bool is_named, c
   struct input *larger = realloc(files->inputs, (files->count + 1) * sizeof *larger);
   if (!larger) return false;
   files->inputs = larger;
-  larger[files->count] = (struct input){strdup(path), is_named};
+  larger[files->count] = (struct input){.path = strdup(path), .is_named = is_named};
   if (!larger[files->count].path) return false;
   files->count++;
   if (S_ISREG(status->st_mode)) files->counters.input_size += (uint64_t)status->st_size;
@@ -286,7 +287,12 @@ int nf_files_read(struct nf_files *files, struct nf_frame *frames, int max) {
     }
     int count = nf_capfile_read(files->file, frames, max, files->counters.packets + 1);
     files->counters.input_read = files->finished_read + nf_capfile_input_read(files->file);
-    if (count >= 0) return accept_frames(files, frames, count);
+    if (count >= 0) {
+      uint64_t before = files->counters.packets;
+      count = accept_frames(files, frames, count);
+      files->inputs[files->next - 1].packets += files->counters.packets - before;
+      return count;
+    }
     if (count == NF_CAPFILE_NOMEM) return files->status = NF_ERR_NOMEM;
     finish_file(files, count);
   }
@@ -302,6 +308,11 @@ bool nf_files_reads(const struct nf_files *files, const char *path) {
     if (result == 0 && input.st_dev == wanted.st_dev && input.st_ino == wanted.st_ino) return true;
   }
   return false;
+}
+
+struct nf_input nf_files_input(const struct nf_files *files, uint32_t index) {
+  if (index >= files->count) return (struct nf_input){0};
+  return (struct nf_input){files->inputs[index].path, files->inputs[index].packets};
 }
 
 bool nf_files_is_damaged(const struct nf_files *files) { return files->is_damaged; }

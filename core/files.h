@@ -30,6 +30,8 @@ const char *nf_files_warning(struct nf_files *files);
 
 /* Whether this path is one of the files, by whatever name. */
 bool nf_files_reads(const struct nf_files *files, const char *path);
+/* As nf_crew_input. */
+struct nf_input nf_files_input(const struct nf_files *files, uint32_t index);
 
 /* Whether a file was damaged, or named and no capture at all; the warnings tell which and how. */
 bool nf_files_is_damaged(const struct nf_files *files);

@@ -246,3 +246,7 @@ bool nf_intake_is_damaged(const struct nf_intake *intake) {
 }
 
 bool nf_intake_reads(const struct nf_intake *intake, const char *path) { return nf_source_reads(intake->source, path); }
+
+struct nf_input nf_intake_input(const struct nf_intake *intake, uint32_t index) {
+  return nf_source_input(intake->source, index);
+}

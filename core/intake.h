@@ -61,3 +61,5 @@ const char *nf_intake_error(const struct nf_intake *intake);
 const char *nf_intake_warning(struct nf_intake *intake);
 bool nf_intake_is_damaged(const struct nf_intake *intake);
 bool nf_intake_reads(const struct nf_intake *intake, const char *path);
+/* As nf_crew_input. */
+struct nf_input nf_intake_input(const struct nf_intake *intake, uint32_t index);

@@ -360,6 +360,15 @@ const char *nf_crew_state(struct nf_crew *crew, uint32_t index, size_t *size);
 /* Whether this path is one of the run's captures, by whatever name. */
 bool nf_crew_reads(const struct nf_crew *crew, const char *path);
 
+/* One of the run's captures in their order, folders replaced by their files. `path` is NULL behind the last one, and
+   for interfaces. */
+struct nf_input {
+  const char *path; /* belongs to the crew */
+  uint64_t packets; /* read from it, filtered ones included */
+};
+/* Not to be called while the run goes on. */
+struct nf_input nf_crew_input(const struct nf_crew *crew, uint32_t index);
+
 /* Ends the run early. One meter: the next calls bring the open flows' ends, then NF_END. Several: their threads end
    without giving any more records. */
 void nf_crew_stop(struct nf_crew *crew);

@@ -131,6 +131,10 @@ bool nf_source_reads(const struct nf_source *source, const char *path) {
   return source->files && nf_files_reads(source->files, path);
 }
 
+struct nf_input nf_source_input(const struct nf_source *source, uint32_t index) {
+  return source->files ? nf_files_input(source->files, index) : (struct nf_input){0};
+}
+
 bool nf_source_is_damaged(const struct nf_source *source) {
   return source->files ? nf_files_is_damaged(source->files) : nf_devices_is_damaged(source->devices);
 }

@@ -33,6 +33,8 @@ const char *nf_source_error(const struct nf_source *source);
 const char *nf_source_warning(struct nf_source *source);
 /* Whether this path is one of the source's files, by whatever name. */
 bool nf_source_reads(const struct nf_source *source, const char *path);
+/* As nf_crew_input. */
+struct nf_input nf_source_input(const struct nf_source *source, uint32_t index);
 /* Whether a file was damaged or an interface went away; the warnings tell which and how. */
 bool nf_source_is_damaged(const struct nf_source *source);
 

@@ -51,6 +51,16 @@ end
 local function ignored_by_reason(counters) return by_reason(counters.ignored, C.NF_IGNORED_COUNT, C.nf_ignored_name) end
 local function ended_by_reason(counters) return by_reason(counters.ended, C.NF_END_COUNT, C.nf_end_name) end
 
+--- The captures that a run has read, single files all of them, and how many packets each had.
+local function inputs_of(run)
+  local list = {}
+  while true do
+    local input = C.nf_crew_input(run.crew, #list)
+    if input.path == nil then return list end
+    list[#list + 1] = { path = ffi.string(input.path), packets = tonumber(input.packets) }
+  end
+end
+
 local function account_of(run)
   local counters = C.nf_crew_counters(run.crew)
   local ignored, total = ignored_by_reason(counters)
@@ -60,7 +70,7 @@ local function account_of(run)
     dropped = {
       kernel = tonumber(counters.dropped_kernel), interface = tonumber(counters.dropped_interface),
     },
-    meters = run.meters, seconds = report.now() - run.started, warnings = run.warnings,
+    inputs = inputs_of(run), meters = run.meters, seconds = report.now() - run.started, warnings = run.warnings,
     is_damaged = C.nf_crew_is_damaged(run.crew), is_interrupted = C.nf_interrupted(),
     is_live = C.nf_crew_is_live(run.crew),
   }
