@@ -4,6 +4,7 @@
 local additions = require "nfengine.additions"
 local options = require "nfengine.options"
 local plugin = require "nfengine.plugin"
+local sources = require "nfengine.sources"
 local text = require "nfengine.text"
 
 local parameters = {}
@@ -70,7 +71,10 @@ local filter_names = setmetatable({}, {
 
 local function parse_filter(word)
   local chunk, message = loadstring("local flow = ... return (" .. word .. "\n)", "=--filter")
-  if chunk then setfenv(chunk, filter_names) end
+  if chunk then
+    setfenv(chunk, filter_names)
+    parameters.filter_text = word
+  end
   return chunk, message and "a Lua expression over flow: " .. message:gsub("^%-%-filter:%d+: ", "")
 end
 
@@ -128,6 +132,8 @@ end
 
 --- Those given on the command line, by name. They win.
 parameters.overrides = {}
+--- The command line's filter, as it was given.
+parameters.filter_text = nil
 --- Captures given on the command line.
 parameters.default_source = nil
 
@@ -149,13 +155,16 @@ function parameters.check(name, value, level)
   return checked
 end
 
---- Values of all parameters: the given ones, checked, over the defaults, under the command line's.
+--- Values of all parameters: the given ones, checked, over the defaults, under the command line's. Only among its
+-- captures may a script choose.
 function parameters.resolve(given, level)
   local values = {}
   for _, option in ipairs(parameters.list) do values[option.name] = option.default end
   values.source = parameters.default_source
   for name, value in pairs(given) do values[name] = parameters.check(name, value, level + 1) end
+  local chosen = sources.is_choice(given.source, parameters.overrides.source) and given.source
   for name, value in pairs(parameters.overrides) do values[name] = value end
+  values.source = chosen or values.source
   values.udps = additions.to(values.udps)
   return values
 end
