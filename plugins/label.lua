@@ -154,7 +154,8 @@ return nf.plugin {
   categories  = { "label" },
   needs       = { "comments" },
   options     = {
-    rules    = { "", "file of rules, CSV or pcapML's; without one, packets' comments say what flows are" },
+    rules    = { "", "file of rules, CSV or pcapML's; without one, packets' comments say what flows are",
+      is_file = true },
     directed = { false, "src_ip and src_port of CSV rules are the flow's source only" },
     audit    = { "", "file for the audit, - for standard error" },
   },

@@ -9,8 +9,14 @@ local additions = {
   settings = {}, -- { plugin, option, word, shown } of -a
 }
 
+local profile -- no field of this module, which would be looked for in meters' threads
+
+--- The profile of --profile, or nil.
+function additions.profile() return profile end
+
 --- Adds a plugin class, or a profile, whose plugins come.
 function additions.add(source)
+  if source.instances then profile = source end
   additions.makers[#additions.makers + 1] = function()
     return source.instances and source:instances() or plugin.instances(source)
   end

@@ -8,6 +8,7 @@
 --   doc      one line
 --   min, max for numbers; choices for "choice"; unit for help; short, a one-letter form; value, its name in help
 --   words    what a command takes besides options, in its help
+--   is_file  a string names a file that is read, so that a manifest tells which it was
 --   is_flag  a boolean without a --no- form
 --   is_optional  a list whose value may be left out where nothing follows
 --   is_repeatable  a list to which each further mention adds
@@ -80,7 +81,7 @@ end
 
 local kinds = { number = "number", boolean = "boolean", string = "string", table = "list" }
 
-local bounds = { min = "number", max = "number", integer = "boolean", choices = "table" }
+local bounds = { min = "number", max = "number", integer = "boolean", choices = "table", is_file = "boolean" }
 
 local function check_choices(choices)
   for _, choice in ipairs(choices) do
@@ -114,7 +115,7 @@ local function from_entry(name, entry)
   local kind = entry.choices and "choice" or entry.integer and "integer" or kinds[type(entry[1])]
   local option = {
     name = name, default = entry[1], doc = entry[2] or "", kind = kind, min = entry.min, max = entry.max,
-    choices = entry.choices,
+    choices = entry.choices, is_file = entry.is_file, value = entry.is_file and "FILE" or nil,
   }
   local fits, expected = options.check(option, option.default)
   if fits == nil then return nil, ("default %s: expected %s"):format(text.quote(option.default), expected) end

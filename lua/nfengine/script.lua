@@ -11,6 +11,12 @@ local script = {
   answers = {}, -- values that were asked for, by their names; the same in every thread of a run
 }
 
+-- Behind functions, as fields of this module would be looked for in meters' threads.
+local latest_declaration, latest_values = {}, {}
+
+--- The script's options, as it has declared them last, and their values by name.
+function script.given() return latest_declaration, latest_values end
+
 --- Raised to leave a script once its help has been printed.
 script.done = setmetatable({}, { __tostring = function() return "help printed" end })
 
@@ -76,6 +82,7 @@ function script.options(short)
       error(("nf.options: no option %s%s"):format(text.quote(name), text.suggest(name, text.sorted_keys(short))), 2)
     end,
   })
+  latest_declaration, latest_values = declaration, script.answers[names]
   return script.answers[names]
 end
 
