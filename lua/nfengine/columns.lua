@@ -253,7 +253,21 @@ function columns.of_run(run)
   return available
 end
 
---- The same as the array that C writers take; `anonymized` is a set of names. The array refers to the names' strings,
+--- An array column as columns of its elements, named from 1: splt_ps_1, splt_ps_2 … Any other column as it is.
+-- @return list of columns
+function columns.elements(column)
+  if not column.is_array then return { column } end
+  local elements, size = {}, ffi.sizeof(columns.types[column.type].ctype)
+  for i = 1, column.length do
+    elements[i] = {
+      name = ("%s_%d"):format(column.name, i), type = column.type, unit = column.unit, doc = column.doc,
+      group = column.group, length = 1, is_array = false, offset = column.offset + (i - 1) * size,
+    }
+  end
+  return elements
+end
+
+--- Columns as the array that C writers take; `anonymized` is a set of names. The array refers to the names' strings,
 -- so the columns must outlive it.
 function columns.to_c(selected, anonymized)
   local array = ffi.new("struct nf_column[?]", #selected)

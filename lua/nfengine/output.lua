@@ -29,7 +29,7 @@ end
 --- Runs to the end, giving every record to the sink. The sink is closed, and what it has is written, whatever happens.
 -- @return number of records
 function output.drain(current, sink)
-  local failure = failure_of(sink, "open", current.columns, current.crew)
+  local failure = failure_of(sink, "open", current.columns, current.crew, current.available)
   local ok, result = true, 0
   current.has_failed = failure ~= nil
   if not failure then ok, result = pcall(current.drain, current, sink) end
@@ -191,6 +191,12 @@ end
 local function format_of(path)
   if type(path) ~= "string" then return "csv" end
   return path:match "%.jsonl$" and "jsonl" or path:match "%.ndjson$" and "jsonl" or "csv"
+end
+
+--- A sink that writes CSV to a file that -o and --format have no say in, for scripts that write several. `open` takes
+-- the columns to write: those that sinks get, or some of them, or copies with other names.
+function output.table(path)
+  return setmetatable({ path = path, format = "csv", options = { flows_per_file = 0 } }, file)
 end
 
 --- A sink that writes a file. The command line's path and format win; without either the path is the source's with the

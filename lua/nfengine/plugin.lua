@@ -440,7 +440,8 @@ function plugin.columns(ctype, slots, offset)
     if slot.is_column then
       list[#list + 1] = {
         name = "udps." .. slot.name, type = slot.type, doc = slot.doc, group = "udps", length = slot.length,
-        is_array = slot.is_array, place = "udps." .. slot.member, offset = offset + ffi.offsetof(ctype, slot.member),
+        is_array = slot.is_array, owner = slot.owner, place = "udps." .. slot.member,
+        offset = offset + ffi.offsetof(ctype, slot.member),
       }
     end
   end

@@ -115,7 +115,7 @@ end
 -- @param instances list of plugin instances
 -- @param wants_ticks whether somebody is to be called every so often
 -- @return a table: `options` (struct nf_options), `anchor` (what it points to), `columns` (those of records),
---   `record_type`, `event_type` (ctypes, see flow.types)
+--   `available` (all there are), `record_type`, `event_type` (ctypes, see flow.types)
 function shape.of(parameters, instances, wants_ticks)
   local udps, slots = plugin.layout(instances)
   local l7_extra = l7_extra_set(parameters.l7_columns)
@@ -135,7 +135,7 @@ function shape.of(parameters, instances, wants_ticks)
       process = layout.process > 0,
     },
   }
-  self.columns = select(available, parameters.columns)
+  self.columns, self.available = select(available, parameters.columns), available
   self.record_type, self.event_type = flow_types.types {
     layout = layout, unit = parameters.time_unit, columns = available, selected = self.columns, udps = udps,
   }

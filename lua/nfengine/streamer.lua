@@ -45,11 +45,12 @@ function methods:flows()
   return setmetatable({ run = current, guard = guard }, iterator)
 end
 
---- Feeds every record to a sink: a table with `write(self, flow)`, and if it likes `open(self, columns)` before the
--- first and `close(self)` after the last; `columns` lists name, type, unit and doc of each. A flow is valid during
--- write. A sink method that returns nil and a text, or raises, ends the run with that error. `tick(self, seconds,
--- is_last)` is called about every second while files are read, four times a second on interfaces, also when no packet
--- comes, and once more at the end; seconds are those since the run began.
+--- Feeds every record to a sink: a table with `write(self, flow)`, and if it likes `open(self, columns, crew, all)`
+-- before the first and `close(self)` after the last; `columns` lists name, type, unit and doc of each, `all` those too
+-- that the parameter columns has left out. A flow is valid during write. A sink method that returns nil and a text, or
+-- raises, ends the run with that error. `tick(self, seconds, is_last)` is called about every second while files are
+-- read, four times a second on interfaces, also when no packet comes, and once more at the end; seconds are those since
+-- the run began.
 -- @return number of records
 function methods:to(sink)
   if type(sink) ~= "table" or type(sink.write) ~= "function" then
@@ -79,7 +80,8 @@ function methods:write(path, options)
 end
 
 --- What became of the latest run, once it has ended, else nil: packets, bytes, flows, ended (flows by reason), ignored
--- (packets by reason), ignored_packets, seconds, warnings, is_damaged, is_interrupted.
+-- (packets by reason), ignored_packets, inputs (path and packets of each capture), meters, seconds, warnings,
+-- is_damaged, is_interrupted, is_live.
 function methods:account()
   local latest = getmetatable(self).latest
   return latest and latest.account

@@ -185,3 +185,27 @@ describe("nf.columns", function()
     assert.is_nil(seen.bidirectional_duration_ms)
   end)
 end)
+
+describe("columns.elements", function()
+  local columns = require "nfengine.columns"
+
+  it("are columns of an array's values", function()
+    local splt
+    engine.streamer { splt_analysis = 3, columns = { "src_ip", "splt_ps", "splt_piat_ms" } }:to {
+      open = function(_, list) splt = list end,
+      write = function() return false end,
+    }
+    local elements = columns.elements(splt[2])
+    assert.same({ "splt_ps_1", "splt_ps_2", "splt_ps_3" },
+      { elements[1].name, elements[2].name, elements[3].name })
+    assert.same({ "int32", "bytes", 1, false, splt[2].doc, splt[2].offset + 8 },
+      { elements[3].type, elements[3].unit, elements[3].length, elements[3].is_array, elements[3].doc,
+        elements[3].offset })
+    assert.equal(splt[3].offset + 16, columns.elements(splt[3])[3].offset)
+  end)
+
+  it("are the column itself where it is no array", function()
+    local column = { name = "x", type = "uint8" }
+    assert.equal(column, columns.elements(column)[1])
+  end)
+end)
