@@ -2,6 +2,7 @@
 -- fails for what a capture holds. Some of the captures, all of them with $NFENGINE_EVERY_CAPTURE=1, which is most worth
 -- its time under the sanitizers.
 
+local capture = require "spec.support.capture"
 local collection = require "nfengine.collection"
 local commands = require "nfengine.commands"
 local plugin = require "nfengine.plugin"
@@ -50,6 +51,8 @@ local function with_data(name, step, test)
 end
 
 describe("over the reference data", function()
+  after_each(capture.cleanup)
+
   local together, others = {}, {}
   for _, entry in ipairs(collection.all "plugins") do
     local made = entry.path:match "^%./plugins/" and commands.read(entry.path)
@@ -81,7 +84,9 @@ describe("over the reference data", function()
   -- The words of scripts that take more than a capture.
   local special = {
     compare = function(path) return { "compare", "--", "--left=" .. path, "--right=" .. path } end,
-    dataset = function(path) return { "dataset", path, "--", "--write=" .. program.temporary() } end,
+    dataset = function(path)
+      return { "dataset", path, "--splt-analysis=3", "--", "--write=" .. capture.folder() .. "/out", "--label=protocol" }
+    end,
     export = function(path) return { "export", "-o", program.temporary ".csv", path } end,
     extract = function(path) return { "extract", path, "--", "--write=" .. program.temporary ".pcapng" } end,
     report = function(path) return { "report", path, "--", "--write=" .. program.temporary ".html" } end,
