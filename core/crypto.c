@@ -6,8 +6,10 @@
 #include "crypto.h"
 
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
+#include <pthread.h>
 
 struct nf_crypto {
   OSSL_LIB_CTX *library;
@@ -40,11 +42,25 @@ static bool prepare(struct nf_crypto *c) {
          EVP_DecryptInit_ex2(c->sealed, c->gcm, key, key, NULL) == 1;
 }
 
-struct nf_crypto *nf_crypto_new(char *error) {
+/* One thread at a time: where several did this at once, libcrypto 3.0 was seen to fail, once in thousands of runs. */
+static struct nf_crypto *make(void) {
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
   struct nf_crypto *crypto = calloc(1, sizeof *crypto);
-  if (crypto && find(crypto) && prepare(crypto)) return crypto;
-  nf_fail(error, "libcrypto: hashes or ciphers cannot be had");
+  if (!crypto) return NULL;
+  pthread_mutex_lock(&lock);
+  bool made = find(crypto) && prepare(crypto);
+  pthread_mutex_unlock(&lock);
+  if (made) return crypto;
   nf_crypto_free(crypto);
+  return NULL;
+}
+
+struct nf_crypto *nf_crypto_new(char *error) {
+  ERR_clear_error();
+  struct nf_crypto *crypto = make();
+  if (crypto) return crypto;
+  const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+  nf_fail(error, "libcrypto: hashes or ciphers cannot be had: %s", reason ? reason : "out of memory");
   return NULL;
 }
 
