@@ -517,8 +517,8 @@ int64_t nf_assembly_open(struct nf_assembly *assembly);
    are from the beginning without a gap, or NF_END when the stream has been closed or given up, by this call too. */
 int64_t nf_assembly_add(struct nf_assembly *assembly, int64_t stream, int64_t offset, const uint8_t *data,
                         uint32_t size);
-/* Forgets so many bytes from the beginning, whether they have come or not: what stands behind them is the beginning then,
-   at offset 0. Returns how many bytes are kept, those behind gaps too, or NF_END as nf_assembly_add does. */
+/* Forgets so many bytes from the beginning, whether they have come or not: what stands behind them is the beginning
+   then, at offset 0. Returns how many bytes are kept, those behind gaps too, or NF_END as nf_assembly_add does. */
 int64_t nf_assembly_skip(struct nf_assembly *assembly, int64_t stream, uint64_t count);
 /* The bytes from the beginning, all that have no gap before them; valid until the stream gets more, is skipped in, or
    ends. NULL when it has ended. */
@@ -555,8 +555,8 @@ void nf_quic_free(struct nf_quic *quic);
  */
 uint32_t nf_quic_client_initial(struct nf_quic *quic, const uint8_t *datagram, uint32_t size, struct nf_quic_id *first,
                                 uint8_t *frames, uint32_t room);
-/* The same for a server's, whose keys come from the same ID, which has to be given. A Retry opens to nothing, but `first`
-   is what the client's next packet will have then. */
+/* The same for a server's, whose keys come from the same ID, which has to be given. A Retry opens to nothing, but
+   `first` is what the client's next packet will have then. */
 uint32_t nf_quic_server_initial(struct nf_quic *quic, const uint8_t *datagram, uint32_t size, struct nf_quic_id *first,
                                 uint8_t *frames, uint32_t room);
 /* The next CRYPTO frame among such frames, or false. What is no frame of an Initial packet ends them. */

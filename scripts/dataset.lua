@@ -54,7 +54,7 @@ local lfs = require "nfengine.lfs"
 local manifest = require "nfengine.manifest"
 local report = require "nfengine.report"
 local sources = require "nfengine.sources"
-local split = require "nfengine.split"
+local split = require "nfengine.dataset.split"
 local text = require "nfengine.text"
 
 local options = nf.options {

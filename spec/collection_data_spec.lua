@@ -85,7 +85,8 @@ describe("over the reference data", function()
   local special = {
     compare = function(path) return { "compare", "--", "--left=" .. path, "--right=" .. path } end,
     dataset = function(path)
-      return { "dataset", path, "--splt-analysis=3", "--", "--write=" .. capture.folder() .. "/out", "--label=protocol" }
+      local folder = capture.folder() .. "/out"
+      return { "dataset", path, "--splt-analysis=3", "--", "--write=" .. folder, "--label=protocol" }
     end,
     export = function(path) return { "export", "-o", program.temporary ".csv", path } end,
     extract = function(path) return { "extract", path, "--", "--write=" .. program.temporary ".pcapng" } end,

@@ -1,6 +1,6 @@
--- lua/nfengine/balance.lua.
+-- lua/nfengine/dataset/balance.lua.
 
-local balance = require "nfengine.balance"
+local balance = require "nfengine.dataset.balance"
 local manifest = require "nfengine.manifest"
 
 local function counted(parts, counts)

@@ -8,10 +8,10 @@
 -- Each part is NAME.csv, features with the label behind them, and NAME_keys.csv, all other columns of the same flows in
 -- the same order. One object takes the flows of several runs, whose columns have to be the same.
 
-local balance = require "nfengine.balance"
+local balance = require "nfengine.dataset.balance"
 local manifest = require "nfengine.manifest"
-local roles = require "nfengine.roles"
-local survey = require "nfengine.survey"
+local roles = require "nfengine.dataset.roles"
+local survey = require "nfengine.dataset.survey"
 
 local dataset = {}
 dataset.__index = dataset
@@ -28,9 +28,9 @@ function dataset.names(parts, has_keys)
 end
 
 --- Begins a dataset.
--- @param given `files`, a bundle of those names; `parts`, names; `splitter`, see nfengine.split; `label`, a column's
---   name; `unlabelled`, what flows without a label get for one, else "" and they are left out; `kept`, see roles.sort;
---   `has_keys`
+-- @param given `files`, a bundle of those names; `parts`, names; `splitter`, see nfengine.dataset.split; `label`, a
+--   column's name; `unlabelled`, what flows without a label get for one, else "" and they are left out; `kept`, see
+--   roles.sort; `has_keys`
 function dataset.new(given)
   local self = {
     counts = balance.new(given.parts), left_out = 0, features = {}, keys = {}, -- tables, by number of the part

@@ -1,8 +1,8 @@
--- lua/nfengine/roles.lua: which columns a model may learn from.
+-- lua/nfengine/dataset/roles.lua: which columns a model may learn from.
 
 local engine = require "spec.support.engine"
 local nf = require "nfengine"
-local roles = require "nfengine.roles"
+local roles = require "nfengine.dataset.roles"
 
 local Truth = nf.plugin {
   name = "truth",

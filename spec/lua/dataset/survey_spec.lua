@@ -1,10 +1,10 @@
--- lua/nfengine/survey.lua: what it finds in columns of every type.
+-- lua/nfengine/dataset/survey.lua: what it finds in columns of every type.
 
 local columns = require "nfengine.columns"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
 local nf = require "nfengine"
-local survey = require "nfengine.survey"
+local survey = require "nfengine.dataset.survey"
 
 -- Sets a column to one value after another, flow by flow.
 local function probe(type, values)

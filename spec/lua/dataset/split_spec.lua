@@ -1,8 +1,8 @@
--- lua/nfengine/split.lua. Places were worked out with Python's hashlib:
+-- lua/nfengine/dataset/split.lua. Places were worked out with Python's hashlib:
 --   int.from_bytes(sha256(b"0 10.0.0.1 5000 10.0.0.2 80 6").digest()[:6], "big") / 2**48 is 0.474
 -- With seed 1 it is 0.392; "0 10.0.0.1 10.0.0.2" gives 0.288, "0 10.0.0.1" gives 0.0589.
 
-local split = require "nfengine.split"
+local split = require "nfengine.dataset.split"
 
 -- A flow is whatever has its columns.
 local function flow(fields)
