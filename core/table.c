@@ -25,8 +25,8 @@ enum {
   STEP = 2 << 20, /* bytes of slots given memory at a time: a huge page */
   FIRST_INDEX = 1 << 12,
   CACHE_LINE = 64,
-  HOT_BYTES = 512, /* what an update touches: flow, statistics */
-  WHOLE_BYTES = 4096, /* what its end touches, but for plugins with many columns */
+  HOT_BYTES = 2048,   /* what an update touches at most: flow, statistics, columns of many plugins */
+  WHOLE_BYTES = 4096, /* and what an end does */
 };
 
 /* Addresses reserved at most: a slot can be large, and user space has 2^47. */
