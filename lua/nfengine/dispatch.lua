@@ -18,9 +18,11 @@ local C = require "nfengine.lib"
 local plugin = require "nfengine.plugin"
 
 -- LuaJIT's own limits, 1000 traces and 512 KB of machine code, are reached by a dozen plugins; all traces are thrown
--- away then, and made again, and so on. So is that of 100 traces that branch off one, as nearly all do here: what comes
--- after them is left to the interpreter. These leave room for a hundred plugins.
-require("jit.opt").start("maxtrace=20000", "maxmcode=65536", "maxside=10000")
+-- away then, and made again, and so on. So are those of 100 traces that branch off one, as nearly all do here, and of a
+-- trace's length, by a few steps with long hooks: what comes after is left to the interpreter. These leave room for a
+-- hundred plugins.
+require("jit.opt").start("maxtrace=20000", "maxmcode=65536", "maxside=10000", "maxrecord=20000", "maxirconst=10000",
+  "maxsnap=5000")
 
 local dispatch = {}
 
@@ -128,7 +130,7 @@ local BEFORE, AFTER = "local began = C.nf_now()",
   "cost.seconds, cost.calls = cost.seconds + (C.nf_now() - began), cost.calls + 1"
 
 local WARM_UP = 300 -- calls
-local STRETCH = 4 -- steps that one trace may go through: what they share is then done once
+local STRETCH = 2 -- steps that one trace may go through: more share more, but there are more ways through them
 
 local function fill(template, parts)
   return (template:gsub("%$(%u+)", function(name) return tostring(parts[name]) end))
@@ -174,7 +176,7 @@ local function make_steps(run, parts, hook, kind, last)
         EVENT = kind, NUMBER = number, ARGUMENTS = arguments,
         BEFORE = cost and BEFORE or "", AFTER = cost and AFTER or "",
       })
-      step = make(parts.event, run.where, parts.packet, parts.kept_flow, func, instance, step, C, cost)
+      step = make(parts.event, parts.where, parts.packet, parts.kept_flow, func, instance, step, C, cost)
       count = count + 1
       if count % STRETCH == 0 then
         run.where.warm_up = WARM_UP
@@ -206,8 +208,9 @@ end
 --   with one, a single call runs to the end. Behind nil come the last status, the flows given, a sink's failure.
 function dispatch.make(run, sink)
   local event = ffi.cast(ffi.typeof("const $ *", run.event_type), run.event)
+  local where = ffi.cast(ffi.typeof("$ *", dispatch.where), run.where) -- to LuaJIT, a pointer's value is a constant
   local parts = {
-    event = event, kept_flow = flow_keeper(event),
+    event = event, where = where, kept_flow = flow_keeper(event),
     packet = ffi.cast("const struct nf_packet *", event.packet), -- one object for all packets
   }
   local hub = load(HUB, {
@@ -217,7 +220,7 @@ function dispatch.make(run, sink)
   })
   local limit = run.limit > 0 and run.limit or math.huge
   local enter, next_event, record, give, connect =
-    hub(C, run.handle, event, run.where, run.filter, run.report, limit, sink, sink and sink.write)
+    hub(C, run.handle, event, where, run.filter, run.report, limit, sink, sink and sink.write)
   local records = make_steps(run, parts, "on_record", dispatch.RECORD, give)
   connect(make_steps(run, parts, "on_init", C.NF_EVENT_INIT, next_event),
     make_steps(run, parts, "on_update", C.NF_EVENT_UPDATE, next_event),
