@@ -491,6 +491,9 @@ void nf_sha256_end(struct nf_crypto *crypto, uint8_t *digest); /* 32 bytes */
    length without the NUL. At most 2^31 - 1 bytes. */
 size_t nf_base64(char *out, const uint8_t *data, size_t size);
 
+/* Sorts so many numbers of a type, ascending. */
+void nf_sort(void *values, uint32_t count, int type);
+
 /*
  * Counts of byte values. `counts` of nf_count_bytes has 256 counters, one for each value; all wrap round at 65536.
  */

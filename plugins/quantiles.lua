@@ -3,136 +3,80 @@
 -- Sizes are those of whole frames on the wire, times those between packets whatever their direction, in the run's
 -- time_unit. The columns are lists, in the order of `probabilities`; 0.5 is the median.
 --
--- The P² algorithm keeps no values but a few markers, each a height and how many values lie up to it, and moves them
--- along a parabola through their neighbours: Jain and Chlamtac, "The P² algorithm for dynamic calculation of quantiles
--- and histograms without storing observations", Communications of the ACM 28(10), 1985. Several quantiles share
--- markers as Raatikainen has it ("Simultaneous estimation of several percentiles", Simulation 49(4), 1987): the
--- extremes, the m quantiles and one between each two of these, 2 m + 3 in all.
+-- Up to `keep` packets quantiles are exact: what lies at 1 + (n - 1) p of the n sorted values, on a straight line
+-- between two of them, as R's type 7 and numpy's default have it. Of longer flows they are those of a sample of `keep`
+-- packets, in which each packet has the same chance to be: a reservoir (Vitter, "Random sampling with a reservoir", ACM
+-- TOMS 11(1), 1985). Whatever the values, the share of a flow's values below an estimate then is p with a standard
+-- deviation of sqrt(p (1 - p) / keep): for the median 0.06 with 64 packets, 0.03 with 256. Which packets are taken is
+-- drawn once, by their number in the flow, so that the same packets give the same quantiles.
 --
--- The first `keep` values are kept as they are, and quantiles of so many are exact: what lies at 1 + (n - 1) p of the n
--- sorted values, on a straight line between two of them, as R's type 7 and numpy's default have it. Beyond, markers
--- begin at values of their rank among these, further values reach them `keep` at a time (in order, so that this only
--- saves time), and quantiles are read off in the same way, between two markers. These are estimates: never outside the
--- values' range, but rough where values are few and far apart. A flow of one packet has no times between packets: 0.
+-- Estimates that keep a few markers and move them, such as P², come closer where values are spread evenly, but are far
+-- off where they are few, as packet sizes are. A flow of one packet has no times between packets: 0.
 --
 -- @usage nfengine flows --plugin quantiles -a quantiles.probabilities=0.5,0.95 --n-dissections=0 samples/ssh.pcap \
 --   --columns=dst_port,bidirectional_packets,udps.quantiles_ps,udps.quantiles_piat
 -- @output
 -- dst_port,bidirectional_packets,udps.quantiles_ps,udps.quantiles_piat
--- 22,44,"[100.4326878325366, 1255.4696638655464]","[0.2144107744107744, 43.58192467265244]"
--- 22,65,"[169.1361956221039, 1504.858536257355]","[0.0178739107422441, 33.3367360263819]"
--- 22,62,"[115.55216021555356, 1511.3868951542242]","[0.02364792696794616, 39.259649839790676]"
--- 22,37,"[116.9850049107143, 665.9999999999995]","[0.1676470588235294, 28.5]"
+-- 22,44,"[104.5, 1256.0000000000002]","[0.0, 43.699999999999996]"
+-- 22,65,"[130.0, 1514.0]","[0.0, 47.0]"
+-- 22,62,"[126.0, 1514.0]","[0.0, 43.0]"
+-- 22,37,"[114.0, 665.9999999999995]","[0.0, 28.5]"
 -- ...
 
 local nf = require "nfengine"
 
--- The height of the marker at `place`, between neighbours, moved by a step of 1 or -1: along the parabola, or along a
--- straight line where that would leave the order.
-local function moved(step, below, below_at, height, place, above, above_at)
-  local new = height + step / (above_at - below_at) * ((place - below_at + step) * (above - height) / (above_at - place)
-    + (above_at - place - step) * (height - below) / (place - below_at))
-  if below < new and new < above then return new end
-  if step > 0 then return height + (above - height) / (above_at - place) end
-  return height - (height - below) / (place - below_at)
-end
+local FIRST = -1 -- the time before a flow's first packet, in the sample
 
--- Takes the n-th value: markers above it go up by one place, then those that are a place or more from where they should
--- be, a share of the n - 1, go one towards it.
-local function take(shares, heights, places, n, value)
-  local last = #heights
-  heights[1], heights[last], places[last] = math.min(heights[1], value), math.max(heights[last], value), n
-  local below, below_at, height = heights[1], 1, heights[2]
-  local place = value < height and places[2] + 1 or places[2]
-  for i = 2, last - 1 do
-    local above, above_at = heights[i + 1], places[i + 1]
-    if value < above and i < last - 1 then above_at = above_at + 1 end -- the last stands at n already
-    local behind = 1 + (n - 1) * shares[i] - place
-    if behind >= 1 and above_at - place > 1 then
-      height = moved(1, below, below_at, height, place, above, above_at)
-      place, heights[i] = place + 1, height
-    elseif behind <= -1 and place - below_at > 1 then
-      height = moved(-1, below, below_at, height, place, above, above_at)
-      place, heights[i] = place - 1, height
-    end
-    places[i] = place
-    below, below_at, height, place = height, place, above, above_at
+-- Numbers from 0 to 1, always the same: the generator of Park and Miller ("Random number generators: good ones are hard
+-- to find", CACM 31(10), 1988).
+local function generator()
+  local state = 1
+  return function()
+    state = state * 16807 % 2147483647
+    return state / 2147483647
   end
 end
 
-local function sort(values, n)
-  for i = 2, n do
-    local value, at = values[i], i
-    while at > 1 and values[at - 1] > value do
-      values[at] = values[at - 1]
-      at = at - 1
-    end
-    values[at] = value
+-- Which packets of a flow come into the sample, ascending, and in which place: the first `keep`, then ever fewer, each
+-- in a random place. Algorithm L (Li, "Reservoir-sampling algorithms of time complexity O(n(1 + log(N/n)))", ACM TOMS
+-- 20(4), 1994).
+local function draw(keep)
+  local numbers, places, random, number, w = {}, {}, generator(), keep, 1
+  for i = 1, keep do numbers[i], places[i] = i, i end
+  while number < 1e12 do
+    w = w * random() ^ (1 / keep)
+    number = number + math.floor(math.log(random()) / math.log(1 - w)) + 1
+    numbers[#numbers + 1], places[#places + 1] = number, math.floor(random() * keep) + 1
   end
+  return numbers, places
 end
 
--- Puts markers on n sorted values: nearest to their shares, each on one of its own.
-local function place_markers(shares, heights, places, n, values)
-  local place, last = 0, #heights
-  for i = 1, last do
-    place = math.min(math.max(math.floor(1.5 + (n - 1) * shares[i]), place + 1), n - last + i)
-    heights[i], places[i] = values[place], place
-  end
+local function take(self, packet, flow, time)
+  local udps = flow.udps
+  local turn = udps.quantiles_turn + 1
+  if flow.bidirectional_packets ~= self.numbers[turn] then return end
+  local place = self.places[turn]
+  udps.quantiles_turn = turn
+  udps.quantiles_ps_sample[place], udps.quantiles_piat_sample[place] = packet.raw_size, time
 end
 
--- Gives the latest `count` of n values to the markers.
-local function flush(shares, heights, places, n, values, count)
-  if count == n then
-    sort(values, n)
-    place_markers(shares, heights, places, n, values)
-  else
-    for i = 1, count do take(shares, heights, places, n - count + i, values[i]) end
-  end
-end
-
-local function add(self, packet, flow)
-  local udps, shares, keep = flow.udps, self.shares, self.keep
-  local n = udps.quantiles_packets
-  udps.quantiles_packets = n + 1
-  if n > 0 then
-    local slot, times = (n - 1) % keep + 1, udps.quantiles_piat_latest
-    times[slot] = packet.delta_time
-    if slot == keep then flush(shares, udps.quantiles_piat_heights, udps.quantiles_piat_places, n, times, keep) end
-  end
-  local slot, sizes = n % keep + 1, udps.quantiles_ps_latest
-  sizes[slot] = packet.raw_size
-  if slot == keep then flush(shares, udps.quantiles_ps_heights, udps.quantiles_ps_places, n + 1, sizes, keep) end
-end
-
--- What lies at 1 + (n - 1) p: of all values, which are sorted, or between two markers.
-local function exact(values, n, probability)
-  local place = 1 + (n - 1) * probability
-  local low = math.floor(place)
-  return values[low] + (place - low) * (values[math.min(low + 1, n)] - values[low])
-end
-
-local function estimate(heights, places, n, probability)
-  local place, i = 1 + (n - 1) * probability, 1
-  while places[i + 1] < place do i = i + 1 end
-  local between = (place - places[i]) / (places[i + 1] - places[i])
-  return math.min(heights[i] + between * (heights[i + 1] - heights[i]), heights[i + 1])
-end
-
-local function read_off(self, heights, places, n, values, quantiles)
-  local count = n % self.keep
-  if n < self.keep then sort(values, n) else flush(self.shares, heights, places, n, values, count) end
-  for k, probability in ipairs(self.numbers) do
-    if n == 0 then quantiles[k] = 0
-    elseif n <= self.keep then quantiles[k] = exact(values, n, probability)
-    else quantiles[k] = estimate(heights, places, n, probability) end
+-- Quantiles of the first n values of a sample, but for the first `skipped` in their order.
+local function read_off(numbers, sample, n, skipped, quantiles)
+  if n <= skipped then return end
+  for k = 1, #numbers do
+    local place = skipped + 1 + (n - skipped - 1) * numbers[k]
+    local low = math.floor(place)
+    quantiles[k] = sample[low] + (place - low) * (sample[math.min(low + 1, n)] - sample[low])
   end
 end
 
 local function finish(self, flow)
-  local udps, n = flow.udps, flow.udps.quantiles_packets
-  read_off(self, udps.quantiles_ps_heights, udps.quantiles_ps_places, n, udps.quantiles_ps_latest, udps.quantiles_ps)
-  read_off(self, udps.quantiles_piat_heights, udps.quantiles_piat_places, n - 1, udps.quantiles_piat_latest,
-    udps.quantiles_piat)
+  local udps, n = flow.udps, math.min(flow.bidirectional_packets, self.keep)
+  local sizes, times = udps.quantiles_ps_sample, udps.quantiles_piat_sample
+  sizes:sort(n)
+  times:sort(n)
+  read_off(self.wanted, sizes, n, 0, udps.quantiles_ps)
+  read_off(self.wanted, times, n, times[1] == FIRST and 1 or 0, udps.quantiles_piat)
 end
 
 -- The option as numbers; refuses what is none.
@@ -156,43 +100,32 @@ return nf.plugin {
   description = "Quantiles of packet sizes and inter-arrival times",
   author      = "the nfengine authors",
   license     = "MIT",
-  categories  = { "feature", "slow", "safe" },
+  categories  = { "feature", "safe" },
   options     = {
     probabilities = { { "0.25", "0.5", "0.75", "0.9" }, "which quantiles, ascending numbers between 0 and 1" },
-    keep          = { 32, "values up to which quantiles are exact", min = 5, max = 256, integer = true },
+    keep          = { 64, "packets up to which quantiles are exact, beyond: of a sample", min = 2, max = 1024,
+                      integer = true },
   },
   columns     = function(options)
-    local numbers = numbers_of(options.probabilities)
-    local markers = 2 * #numbers + 3
-    if options.keep < markers then
-      error(("keep = %d: expected at least %d for %d quantiles"):format(options.keep, markers, #numbers), 0)
-    end
-    local list = ("double[%d]"):format(#numbers)
+    local list = ("double[%d]"):format(#numbers_of(options.probabilities))
     return {
       { "quantiles_ps", list, "quantiles of packet sizes, bytes" },
       { "quantiles_piat", list, "quantiles of times between packets, in time_unit" },
     }
   end,
   state       = function(options)
-    local latest, markers = ("double[%d]"):format(options.keep), ("double[%d]"):format(2 * #options.probabilities + 3)
     return {
-      { "quantiles_packets", "double" }, { "quantiles_ps_latest", latest }, { "quantiles_piat_latest", latest },
-      { "quantiles_ps_heights", markers }, { "quantiles_ps_places", markers },
-      { "quantiles_piat_heights", markers }, { "quantiles_piat_places", markers },
+      { "quantiles_turn", "uint16", "how often a packet has come into the sample" },
+      { "quantiles_ps_sample", ("uint32[%d]"):format(options.keep) },
+      { "quantiles_piat_sample", ("double[%d]"):format(options.keep) },
     }
   end,
   setup       = function(self)
-    local numbers = numbers_of(self.probabilities)
-    local shares, before = { 0 }, 0
-    for k, number in ipairs(numbers) do
-      shares[2 * k], shares[2 * k + 1], before = (before + number) / 2, number, number
-    end
-    shares[#shares + 1] = (before + 1) / 2
-    shares[#shares + 1] = 1
-    self.numbers, self.shares = numbers, shares
+    self.wanted = numbers_of(self.probabilities)
+    self.numbers, self.places = draw(self.keep)
   end,
   independent = true,
-  on_init     = add,
-  on_update   = add,
+  on_init     = function(self, packet, flow) take(self, packet, flow, FIRST) end,
+  on_update   = function(self, packet, flow) take(self, packet, flow, packet.delta_time) end,
   on_expire   = finish,
 }

@@ -4,16 +4,25 @@
 --   flow.splt_ps[1]      first element
 --   flow.splt_ps:table() a Lua table of it
 --   flow.splt_ps:copy()  an array of its own
+--   flow.udps.x:sort(n)  puts the first n elements in order
 --   tostring(…)          "[54, 66, -1]"
 
 local ffi = require "ffi"
+local C = require "nfengine.lib"
 
 local array = {}
+
+local type_codes = {
+  int8_t = C.NF_TYPE_INT8, int16_t = C.NF_TYPE_INT16, int32_t = C.NF_TYPE_INT32, int64_t = C.NF_TYPE_INT64,
+  uint8_t = C.NF_TYPE_UINT8, uint16_t = C.NF_TYPE_UINT16, uint32_t = C.NF_TYPE_UINT32, uint64_t = C.NF_TYPE_UINT64,
+  float = C.NF_TYPE_FLOAT, double = C.NF_TYPE_DOUBLE,
+}
 
 local made = {}
 
 local function make(ctype, length)
   local new = ffi.typeof(("struct { %s at[%d]; }"):format(ctype, length))
+  local type_code = type_codes[ctype]
   local methods = {}
 
   local function check(index)
@@ -32,6 +41,16 @@ local function make(ctype, length)
 
   --- An array of its own. The one in a flow lasts only as long as the flow.
   function methods.copy(self) return new(self) end
+
+  --- Sorts the first `count` elements, or all, ascending and in place.
+  function methods.sort(self, count)
+    count = count or length
+    if count >= 0 and count <= length then
+      C.nf_sort(self.at, count, type_code)
+    else
+      error(("array:sort: %s elements: expected 0 to %d"):format(tostring(count), length), 2)
+    end
+  end
 
   return ffi.metatype(new, {
     __len = function() return length end,

@@ -2,6 +2,7 @@
 
 local array = require "nfengine.array"
 local engine = require "spec.support.engine"
+local random = require "spec.support.random"
 
 describe("an array", function()
   local bytes
@@ -31,6 +32,41 @@ describe("an array", function()
     local copy = bytes:table()
     bytes[1] = 5
     assert.same({ 0, 0, 0 }, copy)
+  end)
+
+  it("is sorted in place, as a whole or its beginning", function()
+    for ctype, values in pairs {
+      uint8_t = { 200, 3, 7 }, int8_t = { 5, -3, 7 }, uint16_t = { 65535, 0, 7 }, int16_t = { 5, -30000, 7 },
+      uint32_t = { 2 ^ 32 - 1, 0, 7 }, int32_t = { 5, -2 ^ 31, 7 }, uint64_t = { 2 ^ 63, 0, 7 },
+      int64_t = { 5, -2 ^ 63, 7 }, float = { 5, -0.5, 7 }, double = { math.huge, -0.1, 7 },
+    } do
+      local list = array.type(ctype, 3)({ values })
+      list:sort(2)
+      assert.same({ values[2], values[1], values[3] }, list:table())
+      list:sort(0)
+      list:sort()
+      table.sort(values)
+      assert.same(values, list:table())
+    end
+  end)
+
+  it("is sorted whatever its length", function()
+    random.trial(function(below)
+      for _, length in ipairs { 1, 2, 3, 4, 5, 9, 10, 11, 31, 64, 1000, 65535 } do
+        local list, values = array.type("double", length)(), {}
+        for i = 1, length do values[i] = below(length) - 5 end
+        for i = 1, length do list[i] = values[i] end
+        list:sort()
+        table.sort(values)
+        for i = 1, length do assert.equal(values[i], list[i]) end
+      end
+    end)
+  end)
+
+  it("is not sorted beyond its end", function()
+    for _, count in ipairs { -1, 4, 0 / 0 } do
+      assert.matches("array:sort: .* elements: expected 0 to 3", engine.refusal(bytes.sort, bytes, count))
+    end
   end)
 
   for _, index in ipairs { 0, 4, -1, 1.5, 2 ^ 31, 2 ^ 53, -2 ^ 53, math.huge, 0 / 0 } do

@@ -1,4 +1,4 @@
--- plugins/quantiles.lua: exact while few, the paper's example, and that estimates are near.
+-- plugins/quantiles.lua: exact while few, and a fair sample beyond.
 
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
@@ -38,16 +38,6 @@ local function by_sorting(values, probability)
   return sorted[low] + (place - low) * ((sorted[low + 1] or sorted[low]) - sorted[low])
 end
 
--- The twenty observations of Jain and Chlamtac's example, times 100, and the heights of its five markers after them.
-local PAPER = { 2, 15, 74, 339, 83, 2237, 1015, 1543, 3862, 1592, 3460, 1028, 147, 40, 5, 1139, 27, 42, 9, 1137 }
-local PAPER_HEIGHTS, PAPER_PLACES = { "0.02", "0.49", "4.44", "17.20", "38.62" }, { 1, 6, 10, 16, 20 }
-
-local function in_hundreds(heights, offset)
-  local list = {}
-  for i, height in ipairs(heights:table()) do list[i] = ("%.2f"):format((height - offset) / 100) end
-  return list
-end
-
 describe("quantiles", function()
   after_each(engine.cleanup)
 
@@ -69,8 +59,8 @@ describe("quantiles", function()
       udps_of(packets_of(nil, { 7 }), nil, { time_unit = "us" }).quantiles_piat:table())
   end)
 
-  it("are exact up to as many values as are kept", function()
-    for _, keep in ipairs { 11, 32 } do
+  it("are exact up to as many packets as are kept", function()
+    for _, keep in ipairs { 2, 11, 64 } do
       for n = 1, keep do
         local sizes = {}
         for i = 1, n do sizes[i] = 60 + i * 7919 % 1000 end
@@ -81,72 +71,65 @@ describe("quantiles", function()
     end
   end)
 
-  it("move markers as the paper does", function()
-    local sizes = {}
-    for i, value in ipairs(PAPER) do sizes[i] = 100 + value end
-    local udps = udps_of(packets_of(sizes, PAPER), { probabilities = { "0.5" }, keep = 5 })
-    assert.same(PAPER_HEIGHTS, in_hundreds(udps.quantiles_ps_heights, 100))
-    assert.same(PAPER_PLACES, udps.quantiles_ps_places:table())
-    -- Read off halfway between the tenth and the eleventh of 20, the tenth at 4.4406 and the sixteenth at 17.2039.
-    assert.equal("5.504", ("%.3f"):format((udps.quantiles_ps[1] - 100) / 100))
-  end)
+  -- Sizes that tell packets apart: the n-th has 60 + n bytes, and came after n ms.
+  local function sample(count, keep)
+    local sizes, times = {}, {}
+    for n = 1, count do sizes[n], times[n] = 60 + n, n + 1 end
+    times[count] = nil
+    local packets = packets_of(sizes, times)
+    return udps_of(packets, { keep = keep }, { idle_timeout = 1e6, active_timeout = 1e6 })
+  end
 
-  it("do the same with times, whether or not the last of them came in one lot", function()
-    for more = 0, 4 do
-      local times = { unpack(PAPER) }
-      for _ = 1, more do times[#times + 1] = 444 end
-      local udps = udps_of(packets_of(nil, times), { probabilities = { "0.5" }, keep = 5 })
-      if more == 0 then
-        assert.same(PAPER_HEIGHTS, in_hundreds(udps.quantiles_piat_heights, 0))
-        assert.same(PAPER_PLACES, udps.quantiles_piat_places:table())
+  it("of longer flows are those of as many packets, each with its size and the time before it", function()
+    for _, count in ipairs { 11, 12, 30, 300 } do
+      local udps, seen = sample(count, 10), {}
+      for place = 1, 10 do
+        local number = udps.quantiles_ps_sample[place] - 60
+        assert.is_true(number >= 1 and number <= count and not seen[number])
+        seen[number] = true
+        assert.equal(number == 1 and -1 or number, udps.quantiles_piat_sample[place])
       end
-      assert.equal(20 + more, udps.quantiles_piat_places[5])
+      local sizes, times = udps.quantiles_ps_sample:table(), {}
+      for _, time in ipairs(udps.quantiles_piat_sample:table()) do
+        if time >= 0 then times[#times + 1] = time end
+      end
+      for k, probability in ipairs { 0.25, 0.5, 0.75, 0.9 } do
+        assert.equal(by_sorting(sizes, probability), udps.quantiles_ps[k])
+        assert.equal(by_sorting(times, probability), udps.quantiles_piat[k])
+      end
     end
   end)
 
-  it("begin with markers at the ranks of what was kept", function()
-    local sizes = {}
-    for i = 1, 32 do sizes[i] = 60 + 10 * i end -- rank i is 60 + 10 i
-    -- Shares 0 1/8 1/4 3/8 1/2 5/8 3/4 33/40 9/10 19/20 1 of 31, and 1, to the nearest.
-    local places = { 1, 5, 9, 13, 17, 20, 24, 27, 29, 30, 32 }
-    local udps = udps_of(packets_of(sizes))
-    assert.same(places, udps.quantiles_ps_places:table())
-    for i, place in ipairs(places) do assert.equal(60 + 10 * place, udps.quantiles_ps_heights[i]) end
+  it("take the same packets of every flow", function()
+    assert.same(sample(300, 10).quantiles_ps_sample:table(), sample(300, 10).quantiles_ps_sample:table())
   end)
 
-  it("have each marker on a rank of its own, however extreme the shares", function()
-    local sizes = {}
-    for i = 1, 12 do sizes[i] = 60 + i end
-    local low = udps_of(packets_of(sizes), { probabilities = { "0.001", "0.002", "0.003" }, keep = 12 })
-    assert.same({ 1, 2, 3, 4, 5, 6, 7, 8, 12 }, low.quantiles_ps_places:table())
-    local high = udps_of(packets_of(sizes), { probabilities = { "0.997", "0.998", "0.999" }, keep = 12 })
-    assert.same({ 1, 5, 6, 7, 8, 9, 10, 11, 12 }, high.quantiles_ps_places:table())
+  -- Of n packets, keep are taken; that each of three thirds has its share among many samples is what tells a reservoir
+  -- from a sample of the first or the latest. Here one sample is large instead.
+  it("take packets evenly", function()
+    local udps, thirds = sample(3000, 600), { 0, 0, 0 }
+    for place = 1, 600 do
+      local third = math.floor((udps.quantiles_ps_sample[place] - 61) / 1000) + 1
+      thirds[third] = thirds[third] + 1
+    end
+    for _, count in ipairs(thirds) do assert.is_true(math.abs(count - 200) < 35) end -- three deviations
   end)
 
-  it("are estimated closely where values are many", function()
-    random.trial(function(below)
-      local sizes = {}
-      for i = 1, 3000 do sizes[i] = 60 + below(1400) end
-      local estimates = of_sizes(sizes)
-      for k, probability in ipairs { 0.25, 0.5, 0.75, 0.9 } do
-        local exact = by_sorting(sizes, probability)
-        assert.is_true(math.abs(estimates[k] - exact) < 28, ("%g: %g, not %g"):format(probability, estimates[k], exact))
-      end
-    end)
-  end)
-
-  it("are ascending and in the values' range, whatever comes", function()
-    for _ = 1, 60 do
+  it("are as near as a sample's are, whatever the values", function()
+    for kinds = 1, 6 do
       random.trial(function(below)
-        local sizes, kinds = {}, below(6) + 1
-        for i = 1, 33 + below(200) do sizes[i] = 60 + math.floor(1400 * (below(kinds) / kinds) ^ 3) end
-        local estimates = of_sizes(sizes, { probabilities = { "0.01", "0.5", "0.95", "0.999" }, keep = 11 })
-        local before = math.min(unpack(sizes))
-        for _, estimate in ipairs(estimates) do
-          assert.is_true(estimate >= before)
-          before = estimate
+        local sizes = {}
+        for i = 1, 3000 do sizes[i] = 60 + math.floor(1400 * (below(kinds) / kinds) ^ 3) end
+        local estimates = of_sizes(sizes, { keep = 256 })
+        for k, probability in ipairs { 0.25, 0.5, 0.75, 0.9 } do
+          local fewer, more = 0, 0
+          for _, size in ipairs(sizes) do
+            if size < estimates[k] then fewer = fewer + 1 end
+            if size > estimates[k] then more = more + 1 end
+          end
+          local margin = 3000 * 5 * math.sqrt(probability * (1 - probability) / 256) -- five deviations
+          assert.is_true(fewer < 3000 * probability + margin and more < 3000 * (1 - probability) + margin)
         end
-        assert.is_true(before <= math.max(unpack(sizes)))
       end)
     end
   end)
@@ -181,11 +164,9 @@ describe("quantiles", function()
       engine.refusal(Quantiles, { probabilities = {} }), 1, true)
   end)
 
-  it("refuse to keep fewer values than there are markers", function()
-    assert.matches("plugin quantiles: columns: keep = 10: expected at least 11 for 4 quantiles",
-      engine.refusal(Quantiles, { keep = 10 }), 1, true)
-    for _, keep in ipairs { 4, 257 } do
-      assert.matches(("plugin quantiles: keep = %d: expected an integer from 5 to 256"):format(keep),
+  it("refuse to keep too few or too many", function()
+    for _, keep in ipairs { 1, 1025, 10.5 } do
+      assert.matches(("plugin quantiles: keep = %s: expected an integer from 2 to 1024"):format(keep),
         engine.refusal(Quantiles, { keep = keep }), 1, true)
     end
   end)
