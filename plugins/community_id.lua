@@ -24,6 +24,7 @@
 -- "192.0.2.1","192.0.2.10",1,"1:1kSYbN27x0sQUeA7wUIDAyQB5pE="
 
 local nf = require "nfengine"
+local bytes = require "nfengine.bytes"
 local hash = require "nfengine.hash"
 
 local ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
@@ -44,33 +45,39 @@ local answers = {
 local function ports_of(packet)
   local protocol = packet.protocol
   if protocol == TCP or protocol == UDP then return packet.src_port, packet.dst_port, false end
-  local bytes = packet.transport_bytes
-  if protocol == SCTP then return bytes:u16(0), bytes:u16(2), false end
+  local header = packet.transport_bytes
+  if protocol == SCTP then return header:u16(0), header:u16(2), false end
   if not answers[protocol] then return nil end
-  local kind, code = bytes:u8(0), bytes:u8(1)
+  local kind, code = header:u8(0), header:u8(1)
   if not code then return nil end
   local answer = answers[protocol][kind]
   return kind, answer or code, not answer
 end
 
+--- Which of two addresses is smaller: below 0 the first, above 0 the other.
+local function compare(one, other)
+  local difference = one:u32(0) - other:u32(0)
+  if difference ~= 0 or #one == 4 then return difference end
+  difference = one:u32(4) - other:u32(4)
+  if difference ~= 0 then return difference end
+  difference = one:u32(8) - other:u32(8)
+  if difference ~= 0 then return difference end
+  return one:u32(12) - other:u32(12)
+end
+
 local function identify(self, packet, flow)
-  local source, destination
-  if packet.ip_version == 4 then
-    source, destination = packet.ip_bytes:string(12, 4), packet.ip_bytes:string(16, 4)
-  else
-    source, destination = packet.ip_bytes:string(8, 16), packet.ip_bytes:string(24, 16)
-  end
+  local at, size = 12, 4
+  if packet.ip_version == 6 then at, size = 8, 16 end
+  local source, destination = packet.ip_bytes:sub(at, size), packet.ip_bytes:sub(at + size, size)
   local from, to, is_one_way = ports_of(packet)
-  if not is_one_way and (source > destination or source == destination and to and from > to) then
+  local difference = is_one_way and 0 or compare(source, destination)
+  if difference > 0 or difference == 0 and not is_one_way and to and from > to then
     source, destination, from, to = destination, source, to, from
   end
-  local rest
-  if to then
-    rest = string.char(packet.protocol, 0, math.floor(from / 256), from % 256, math.floor(to / 256), to % 256)
-  else
-    rest = string.char(packet.protocol, 0)
-  end
-  flow.udps.community_id = "1:" .. hash.base64(hash.sha1(self.begins .. source .. destination .. rest))
+  local buffer = self.buffer:clear():u16(self.seed):view(source):view(destination):u8(packet.protocol):u8(0)
+  if to then buffer:u16(from):u16(to) end
+  local digest = hash.sha1(buffer, self.digest:clear())
+  flow.udps.community_id = hash.base64(digest, self.text:clear():text "1:")
 end
 
 return nf.plugin {
@@ -85,6 +92,8 @@ return nf.plugin {
     min = 0, max = 65535, integer = true } },
   columns     = { { "community_id", "string:32", "Community ID, version 1" } },
   independent = true,
-  setup       = function(self) self.begins = string.char(math.floor(self.seed / 256), self.seed % 256) end,
+  setup       = function(self) -- flows one after the other share buffers: strings would take most of the time
+    self.buffer, self.digest, self.text = bytes.buffer(2 + 2 * 16 + 6), bytes.buffer(20), bytes.buffer(2 + 28)
+  end,
   on_init     = identify,
 }

@@ -8,6 +8,10 @@
 --   bytes.fold(udps.counts, udps.histogram)                           -- by the upper four bits
 --   bytes.sum(udps.counts, 0x20, 0x7e)                                --> how many were printable
 --
+--   setup = function(self) self.buffer = bytes.buffer(64) end         -- or put together, without making strings:
+--   flow.udps.service = self.buffer:clear():text "port " :u8(0x30 + …)
+--   hash.sha1(self.buffer:clear():u16(packet.dst_port):view(packet.payload_bytes:sub(0, 8)))
+--
 -- A loop in a hook would be compiled as well, but takes five times as long for each byte, and makes an object of
 -- everything that it works on, which is what costs with small packets.
 
@@ -69,5 +73,64 @@ function bytes.sum(counts, low, high)
   if low >= 0 and low <= high and high < 256 then return (C.nf_count_sum(counts.at + low, high - low + 1)) end
   error("bytes.sum: expected two bytes in order", 2)
 end
+
+-- ---- putting bytes together ----
+
+local buffer = {}
+
+--- Makes room for `size` bytes more and returns where they go, as a pointer.
+function buffer:grow(size)
+  local at = self.size
+  if at + size > self.room then error(("buffer: more than the %d bytes it has room for"):format(self.room), 3) end
+  self.size = at + size
+  return self.data + at
+end
+
+--- Empties it. Like all that add to it, it returns the buffer itself.
+function buffer:clear()
+  self.size = 0
+  return self
+end
+
+--- Adds a number as one byte, or big-endian as two.
+function buffer:u8(number)
+  self:grow(1)[0] = number
+  return self
+end
+
+function buffer:u16(number)
+  local at = self:grow(2)
+  at[0], at[1] = math.floor(number / 256), number % 256
+  return self
+end
+
+--- Adds a string's bytes.
+function buffer:text(text)
+  ffi.copy(self:grow(#text), text, #text)
+  return self
+end
+
+--- Adds a view's bytes.
+function buffer:view(view)
+  ffi.copy(self:grow(#view), view.data, #view)
+  return self
+end
+
+--- What has been added, as a string.
+function buffer:string() return ffi.string(self.data, self.size) end
+
+local new_buffer = ffi.metatype("struct { uint32_t size, room; uint8_t data[?]; }", {
+  __index = buffer,
+  __len = function(self) return self.size end,
+})
+
+--- A buffer with room for so many bytes, to be made in setup and used again and again. Hashes and columns of texts take
+-- it for a string.
+function bytes.buffer(room)
+  return new_buffer(room, 0, room)
+end
+
+--- Whether something is a buffer.
+function bytes.is_buffer(value) return ffi.istype(new_buffer, value) end
 
 return bytes

@@ -6,6 +6,7 @@
 local ffi = require "ffi"
 local C = require "nfengine.lib"
 local array = require "nfengine.array"
+local is_buffer = require("nfengine.bytes").is_buffer
 local columns = require "nfengine.columns"
 local text = require "nfengine.text"
 
@@ -51,9 +52,18 @@ function helpers.oui(address)
   return (ffi.string(helpers.mac_text, 8))
 end
 
---- Copies a Lua string into char[length], cut between UTF-8 characters, and ends it in NUL. `owner` says whose it is:
--- "flow.user_agent: ".
+--- Copies a Lua string, or what is in a bytes.buffer, into char[length], cut between UTF-8 characters, and ends it in
+-- NUL. `owner` says whose it is: "flow.user_agent: ".
 function helpers.set_text(field, length, value, owner)
+  if is_buffer(value) then
+    local n = #value
+    if n < length then
+      ffi.copy(field, value.data, n)
+      field[n] = 0
+      return
+    end
+    value = value:string()
+  end
   if type(value) ~= "string" then error(("%sexpected a string, got %s"):format(owner or "", type(value)), 4) end
   local n = #value
   if n > length - 1 then

@@ -1,4 +1,5 @@
---- Hashes, for plugins and scripts. They take and return strings of bytes.
+--- Hashes, for plugins and scripts. They take and return strings of bytes. sha1, sha256 and base64 also take a
+-- bytes.buffer for one, and add to another that is given besides, which they return: no strings are made then.
 --
 --   local hash = require "nfengine.hash"
 --   hash.sha1 "abc"                --> 20 bytes
@@ -11,6 +12,7 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local is_buffer = require("nfengine.bytes").is_buffer
 
 local hash = {}
 
@@ -31,19 +33,22 @@ end
 
 local digest = ffi.new "uint8_t[32]"
 
---- The SHA-1 of some bytes: 20 bytes. An identifier, no protection.
-function hash.sha1(bytes)
-  check("sha1", bytes)
-  C.nf_sha1(crypto(), bytes, #bytes, digest)
-  return ffi.string(digest, 20)
+local function hasher(name, func, size)
+  return function(bytes, out)
+    local is_string = not is_buffer(bytes)
+    if is_string then check(name, bytes) end
+    local to = out and out:grow(size) or digest
+    func(crypto(), is_string and bytes or bytes.data, #bytes, to)
+    if out then return out end
+    return (ffi.string(digest, size))
+  end
 end
 
+--- The SHA-1 of some bytes: 20 bytes. An identifier, no protection.
+hash.sha1 = hasher("sha1", C.nf_sha1, 20)
+
 --- The SHA-256 of some bytes: 32 bytes.
-function hash.sha256(bytes)
-  check("sha256", bytes)
-  C.nf_sha256(crypto(), bytes, #bytes, digest)
-  return ffi.string(digest, 32)
-end
+hash.sha256 = hasher("sha256", C.nf_sha256, 32)
 
 local BLOCK = 65536
 
@@ -69,14 +74,19 @@ function hash.sha256_file(path)
   return ffi.string(digest, 32), size
 end
 
-local SHORT = 96 -- bytes whose Base64 needs no buffer of its own
-local short = ffi.new("char[?]", SHORT / 3 * 4 + 1)
+local LONGEST = 129 -- bytes of Base64 and a zero for which there is room beforehand
+local short = ffi.new("char[?]", LONGEST)
 
 --- Base64 with padding, in one line (RFC 4648, section 4).
-function hash.base64(bytes)
-  check("base64", bytes)
-  local out = #bytes <= SHORT and short or ffi.new("char[?]", math.floor((#bytes + 2) / 3) * 4 + 1)
-  return ffi.string(out, C.nf_base64(out, bytes, #bytes))
+function hash.base64(bytes, out)
+  local is_string = not is_buffer(bytes)
+  if is_string then check("base64", bytes) end
+  local size = math.floor((#bytes + 2) / 3) * 4
+  local to = size + 1 <= LONGEST and short or ffi.new("char[?]", size + 1)
+  C.nf_base64(to, is_string and bytes or bytes.data, #bytes)
+  if not out then return (ffi.string(to, size)) end
+  ffi.copy(out:grow(size), to, size)
+  return out
 end
 
 local digits = {} -- by byte

@@ -147,3 +147,31 @@ describe("what is said of counts", function()
     end
   end)
 end)
+
+describe("a buffer", function()
+  it("puts together what it is given", function()
+    local buffer = bytes.buffer(20)
+    assert.equal("", buffer:string())
+    local whole = buffer:u8(1):u16(0x0203):text("abc"):view(view_of "de\0"):u8(255):u16(65535):text ""
+    assert.equal("\1\2\3abcde\0\255\255\255", buffer:string())
+    assert.equal(12, #whole)
+    assert.equal(buffer, whole)
+    assert.equal("x", buffer:clear():text("x"):string())
+  end)
+
+  it("takes no more than it has room for, and says so at the caller's line", function()
+    local buffer = bytes.buffer(3)
+    assert.equal("abc", buffer:text("abc"):string())
+    for _, add in ipairs { function() buffer:u8(1) end, function() buffer:u16(1) end, function() buffer:text "d" end,
+      function() buffer:view(view_of "d") end } do
+      assert.matches("bytes_spec.lua:%d+: buffer: more than the 3 bytes it has room for", testing.refusal(add))
+      assert.equal("abc", buffer:string())
+    end
+    assert.equal("abc", buffer:text(""):string())
+  end)
+
+  it("is told from other things", function()
+    assert.is_true(bytes.is_buffer(bytes.buffer(1)))
+    for _, other in ipairs { "x", 1, {}, uint8s(1), (view_of "x") } do assert.is_false(bytes.is_buffer(other)) end
+  end)
+end)

@@ -1,5 +1,6 @@
 -- lua/nfengine/hash.lua: that plugins get from it what core/crypto.c gives, as strings.
 
+local new_buffer = require("nfengine.bytes").buffer
 local hash = require "nfengine.hash"
 local testing = require "nfengine.testing"
 
@@ -40,6 +41,24 @@ describe("hash", function()
     assert.are.same({ nil, "/nowhere/x: No such file or directory" }, { hash.sha256_file "/nowhere/x" })
     assert.are.same({ nil, "spec: Is a directory" }, { hash.sha256_file "spec" })
     assert.are.equal(32, #hash.sha256_file "Makefile") -- nothing of it is left over
+  end)
+
+  it("takes a buffer for a string, and adds to another", function()
+    local data, out = new_buffer(200), new_buffer(300)
+    for _, text in ipairs { "", "abc", ("\0\255"):rep(100) } do
+      data:clear():text(text)
+      for name, size in pairs { sha1 = 20, sha256 = 32, base64 = math.ceil(#text / 3) * 4 } do
+        local expected = hash[name](text)
+        assert.are.equal(size, #expected)
+        assert.are.equal(expected, hash[name](data))
+        assert.are.equal(out, hash[name](data, out:clear():text "1:"))
+        assert.are.equal("1:" .. expected, out:string())
+        assert.are.equal("1:" .. expected, hash[name](text, out:clear():text "1:"):string())
+        assert.are.equal(text, data:string())
+      end
+    end
+    assert.matches("buffer: more than the 19 bytes", testing.refusal(hash.sha1, "abc", new_buffer(19)), 1, true)
+    assert.matches("buffer: more than the 3 bytes", testing.refusal(hash.base64, "abc", new_buffer(3)), 1, true)
   end)
 
   it("refuses what is no string", function()

@@ -1,6 +1,7 @@
 -- Declaring plugins and their typed columns: lua/nfengine/plugin.lua.
 
 local nf = require "nfengine"
+local bytes = require "nfengine.bytes"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
 
@@ -187,6 +188,19 @@ describe("a plugin's column", function()
     for _, case in ipairs(cases) do
       local udps = udps_of { columns = { { "x", case[1] } }, on_init = function(_, _, flow) flow.udps.x = case[2] end }
       assert.equal(case[3], udps.x)
+    end
+  end)
+
+  it("takes what is in a buffer for a text", function()
+    local buffer = bytes.buffer(100)
+    for _, case in ipairs { "", "abcd", "abcde", "aé", "abcdé", "abc😀", ("x"):rep(100) } do
+      local udps = udps_of { columns = { { "text", "string:5" }, { "buffer", "string:5" }, { "behind", "uint8[4]" } },
+        on_init = function(_, _, flow)
+          flow.udps.text, flow.udps.buffer = case, "12345"
+          flow.udps.buffer = buffer:clear():text(case)
+        end }
+      assert.equal(udps.text, udps.buffer)
+      assert.equal("[0, 0, 0, 0]", tostring(udps.behind))
     end
   end)
 
