@@ -20,6 +20,7 @@
 -- ...
 
 local nf = require "nfengine"
+local bytes = require "nfengine.bytes"
 local hash = require "nfengine.hash"
 local tls = require "nfengine.tls"
 
@@ -32,28 +33,19 @@ local versions = {
   [0xfeff] = "d1", [0xfefd] = "d2", [0xfefc] = "d3",
 }
 
---- Those of a list that mean something.
-local function without_grease(list)
-  local kept = {}
-  for _, value in ipairs(list) do
-    if not tls.is_grease(value) then kept[#kept + 1] = value end
-  end
-  return kept
-end
-
---- DTLS counts its versions downwards, in the complement of the number.
+--- The newest of the versions that mean something; DTLS counts them downwards, in the complement of the number.
 local function newest(list)
   local best, highest
-  for _, value in ipairs(list) do
+  for i = 1, #list do
+    local value = list[i]
     local height = value >= 0xfe00 and 0xffff - value or value
-    if not best or height > highest then best, highest = value, height end
+    if not tls.is_grease(value) and (not best or height > highest) then best, highest = value, height end
   end
   return best
 end
 
 local function version_of(hello)
-  return versions[hello.versions and newest(without_grease(hello.versions)) or not hello.versions and hello.version]
-    or "00"
+  return versions[hello.versions and newest(hello.versions) or not hello.versions and hello.version] or "00"
 end
 
 --- First and last character; where one is neither letter nor digit, first and last digit in hexadecimal.
@@ -65,7 +57,22 @@ local function alpn_of(hello, beyond_ascii)
   return name:sub(1, 1) .. name:sub(-1)
 end
 
--- Four digits of each number, made when it is first met: making them takes longer than anything else here.
+-- What is made of texts is kept by them: most hellos are those of the same programs.
+local REMEMBERED = 1024
+
+local function remembered(make)
+  local known, count = {}, 0
+  return function(text, ...)
+    local value = known[text]
+    if value then return value end
+    if count == REMEMBERED then known, count = {}, 0 end
+    value, count = make(text, ...), count + 1
+    known[text] = value
+    return value
+  end
+end
+
+-- Four digits of each number.
 local digits = setmetatable({}, {
   __index = function(known, value)
     local text = bit.tohex(value, 4)
@@ -76,38 +83,85 @@ local digits = setmetatable({}, {
 
 local function digits_of(list)
   local texts = {}
-  for i = 1, #list do texts[i] = digits[list[i]] end
+  for i, value in ipairs(list) do texts[i] = digits[value] end
   return table.concat(texts, ",")
 end
 
--- Hashes of lists that were met before, which most are: of the same programs.
-local REMEMBERED = 1024
-local hashes, count = {}, 0
-
-local function hash_of(text)
-  if text == "" then return "000000000000" end
-  local known = hashes[text]
-  if known then return known end
-  if count == REMEMBERED then hashes, count = {}, 0 end
-  known, count = hash.hex(hash.sha256(text):sub(1, 6)), count + 1
-  hashes[text] = known
-  return known
+local function without_grease(list)
+  local kept = {}
+  for _, value in ipairs(list) do
+    if not tls.is_grease(value) then kept[#kept + 1] = value end
+  end
+  return kept
 end
 
-local function fingerprint(hello, beyond_ascii)
-  local ciphers, extensions = without_grease(hello.ciphers), without_grease(hello.extensions)
-  local names, others = "i", {}
-  for _, extension in ipairs(extensions) do
-    if extension == SERVER_NAME then names = "d" end
-    if extension ~= SERVER_NAME and extension ~= ALPN then others[#others + 1] = extension end
-  end
+local hash_of = remembered(function(text)
+  return text == "" and "000000000000" or hash.hex(hash.sha256(text):sub(1, 6))
+end)
+
+-- The number of ciphers and their hash, by the ciphers as they stand there.
+local ciphers_of = remembered(function(_, hello)
+  local ciphers = without_grease(hello.ciphers)
   table.sort(ciphers)
-  table.sort(others)
-  local offered = digits_of(others)
-  local algorithms = digits_of(without_grease(hello.signature_algorithms or {}))
-  if algorithms ~= "" then offered = offered .. "_" .. algorithms end
-  return ("%s%s%s%02d%02d%s_%s_%s"):format(carriers[hello.carrier], version_of(hello), names, math.min(#ciphers, 99),
-    math.min(#extensions, 99), alpn_of(hello, beyond_ascii), hash_of(digits_of(ciphers)), hash_of(offered))
+  return { count = ("%02d"):format(math.min(#ciphers, 99)), hash = hash_of(digits_of(ciphers)) }
+end)
+
+local algorithms_of = remembered(function(_, hello) return digits_of(without_grease(hello.signature_algorithms)) end)
+
+local FEW = 64
+
+-- Sorts the first n of a list: few in the way that takes least time for few.
+local function sort(list, n)
+  if n > FEW then
+    for i = n + 1, #list do list[i] = nil end
+    table.sort(list)
+    return
+  end
+  for i = 2, n do
+    local value, at = list[i], i
+    while at > 1 and list[at - 1] > value do
+      list[at] = list[at - 1]
+      at = at - 1
+    end
+    list[at] = value
+  end
+end
+
+-- Extensions come in another order each time, from some programs. Puts those that count into `others`, in order.
+-- Returns how many these are, how many there are with server name and ALPN, and "d" or "i", with or without the former.
+local function sort_extensions(extensions, others)
+  local kept, count, names = 0, 0, "i"
+  for i = 1, #extensions do
+    local extension = extensions[i]
+    if not tls.is_grease(extension) then
+      count = count + 1
+      if extension == SERVER_NAME then
+        names = "d"
+      elseif extension ~= ALPN then
+        kept = kept + 1
+        others[kept] = extension
+      end
+    end
+  end
+  sort(others, kept)
+  return kept, count, names
+end
+
+-- What is hashed of extensions and signature algorithms.
+local function offer(others, kept, algorithms)
+  for i = 1, kept do others[i] = digits[others[i]] end
+  local offered = table.concat(others, ",", 1, kept)
+  return algorithms == "" and offered or ("%s_%s"):format(offered, algorithms)
+end
+
+-- The fingerprint of a hello, in a buffer; `others` is a table to work with.
+local function fingerprint(hello, beyond_ascii, others, buffer)
+  local ciphers = ciphers_of(hello.cipher_bytes, hello)
+  local algorithms = hello.signature_algorithms and algorithms_of(hello.signature_algorithm_bytes, hello) or ""
+  local kept, count, names = sort_extensions(hello.extensions, others)
+  return buffer:clear():text(carriers[hello.carrier]):text(version_of(hello)):text(names):text(ciphers.count)
+    :text(("%02d"):format(math.min(count, 99))):text(alpn_of(hello, beyond_ascii)):text "_":text(ciphers.hash)
+    :text "_":text(hash_of(offer(others, kept, algorithms)))
 end
 
 local function look(self, packet, flow, state)
@@ -138,7 +192,8 @@ return nf.plugin {
   independent = true,
 
   setup       = function(self)
-    local function read(hello) return fingerprint(hello, self.beyond_ascii) end -- once a flow
+    local others, buffer, beyond_ascii = {}, bytes.buffer(40), self.beyond_ascii
+    local function read(hello) return fingerprint(hello, beyond_ascii, others, buffer) end
     self.hellos = tls.finder { packets = self.packets, streams = self.streams, read = read }
   end,
   on_init     = function(self, packet, flow) look(self, packet, flow, self.hellos:begin(packet)) end,

@@ -24,6 +24,7 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local new_table = require "table.new"
 local new_view = require("nfengine.packet").view
 local reassembly = require "nfengine.reassembly"
 local report = require "nfengine.report"
@@ -40,97 +41,116 @@ local LONGEST_DATAGRAM = 65536
 
 -- ---- reading a hello ----
 
---- A big-endian number of one to three bytes, or nil where it is not all there.
-local function number(s, at, width)
-  if at + width - 1 > #s then return nil end
-  local first, second, third = s:byte(at, at + width - 1)
-  if width == 1 then return first end
-  if width == 2 then return first * 256 + second end
-  return first * 65536 + second * 256 + third
-end
+-- Offsets are into a view, from 0; `stop` is where what is read of it ends.
 
---- What stands behind a length of `width` bytes, and where that ends; nil where it is not all there.
-local function vector(s, at, width)
-  local length = number(s, at, width)
+--- Where the contents of a vector begin and stop whose length stands at this offset in so many bytes; nil where it is
+-- not all there.
+local function vector(view, at, width, stop)
   local from = at + width
-  if not length or from + length - 1 > #s then return nil end
-  return s:sub(from, from + length - 1), from + length
+  if from > stop then return nil end
+  local behind = from + (width == 1 and view:u8(at) or width == 2 and view:u16(at) or view:u24(at))
+  if behind > stop then return nil end
+  return from, behind
 end
 
---- 16-bit numbers, one behind the other.
-local function numbers(s)
-  local list = {}
-  for at = 1, #s - 1, 2 do
-    local high, low = s:byte(at, at + 1)
-    list[#list + 1] = high * 256 + low
-  end
+--- 16-bit numbers, one behind the other; none where there is no vector.
+local function numbers(view, at, stop)
+  if not at then return {} end
+  local count = math.floor((stop - at) / 2)
+  local list = new_table(count, 0)
+  for i = 1, count do list[i] = view:u16(at + 2 * i - 2) end
   return list
 end
 
 -- What is read of extensions, by type. A body that is not what it should be reads as an extension without one.
 local readers = {}
 
-readers[0] = function(hello, body) -- server_name: RFC 6066, section 3
-  local list = vector(body, 1, 2)
-  if list and list:byte(1) == 0 then hello.server_name = vector(list, 2, 2) end
+readers[0] = function(hello, view, at, stop) -- server_name: RFC 6066, section 3
+  local entry, behind = vector(view, at, 2, stop)
+  if not entry or entry == behind or view:u8(entry) ~= 0 then return end
+  local name, name_end = vector(view, entry + 1, 2, behind)
+  if name then hello.server_name = view:string(name, name_end - name) end
 end
 
-readers[13] = function(hello, body) -- signature_algorithms: RFC 8446, section 4.2.3
-  hello.signature_algorithms = numbers(vector(body, 1, 2) or "")
+readers[13] = function(hello, view, at, stop) -- signature_algorithms: RFC 8446, section 4.2.3
+  local first, behind = vector(view, at, 2, stop)
+  hello.signature_algorithms = numbers(view, first, behind)
+  hello.signature_algorithm_bytes = first and view:string(first, behind - first) or ""
 end
 
-readers[16] = function(hello, body) -- application_layer_protocol_negotiation: RFC 7301, section 3.1
-  local list = vector(body, 1, 2) or ""
+readers[16] = function(hello, view, at, stop) -- application_layer_protocol_negotiation: RFC 7301, section 3.1
   hello.alpn = {}
-  local name, at = vector(list, 1, 1)
-  while name do
-    table.insert(hello.alpn, name)
-    name, at = vector(list, at, 1)
+  local entry, behind = vector(view, at, 2, stop)
+  while entry do
+    local name, name_end = vector(view, entry, 1, behind)
+    if name then table.insert(hello.alpn, view:string(name, name_end - name)) end
+    entry = name_end
   end
 end
 
-readers[43] = function(hello, body) -- supported_versions: RFC 8446, section 4.2.1
-  hello.versions = numbers(vector(body, 1, 1) or "")
+readers[43] = function(hello, view, at, stop) -- supported_versions: RFC 8446, section 4.2.1
+  hello.versions = numbers(view, vector(view, at, 1, stop))
 end
 
-local function read_extensions(hello, list)
-  local seen, at = {}, 1
-  while at <= #list do
-    local kind, length = number(list, at, 2), number(list, at + 2, 2)
-    local behind = length and at + 4 + length
-    if not length or behind - 1 > #list then return nil end
-    hello.extensions[#hello.extensions + 1] = kind
-    if readers[kind] and not seen[kind] then readers[kind](hello, list:sub(at + 4, behind - 1)) end
-    seen[kind] = true
-    at = behind
+-- A bit for each type that is read, to be set where it was met: the first of two counts.
+local marks = { [0] = 1, [13] = 2, [16] = 4, [43] = 8 }
+
+local function read_extensions(hello, view, at, stop)
+  local count, met, list = 0, 0, hello.extensions
+  while at < stop do
+    local body, behind = vector(view, at + 2, 2, stop)
+    if not body then return nil end
+    local kind = view:u16(at)
+    local mark = marks[kind]
+    if mark and bit.band(met, mark) == 0 then
+      met = met + mark
+      readers[kind](hello, view, body, behind)
+    end
+    count, at = count + 1, behind
+    list[count] = kind
   end
   return hello
 end
 
+local kept -- a string that is read through a view, which does not keep it alive
+
+local function view_of(message)
+  if type(message) ~= "string" then return message end
+  kept = message
+  return new_view(ffi.cast("const uint8_t *", kept), #kept)
+end
+
 --- Reads a client hello (RFC 8446, section 4.1.2; RFC 6347, section 4.2.1).
--- @param message the handshake message, a string that begins with its type and length as TLS has them
+-- @param message the handshake message, a string or view that begins with its type and length as TLS has them
 -- @param is_dtls whether it has DTLS' cookie
 -- @return nil where it is none or contradicts itself, else
---   version               the number in front, which TLS 1.3 does not change any more: 0x0303
---   versions              what supported_versions lists, nil without it
---   ciphers, extensions   their numbers in order, reserved ones (GREASE) among them
---   server_name           host name asked for, as it stands there; or nil
---   alpn                  list of protocol names, or nil
---   signature_algorithms  list of numbers, or nil
+--   version                    the number in front, which TLS 1.3 does not change any more: 0x0303
+--   versions                   what supported_versions lists, nil without it
+--   ciphers, extensions        their numbers in order, reserved ones (GREASE) among them
+--   cipher_bytes               the ciphers as they stand there, a string to know them again by
+--   server_name                host name asked for, as it stands there; or nil
+--   alpn                       list of protocol names, or nil
+--   signature_algorithms       list of numbers, or nil
+--   signature_algorithm_bytes  and as they stand there
 function tls.client_hello(message, is_dtls)
-  local body = message:byte(1) == CLIENT_HELLO and vector(message, 2, 3)
+  local view = view_of(message)
+  if view:u8(0) ~= CLIENT_HELLO then return nil end
+  local body, stop = vector(view, 1, 3, #view)
   if not body then return nil end
-  local version = number(body, 1, 2)
-  local session, at = vector(body, 35, 1) -- behind version and random
-  if session and is_dtls then session, at = vector(body, at, 1) end -- the cookie
-  local ciphers, methods, extensions
-  if session then ciphers, at = vector(body, at, 2) end
-  if ciphers then methods, at = vector(body, at, 1) end
-  if not methods then return nil end
-  local hello = { version = version, ciphers = numbers(ciphers), extensions = {} }
-  if at > #body then return hello end -- as before TLS 1.2
-  extensions = vector(body, at, 2)
-  return extensions and read_extensions(hello, extensions)
+  local at, behind = vector(view, body + 34, 1, stop) -- the session, behind version and random
+  if at and is_dtls then at, behind = vector(view, behind, 1, stop) end -- the cookie
+  if not at then return nil end
+  local ciphers, ciphers_end = vector(view, behind, 2, stop)
+  if not ciphers then return nil end
+  at, behind = vector(view, ciphers_end, 1, stop) -- compression methods
+  if not at then return nil end
+  local hello = {
+    version = view:u16(body), ciphers = numbers(view, ciphers, ciphers_end), extensions = new_table(20, 0),
+    cipher_bytes = view:string(ciphers, ciphers_end - ciphers),
+  }
+  if behind == stop then return hello end -- as before TLS 1.2
+  at, behind = vector(view, behind, 2, stop)
+  return at and read_extensions(hello, view, at, behind)
 end
 
 local function itself(hello) return hello end
@@ -203,9 +223,10 @@ local function give_up(self, stream)
   return 0
 end
 
+--- Reads a message, which may lie in the stream, and ends this.
 local function found(self, stream, message, carrier)
-  self.pool:close(stream)
   local hello = tls.client_hello(message, carrier == "dtls")
+  self.pool:close(stream)
   if not hello then return 0 end
   hello.carrier = carrier
   return 0, self.read(hello)
@@ -217,9 +238,8 @@ local function may_begin(bytes)
     and (bytes:u8(5) or CLIENT_HELLO) == CLIENT_HELLO
 end
 
---- The client hello in the records that begin here; false when there is none; nil while there is more to come, and how
--- many bytes have to be there before it is worth looking again.
-local function in_records(bytes)
+--- The same where it may take more than one record.
+local function put_together(bytes)
   local at, message = 0, ""
   for _ = 1, RECORDS do
     local length = bytes:u16(at + 3)
@@ -228,13 +248,24 @@ local function in_records(bytes)
     at = at + RECORD_HEADER
     local there, before = math.min(length, #bytes - at), #message
     message = message .. bytes:string(at, there)
-    local size = 4 + (number(message, 2, 3) or 0)
+    local size = 4 + (view_of(message):u24(1) or 0)
     if message ~= "" and message:byte(1) ~= CLIENT_HELLO or size > LONGEST then return false end
     if #message >= size then return message:sub(1, size) end
     if there < length then return nil, at + math.min(length, size - before) end
     at = at + length
   end
   return false
+end
+
+--- The client hello in the records that begin here, a view or a string; false when there is none; nil while there is
+-- more to come, and how many bytes have to be there before it is worth looking again.
+local function in_records(bytes)
+  local length, size = bytes:u16(3), 4 + (bytes:u24(6) or LONGEST)
+  local is_in_one = bytes:u8(0) == HANDSHAKE and bytes:u8(1) == 3 and bytes:u8(5) == CLIENT_HELLO
+    and length <= LONGEST and size <= length
+  local message = is_in_one and bytes:sub(RECORD_HEADER, size)
+  if message then return message end
+  return put_together(bytes)
 end
 
 local function collect_tcp(self, stream, packet)
@@ -289,7 +320,7 @@ local function collect_quic(self, state, packet, bytes)
   if not length then return stream end
   if view:u8(0) ~= CLIENT_HELLO or length + 4 > LONGEST then return give_up(self, stream) end
   if length + 4 > #view then return stream end
-  return found(self, stream, view:string(0, length + 4), "quic")
+  return found(self, stream, view:sub(0, length + 4), "quic")
 end
 
 local function collect_dtls(self, state, packet, bytes)

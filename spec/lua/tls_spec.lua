@@ -21,12 +21,13 @@ describe("tls.client_hello", function()
     assert.are.same({
       version = 0x0302, ciphers = { 0x1302, 0x0a0a, 0x1301 }, extensions = { 0x1a1a, 16, 0, 43, 13, 0xffff },
       alpn = { "h2", "http/1.1" }, server_name = "www.example.org", versions = { 0x0304, 0x0303 },
-      signature_algorithms = { 0x0403, 0x0804 },
+      signature_algorithms = { 0x0403, 0x0804 }, signature_algorithm_bytes = "\4\3\8\4",
+      cipher_bytes = "\x13\x02\x0a\x0a\x13\x01",
     }, read)
   end)
 
   it("reads a hello without extensions, and one with none", function()
-    local expected = { version = 0x0301, ciphers = { 5 }, extensions = {} }
+    local expected = { version = 0x0301, ciphers = { 5 }, cipher_bytes = "\0\5", extensions = {} }
     assert.are.same(expected, tls.client_hello(hello.message { version = 0x0301, ciphers = { 5 }, extensions = false }))
     assert.are.same(expected, tls.client_hello(hello.message { version = 0x0301, ciphers = { 5 }, extensions = {} }))
   end)
@@ -548,8 +549,8 @@ describe("a finder", function()
       on_init = function(self, packet) seen = select(2, self.hellos:look(self.hellos:begin(packet), packet)) end,
     }
     testing.flows { packets = { segment(1, whole()) }, udps = Keep {}, n_meters = 1 }
-    assert.are.same({ version = 0x0303, ciphers = { 0x1301 }, extensions = { 21, 0 }, server_name = "example.org",
-      carrier = "tcp" }, seen)
+    assert.are.same({ version = 0x0303, ciphers = { 0x1301 }, cipher_bytes = "\x13\x01", extensions = { 21, 0 },
+      server_name = "example.org", carrier = "tcp" }, seen)
   end)
 
   it("refuses numbers out of bounds", function()

@@ -78,6 +78,22 @@ describe("ja4", function()
     assert.are_not.equal("t13d1516h2_8daaf6152771_e5627efa2ab1", of { ciphers = CIPHERS, extensions = list })
   end)
 
+  it("does not depend on the order of extensions, however many there are", function()
+    local few, packets = { { 0x1001, "" }, { 0x1000, "" } }, {}
+    for _, count in ipairs { 300, 66, 65, 64, 63 } do
+      local ascending, shuffled = {}, {}
+      for i = 1, count do ascending[i], shuffled[i] = { 0x1000 + i, "" }, { 0x1001 + i * 7919 % count, "" } end
+      for _, list in ipairs { shuffled, few, ascending, few } do
+        packets[#packets + 1] = tcp(hello.records(hello.message { extensions = list }), { src_port = 1000 + #packets })
+      end
+    end
+    local found, of_few = fingerprints(packets), of { extensions = few }
+    for i = 1, #packets, 4 do
+      assert.are.equal(found[i + 2], found[i])
+      assert.are.same({ of_few, of_few }, { found[i + 1], found[i + 3] })
+    end
+  end)
+
   it("does not count what is reserved to mean nothing, wherever it stands", function()
     local list = extensions()
     table.insert(list, 1, { 0xfafa, "" })
