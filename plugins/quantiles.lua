@@ -60,23 +60,25 @@ local function take(self, packet, flow, time)
   udps.quantiles_ps_sample[place], udps.quantiles_piat_sample[place] = packet.raw_size, time
 end
 
--- Quantiles of the first n values of a sample, but for the first `skipped` in their order.
-local function read_off(numbers, sample, n, skipped, quantiles)
-  if n <= skipped then return end
-  for k = 1, #numbers do
-    local place = skipped + 1 + (n - skipped - 1) * numbers[k]
-    local low = math.floor(place)
-    quantiles[k] = sample[low] + (place - low) * (sample[math.min(low + 1, n)] - sample[low])
-  end
+-- A quantile of the n sorted values behind the first `skipped`.
+local function quantile(sorted, skipped, n, probability)
+  if n == 0 then return 0 end
+  local place = 1 + (n - 1) * probability
+  local low = math.floor(place)
+  local below, above = sorted[skipped + low], sorted[skipped + math.min(low + 1, n)]
+  return below + (place - low) * (above - below)
 end
 
 local function finish(self, flow)
-  local udps, n = flow.udps, math.min(flow.bidirectional_packets, self.keep)
-  local sizes, times = udps.quantiles_ps_sample, udps.quantiles_piat_sample
-  sizes:sort(n)
-  times:sort(n)
-  read_off(self.wanted, sizes, n, 0, udps.quantiles_ps)
-  read_off(self.wanted, times, n, times[1] == FIRST and 1 or 0, udps.quantiles_piat)
+  local n, wanted = math.min(flow.bidirectional_packets, self.keep), self.wanted
+  flow.udps.quantiles_ps_sample:sort(n)
+  flow.udps.quantiles_piat_sample:sort(n)
+  local skipped = flow.udps.quantiles_piat_sample[1] == FIRST and 1 or 0
+  for k = 1, #wanted do -- what a loop takes over from before would have to be made an object, but for `flow` itself
+    local udps = flow.udps
+    udps.quantiles_ps[k] = quantile(udps.quantiles_ps_sample, 0, n, wanted[k])
+    udps.quantiles_piat[k] = quantile(udps.quantiles_piat_sample, skipped, n - skipped, wanted[k])
+  end
 end
 
 -- The option as numbers; refuses what is none.

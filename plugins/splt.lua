@@ -67,10 +67,9 @@ return nf.plugin {
   end,
 
   on_expire = function(self, flow)
-    local udps = flow.udps
-    local direction, size, time = udps.splt_direction, udps.splt_ps, udps.splt_piat_ms
     for i = flow.bidirectional_packets + 1, self.sequence_length do
-      direction[i], size[i], time[i] = -1, -1, -1
+      local udps = flow.udps -- within the loop: what it took over from before would have to be made an object
+      udps.splt_direction[i], udps.splt_ps[i], udps.splt_piat_ms[i] = -1, -1, -1
     end
   end,
 }
