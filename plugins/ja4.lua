@@ -48,15 +48,6 @@ local function version_of(hello)
   return versions[hello.versions and newest(hello.versions) or not hello.versions and hello.version] or "00"
 end
 
---- First and last character; where one is neither letter nor digit, first and last digit in hexadecimal.
-local function alpn_of(hello, beyond_ascii)
-  local name = hello.alpn and hello.alpn[1] or ""
-  if name == "" then return "00" end
-  if name:byte() > 127 and beyond_ascii == "99" then return "99" end
-  if not (name:match "^%w" and name:match "%w$") then name = hash.hex(name) end
-  return name:sub(1, 1) .. name:sub(-1)
-end
-
 -- What is made of texts is kept by them: most hellos are those of the same programs.
 local REMEMBERED = 1024
 
@@ -71,6 +62,21 @@ local function remembered(make)
     return value
   end
 end
+
+--- First and last character of the first name; where one is neither letter nor digit, first and last digit in
+-- hexadecimal.
+local function make_alpn(name, beyond_ascii)
+  if name == "" then return "00" end
+  if name:byte() > 127 and beyond_ascii == "99" then return "99" end
+  if not (name:match "^%w" and name:match "%w$") then name = hash.hex(name) end
+  return name:sub(1, 1) .. name:sub(-1)
+end
+
+-- Numbers from 0 to 99, which also stands for larger ones.
+local counts = {}
+for n = 0, 99 do counts[n] = ("%02d"):format(n) end
+
+local function count_text(n) return counts[math.min(n, 99)] end
 
 -- Four digits of each number.
 local digits = setmetatable({}, {
@@ -103,7 +109,7 @@ end)
 local ciphers_of = remembered(function(_, hello)
   local ciphers = without_grease(hello.ciphers)
   table.sort(ciphers)
-  return { count = ("%02d"):format(math.min(#ciphers, 99)), hash = hash_of(digits_of(ciphers)) }
+  return { count = count_text(#ciphers), hash = hash_of(digits_of(ciphers)) }
 end)
 
 local algorithms_of = remembered(function(_, hello) return digits_of(without_grease(hello.signature_algorithms)) end)
@@ -155,13 +161,13 @@ local function offer(others, kept, algorithms)
 end
 
 -- The fingerprint of a hello, in a buffer; `others` is a table to work with.
-local function fingerprint(hello, beyond_ascii, others, buffer)
+local function fingerprint(hello, alpn, others, buffer)
   local ciphers = ciphers_of(hello.cipher_bytes, hello)
   local algorithms = hello.signature_algorithms and algorithms_of(hello.signature_algorithm_bytes, hello) or ""
   local kept, count, names = sort_extensions(hello.extensions, others)
   return buffer:clear():text(carriers[hello.carrier]):text(version_of(hello)):text(names):text(ciphers.count)
-    :text(("%02d"):format(math.min(count, 99))):text(alpn_of(hello, beyond_ascii)):text "_":text(ciphers.hash)
-    :text "_":text(hash_of(offer(others, kept, algorithms)))
+    :text(count_text(count)):text(alpn):text "_":text(ciphers.hash):text "_"
+    :text(hash_of(offer(others, kept, algorithms)))
 end
 
 local function look(self, packet, flow, state)
@@ -192,8 +198,11 @@ return nf.plugin {
   independent = true,
 
   setup       = function(self)
-    local others, buffer, beyond_ascii = {}, bytes.buffer(40), self.beyond_ascii
-    local function read(hello) return fingerprint(hello, beyond_ascii, others, buffer) end
+    local others, buffer, beyond_ascii, alpn_of = {}, bytes.buffer(40), self.beyond_ascii, remembered(make_alpn)
+    local function read(hello)
+      local alpn = alpn_of(hello.alpn and hello.alpn[1] or "", beyond_ascii)
+      return fingerprint(hello, alpn, others, buffer)
+    end
     self.hellos = tls.finder { packets = self.packets, streams = self.streams, read = read }
   end,
   on_init     = function(self, packet, flow) look(self, packet, flow, self.hellos:begin(packet)) end,
