@@ -11,7 +11,7 @@
 -- by which UNSW-NB15 sorts. Where a record comes out behind one with a later last packet, `seconds` takes that time for
 -- its own. A service is destination port and protocol; with service = "application" it is what nDPI found, as in
 -- UNSW-NB15, and all flows that it does not know are of one service. Records that `filter` leaves out count. It takes
--- about 2 us a record, and at most 1 kB of memory for each connection in the window.
+-- about 1 us a record, and at most 4 kB of memory for each connection in the window.
 --
 -- @usage nfengine flows --plugin host_window --n-dissections=0 \
 --     --columns=src_ip,dst_ip,dst_port,udps.ct_src_ltm,udps.ct_srv_src,udps.ct_dst_src_ltm samples/web.pcap
@@ -29,11 +29,13 @@
 -- "192.0.2.10","198.51.100.80",80,6,1,1
 -- ...
 
+local clear = require "table.clear"
 local nf = require "nfengine"
 
 -- Keys under which a record counts, one a column, and what is behind their number.
 local SRV_SRC, SRV_DST, DST, SRC, SRC_DPORT, DST_SPORT, DST_SRC = 1, 2, 3, 4, 5, 6, 7
 local KEYS = 7
+local ROOM = 4 -- times as many keys as those of the window are kept until the others are forgotten
 local KIND, ADDRESS = 2 ^ 48, 2 ^ 24 -- a key: kind * KIND + address * ADDRESS + address, port or service
 
 -- Addresses are numbered: keys that are texts would take most of the time.
@@ -81,9 +83,9 @@ local function enter(self, slot)
 end
 
 -- Forgets keys and addresses that are in no record of the window, all at once: a table from which single keys are
--- taken is built anew again and again.
+-- taken is built anew again and again. What is kept goes to other tables, which are as large already.
 local function forget(self)
-  local counts, numbers, known = {}, {}, 0
+  local counts, numbers, known = self.other_counts, self.other_numbers, 0
   for key, count in pairs(self.counts) do
     if count > 0 then counts[key], known = count, known + 1 end
   end
@@ -94,7 +96,10 @@ local function forget(self)
       table.insert(self.free, number)
     end
   end
-  self.counts, self.numbers, self.known = counts, numbers, known
+  self.counts, self.other_counts, self.numbers, self.other_numbers = counts, self.counts, numbers, self.numbers
+  self.known = known
+  clear(self.other_counts)
+  clear(self.other_numbers)
 end
 
 -- A slot for a record of this time, behind those that are still in its window.
@@ -103,7 +108,7 @@ local function next_slot(self, time)
   while self.size == self.flows or self.size > 0 and self.clock - self.times[self.first] >= self.ticks do
     drop_oldest(self)
   end
-  if self.known > 2 * KEYS * self.flows then forget(self) end
+  if self.known > ROOM * KEYS * self.flows then forget(self) end
   local slot = (self.first + self.size) % self.flows
   self.times[slot], self.size = self.clock, self.size + 1
   return slot
@@ -155,9 +160,11 @@ return nf.plugin {
     self.clock = 0                                        -- latest last packet so far
     self.first, self.size = 0, 0                          -- a ring of records: slot of the oldest, how many,
     self.keys, self.times = {}, {}                        -- and what is in the slots
-    self.counts, self.known = {}, 0                       -- by key; how many keys there are, also those with 0
+    self.counts, self.other_counts = {}, {}               -- by key
+    self.known = 0                                        -- how many keys there are, also those with 0
     self.found = {}                                       -- counts of the record at hand
-    self.numbers, self.free, self.highest = {}, {}, 0     -- of addresses; those to be used again; the highest so far
+    self.numbers, self.other_numbers = {}, {}             -- of addresses
+    self.free, self.highest = {}, 0                       -- numbers to be used again; the highest so far
     self.services, self.service_count = {}, 0             -- numbers of applications
   end,
   on_record   = count,

@@ -152,8 +152,9 @@ describe("host_window", function()
       for _ in pairs(map) do n = n + 1 end
       return n
     end
-    assert.is_true(size(window.counts) <= 5 * 7)
-    assert.is_true(size(window.numbers) <= 5 * 2 and window.highest <= 5 * 2)
+    assert.is_true(next(window.other_counts) == nil and next(window.other_numbers) == nil)
+    assert.is_true(size(window.counts) <= 9 * 7)
+    assert.is_true(size(window.numbers) <= 9 * 2 and window.highest <= 9 * 2)
     assert.equal(2 * 7, size(window.keys))
   end)
 
