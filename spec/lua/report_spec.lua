@@ -26,12 +26,13 @@ describe("the account of a run", function()
   it("counts packets, flows and why packets reached none", function()
     local packets = { meter.udp(0, 1000), meter.udp(1, 1001), meter.udp(1500, 1000),
       { bytes = ("\0"):rep(60), time_ns = meter.EPOCH }, meter.frame(2, P.eth {} .. P.ipv4 { offset = 800 } .. "xxxx") }
+    local path = engine.capture(packets)
     local source = ('local nf = require "nfengine"\nnf.streamer({ source = %q, idle_timeout = 1, n_dissections = 0 })'
-      .. ':to({ write = function() end })\n'):format(engine.capture(packets))
+      .. ':to({ write = function() end })\n'):format(path)
     local result = engine.script(source .. ACCOUNTS, "-q")
     assert.equal("{bytes=227 dropped={interface=0 kernel=0} ended={end of input=1 idle=2} flows=3 "
-      .. "ignored={later fragment=1 not IP=1} ignored_packets=2 is_damaged=false is_interrupted=false is_live=false "
-      .. "live=0 meters=1 packets=5 seconds=true warnings={}}\n",
+      .. "ignored={later fragment=1 not IP=1} ignored_packets=2 inputs={1={packets=5 path=" .. path .. "}} "
+      .. "is_damaged=false is_interrupted=false is_live=false live=0 meters=1 packets=5 seconds=true warnings={}}\n",
       result.out, result.err)
   end)
 
