@@ -115,10 +115,14 @@ static const struct version *find_version(uint32_t number) {
   return NULL;
 }
 
-/* What long headers of known versions begin with (RFC 9000, section 17.2), behind which *at goes; false for others. */
-static bool read_header(struct nf_bytes datagram, uint32_t *at, struct packet *packet, struct nf_quic_id *source) {
+/*
+ * What long headers of known versions begin with (RFC 9000, section 17.2), behind which *at goes; false for others. The
+ * first byte has to have these bits: servers may leave out the fixed one (RFC 9287).
+ */
+static bool read_header(struct nf_bytes datagram, uint8_t bits, uint32_t *at, struct packet *packet,
+                        struct nf_quic_id *source) {
   const uint8_t *header = nf_at(datagram, *at, 5);
-  if (!header || (header[0] & (LONG_HEADER | FIXED_BIT)) != (LONG_HEADER | FIXED_BIT)) return false;
+  if (!header || (header[0] & bits) != bits) return false;
   packet->version = find_version(nf_be32(header + 1));
   if (!packet->version) return false;
   packet->type = ((header[0] >> 4) - packet->version->types) & 3u;
@@ -128,10 +132,10 @@ static bool read_header(struct nf_bytes datagram, uint32_t *at, struct packet *p
 }
 
 /* A packet with a long header and a length; false for anything else. */
-static bool read_packet(struct nf_bytes datagram, uint32_t at, struct packet *packet) {
+static bool read_packet(struct nf_bytes datagram, uint8_t bits, uint32_t at, struct packet *packet) {
   struct nf_quic_id source;
   uint64_t size;
-  if (!read_header(datagram, &at, packet, &source) || packet->type == RETRY) return false;
+  if (!read_header(datagram, bits, &at, packet, &source) || packet->type == RETRY) return false;
   if (packet->type == INITIAL && !(read_integer(datagram, &at, &size) && skip(datagram, &at, size))) return false;
   if (!read_integer(datagram, &at, &size)) return false;
   packet->number = at;
@@ -220,7 +224,7 @@ uint32_t nf_quic_client_initial(struct nf_quic *quic, const uint8_t *datagram, u
   struct packet packet;
   uint32_t written = 0;
   if (first->size > ID_MAX) first->size = 0;
-  for (uint32_t at = 0; read_packet(bytes, at, &packet); at = packet.end) {
+  for (uint32_t at = 0; read_packet(bytes, LONG_HEADER | FIXED_BIT, at, &packet); at = packet.end) {
     if (packet.type != INITIAL) continue;
     written += open_packet(quic, bytes, &packet, first, frames + written, room - written);
   }
@@ -232,7 +236,7 @@ static bool takes_retry(struct nf_bytes datagram, struct nf_quic_id *first) {
   struct packet packet;
   struct nf_quic_id source;
   uint32_t at = 0;
-  if (!read_header(datagram, &at, &packet, &source) || packet.type != RETRY || !source.size) return false;
+  if (!read_header(datagram, LONG_HEADER, &at, &packet, &source) || packet.type != RETRY || !source.size) return false;
   *first = source;
   return true;
 }
@@ -244,7 +248,7 @@ uint32_t nf_quic_server_initial(struct nf_quic *quic, const uint8_t *datagram, u
   uint32_t written = 0;
   if (first->size > ID_MAX) first->size = 0;
   if (!first->size || takes_retry(bytes, first)) return 0;
-  for (uint32_t at = 0; read_packet(bytes, at, &packet); at = packet.end) {
+  for (uint32_t at = 0; read_packet(bytes, LONG_HEADER, at, &packet); at = packet.end) {
     if (packet.type != INITIAL) continue;
     written += open_by(quic, bytes, &packet, first, server, frames + written, room - written);
   }

@@ -306,6 +306,13 @@ describe("nf_quic_server_initial", function()
     end
   end)
 
+  it("opens what lacks the mark of QUIC, as RFC 9287 lets servers do", function()
+    local made = quic.initial { dcid = "", keys_of = ID, is_servers = true, mark = 0x80, frames = quic.crypto(0, "x") }
+    assert.are.same({ { 0, "x" } }, crypto_frames(open_servers(made, new_id(ID))))
+    made = quic.initial { dcid = "", keys_of = ID, is_servers = true, mark = 0x40, frames = quic.crypto(0, "x") }
+    assert.are.equal("", open_servers(made, new_id(ID)))
+  end)
+
   it("opens nothing without the client's ID or with another one, and nothing of the client's", function()
     for _, other in ipairs { "", "8 bytes.", ID .. "x" } do
       assert.are.equal("", open_servers(RFC_9001_SERVER, new_id(other)))

@@ -1,4 +1,5 @@
--- Makes QUIC Initial packets as clients and servers do (RFC 9000, RFC 9001, RFC 9369), with libcrypto but without the core's help:
+-- Makes QUIC Initial packets as clients and servers do (RFC 9000, RFC 9001, RFC 9369), with libcrypto but without the
+-- core's help:
 --
 --   local datagram = quic.initial { dcid = id, frames = quic.crypto(0, hello) }
 --
