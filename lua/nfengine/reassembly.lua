@@ -32,9 +32,11 @@ local new_view = require("nfengine.packet").view
 
 local reassembly = {}
 
+reassembly.DEFAULT_BYTES = 16384 -- of a stream, from its first
+
 local limits = {
   streams = { 256, 1, 65536 },      -- at once
-  bytes = { 16384, 1, 2 ^ 24 },     -- of a stream, from its first
+  bytes = { reassembly.DEFAULT_BYTES, 1, 2 ^ 24 },
   patience = { 32, 1, 2 ^ 31 - 1 }, -- pieces in a row that may leave a gap open
 }
 

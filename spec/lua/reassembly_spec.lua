@@ -160,6 +160,30 @@ end)
 local function view(text) return new_view(ffi.cast("const uint8_t *", text), #text) end
 
 describe("a pool", function()
+  it("skips bytes, and takes segments by their numbers as before", function()
+    local seen = {}
+    local Skip = nf.plugin {
+      name = "skip",
+      setup = function(self)
+        self.streams = reassembly.pool { bytes = 8 }
+        self.stream = self.streams:open(2 ^ 32 - 2)
+      end,
+      on_update = function(self, packet)
+        local there = self.streams:segment(self.stream, packet)
+        seen[#seen + 1] = self.streams:view(self.stream):string(0, there)
+        if there > 3 then seen[#seen + 1] = self.streams:skip(self.stream, 3) end
+      end,
+      cleanup = function(self)
+        self.streams:close(self.stream)
+        seen[#seen + 1] = tostring(self.streams:skip(self.stream, 1))
+      end,
+    }
+    local packets = { segment {}, segment({ seq = 2 ^ 32 - 2 }, "abcdef"), segment({ seq = 4 }, "ghijklmn"),
+      segment({ seq = 0 }, "??EFGH") }
+    testing.flows { packets = packets, udps = Skip {}, n_meters = 1 }
+    assert.are.same({ "abcdef", 3, "defghijk", 5, "ghijk", 2, "nil" }, seen)
+  end)
+
   it("says how far one sequence number is behind another", function()
     for _, case in ipairs {
       { 5, 5, 0 }, { 6, 5, 1 }, { 5, 6, -1 }, { 0, 2 ^ 32 - 1, 1 }, { 2 ^ 32 - 1, 0, -1 },
