@@ -13,43 +13,9 @@
 -- "192.0.2.20","224.0.0.251","printer.local,Sample printer._ipp._tcp.local,_ipp._tcp.local"
 
 local nf = require "nfengine"
+local dns = require "nfengine.dns"
 
 local PTR = 12
-local LONGEST_NAME = 253 -- as text; 255 bytes with length bytes (RFC 1035, section 2.3.4)
-
--- Where the name at this offset ends; nil when it is cut off or malformed.
-local function skip_name(message, at)
-  local length = message:u8(at)
-  while length do
-    if length == 0 then return at + 1 end
-    if length >= 0xc0 then return at + 2 end
-    if length >= 0x40 then return nil end
-    at = at + 1 + length
-    length = message:u8(at)
-  end
-end
-
--- The name at this offset, labels parted by dots; nil when it is cut off or malformed. Pointers refer to a prior name
--- (RFC 1035, section 4.1.4), so there are no loops; no more of them are followed than the longest name has bytes.
-local function read_name(message, at)
-  local name, first = "", at
-  for _ = 1, LONGEST_NAME do
-    local length = message:u8(at)
-    if length == 0 then return name end
-    if not length then return nil end
-    if length < 0x40 then
-      local label = message:string(at + 1, length)
-      if not label or #name + #label >= LONGEST_NAME then return nil end
-      name = name == "" and label or ("%s.%s"):format(name, label)
-      at = at + 1 + length
-    else
-      local pointer = length >= 0xc0 and message:u16(at) -- the two bits above are set
-      if not pointer or pointer - 0xc000 >= first then return nil end
-      at = pointer - 0xc000
-      first = at
-    end
-  end
-end
 
 local function add_name(udps, name, length)
   local names = udps.mdns_ptr
@@ -65,15 +31,15 @@ local function add_answers(message, udps, length)
   local questions, answers = message:u16(4), message:u16(6)
   local at = 12
   for _ = 1, answers and questions or 0 do
-    at = skip_name(message, at)
+    at = dns.skip_name(message, at)
     if not at then return end
     at = at + 4 -- type and class
   end
   for _ = 1, answers or 0 do
-    at = skip_name(message, at)
+    at = dns.skip_name(message, at)
     local size = at and message:u16(at + 8)
     if not size then return end
-    local name = message:u16(at) == PTR and read_name(message, at + 10)
+    local name = message:u16(at) == PTR and dns.labels(message, at + 10)
     if name and name ~= "" then add_name(udps, name, length) end
     at = at + 10 + size -- type, class and time to live come before
   end
