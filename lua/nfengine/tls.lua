@@ -32,7 +32,7 @@ local report = require "nfengine.report"
 local tls = {}
 
 local TCP, UDP = 6, 17
-local HANDSHAKE, CLIENT_HELLO = 22, 1
+local HANDSHAKE, CLIENT_HELLO, SERVER_HELLO = 22, 1, 2
 local RECORD_HEADER, DTLS_RECORD_HEADER, DTLS_MESSAGE_HEADER = 5, 13, 12
 local LONGEST = 16384 -- of a record's content (RFC 8446, section 5.1), and of a hello here
 local RECORDS = 8     -- in which a hello may come
@@ -92,10 +92,24 @@ readers[43] = function(hello, view, at, stop) -- supported_versions: RFC 8446, s
   hello.versions = numbers(view, vector(view, at, 1, stop))
 end
 
+-- The same of a server's, which has one of each.
+local server_readers = {}
+
+server_readers[16] = function(hello, view, at, stop)
+  local entry, behind = vector(view, at, 2, stop)
+  local name, name_end
+  if entry then name, name_end = vector(view, entry, 1, behind) end
+  if name then hello.alpn = view:string(name, name_end - name) end
+end
+
+server_readers[43] = function(hello, view, at, stop)
+  if stop - at == 2 then hello.version = view:u16(at) end
+end
+
 -- A bit for each type that is read, to be set where it was met: the first of two counts.
 local marks = { [0] = 1, [13] = 2, [16] = 4, [43] = 8 }
 
-local function read_extensions(hello, view, at, stop)
+local function read_extensions(hello, view, at, stop, read)
   local count, met, list = 0, 0, hello.extensions
   while at < stop do
     local body, behind = vector(view, at + 2, 2, stop)
@@ -104,7 +118,7 @@ local function read_extensions(hello, view, at, stop)
     local mark = marks[kind]
     if mark and bit.band(met, mark) == 0 then
       met = met + mark
-      readers[kind](hello, view, body, behind)
+      if read[kind] then read[kind](hello, view, body, behind) end
     end
     count, at = count + 1, behind
     list[count] = kind
@@ -150,7 +164,37 @@ function tls.client_hello(message, is_dtls)
   }
   if behind == stop then return hello end -- as before TLS 1.2
   at, behind = vector(view, behind, 2, stop)
-  return at and read_extensions(hello, view, at, behind)
+  return at and read_extensions(hello, view, at, behind, readers)
+end
+
+-- SHA-256 of "HelloRetryRequest", where a server hello has its random bytes: RFC 8446, section 4.1.3.
+local RETRY = "\xcf\x21\xad\x74\xe5\x9a\x61\x11\xbe\x1d\x8c\x02\x1e\x65\xb8\x91"
+  .. "\xc2\xa2\x11\x16\x7a\xbb\x8c\x5e\x07\x9e\x09\xe2\xc8\xa8\x33\x9c"
+
+--- Reads a server hello (RFC 8446, section 4.1.3).
+-- @param message as for tls.client_hello
+-- @return nil where it is none or contradicts itself, else
+--   version      the one chosen
+--   session      ID of the session, as it stands there
+--   cipher       number of the cipher suite chosen
+--   extensions   their numbers in order
+--   alpn         name of the protocol chosen, where it stands here, which it does before TLS 1.3; else nil
+--   is_retry     whether it asks for another client hello
+function tls.server_hello(message)
+  local view = view_of(message)
+  if view:u8(0) ~= SERVER_HELLO then return nil end
+  local body, stop = vector(view, 1, 3, #view)
+  if not body then return nil end
+  local session, behind = vector(view, body + 34, 1, stop) -- behind version and random
+  if not session or behind + 3 > stop then return nil end
+  local hello = {
+    version = view:u16(body), session = view:string(session, behind - session), cipher = view:u16(behind),
+    extensions = {}, is_retry = view:string(body + 2, 32) == RETRY,
+  }
+  if behind + 3 == stop then return hello end -- as before TLS 1.2
+  local at
+  at, behind = vector(view, behind + 3, 2, stop)
+  return at and read_extensions(hello, view, at, behind, server_readers)
 end
 
 local function itself(hello) return hello end
@@ -189,8 +233,9 @@ end
 --- A finder, to be made in setup.
 -- @param options `packets` (16, at most 255): of a flow, those with payload in which a hello may begin; `streams` (256,
 --   at most 65536): hellos at once that have come in part so far; `read`: called once for each hello, whose answer look
---   returns. It gets what tls.client_hello returns, with a field `carrier`: "tcp", "quic" or "dtls". Without it look
---   returns that
+--   returns. It gets what tls.client_hello returns, with a field `carrier`: "tcp", "quic" or "dtls"; what that was read
+--   from, a string or a view, lent; and a struct nf_quic_id, lent, from which QUIC's keys come. Without it look returns
+--   the first of these
 function tls.finder(options)
   options = options or {}
   local packets, streams = check("packets", options.packets or 16, 1, 255),
@@ -225,11 +270,13 @@ end
 
 --- Reads a message, which may lie in the stream, and ends this.
 local function found(self, stream, message, carrier)
-  local hello = tls.client_hello(message, carrier == "dtls")
+  local hello, made = tls.client_hello(message, carrier == "dtls"), nil
+  if hello then
+    hello.carrier = carrier
+    made = self.read(hello, message, self.ids[stream % self.count])
+  end
   self.pool:close(stream)
-  if not hello then return 0 end
-  hello.carrier = carrier
-  return 0, self.read(hello)
+  return 0, made
 end
 
 --- Whether TLS may begin here with a client hello, by those of the first bytes that are there.

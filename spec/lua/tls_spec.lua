@@ -83,6 +83,51 @@ describe("tls.client_hello", function()
   end)
 end)
 
+describe("tls.server_hello", function()
+  it("reads what a server has chosen", function()
+    assert.are.same({
+      version = 0x0304, session = ("s"):rep(32), cipher = 0x1302, extensions = { 43, 51, 16 }, alpn = "h2",
+      is_retry = false,
+    }, tls.server_hello(hello.server {
+      session = ("s"):rep(32), cipher = 0x1302,
+      extensions = { hello.version(0x0304), { 51, "key" }, hello.alpn("h2", "no") },
+    }))
+    local older = tls.server_hello(hello.server { version = 0x0301, cipher = 5, extensions = false })
+    assert.are.same({ version = 0x0301, session = "", cipher = 5, extensions = {}, is_retry = false }, older)
+  end)
+
+  it("tells one that asks for another client hello", function()
+    assert.is_true(tls.server_hello(hello.server { random = hello.RETRY }).is_retry)
+    assert.is_false(tls.server_hello(hello.server { random = hello.RETRY:sub(1, -2) .. "x" }).is_retry)
+  end)
+
+  it("takes an extension with a wrong body for one without", function()
+    local read = tls.server_hello(hello.server { extensions = { { 43, "x" }, { 16, "\0\9\2h2" } } })
+    assert.are.same({ 0x0303, nil, { 43, 16 } }, { read.version, read.alpn, read.extensions })
+  end)
+
+  it("reads nothing from one that was cut, or is another message", function()
+    local message = hello.server { session = "s", extensions = { hello.version(0x0304), { 9, "abc" } } }
+    for size = 0, #message - 1 do
+      assert.is_nil(tls.server_hello(message:sub(1, size)))
+      local body = message:sub(5, size)
+      local cut = tls.server_hello(hello.handshake(2, body))
+      assert.is_true(cut == nil or #cut.extensions == 0)
+    end
+    assert.is_nil(tls.server_hello("\1" .. message:sub(2)))
+  end)
+
+  it("survives any bytes", function()
+    random.trial(function(below)
+      local message = hello.server { session = "s", extensions = { hello.version(772), hello.alpn "h3" } }
+      for _ = 1, 300 do
+        local at = 1 + below(#message)
+        tls.server_hello(message:sub(1, at - 1) .. string.char(below(256)) .. message:sub(at + 1))
+      end
+    end)
+  end)
+end)
+
 describe("tls.is_grease", function()
   it("tells the sixteen reserved values from others", function()
     local count = 0

@@ -1,11 +1,11 @@
--- Makes TLS client hellos, and the records of TLS and DTLS that carry them:
+-- Makes TLS client hellos and server hellos, and the records of TLS and DTLS that carry them:
 --
 --   local message = hello.message { ciphers = { 0x1301 }, extensions = { hello.server_name "example.org" } }
 --   hello.records(message)           one record of TLS; hello.records(message, 10) records of 10 bytes
 --   hello.dtls(message)              one record of DTLS
 --
 -- A message's fields: version (0x0303), session, ciphers (0x1301), cookie (DTLS), extensions: a list of { type, body },
--- false for none at all.
+-- false for none at all. Those of hello.server: version, session, cipher, random, extensions.
 
 local P = require "spec.support.packet"
 
@@ -51,11 +51,36 @@ function hello.body(fields)
   return table.concat(parts)
 end
 
+function hello.server(fields)
+  local parts = {
+    P.u16(fields.version or 0x0303), fields.random or ("R"):rep(32), behind_length(1, fields.session or ""),
+    P.u16(fields.cipher or 0x1301), "\0",
+  }
+  if fields.extensions ~= false then
+    local extensions = {}
+    for i, extension in ipairs(fields.extensions or {}) do
+      extensions[i] = P.u16(extension[1]) .. behind_length(2, extension[2])
+    end
+    parts[#parts + 1] = behind_length(2, table.concat(extensions))
+  end
+  return hello.handshake(2, table.concat(parts))
+end
+
+--- A handshake message of this type.
+function hello.handshake(type, body) return P.u8(type) .. behind_length(3, body) end
+
+--- The random bytes of a server hello that asks for another client hello.
+hello.RETRY = P.hex "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"
+
+--- The version that a server chose.
+function hello.version(number) return { 43, P.u16(number) } end
+
 function hello.message(fields) return "\1" .. behind_length(3, hello.body(fields)) end
 
 -- ---- records ----
 
-function hello.record(text) return "\22\3\1" .. behind_length(2, text) end
+--- A record of any type; 22, a handshake's, by default.
+function hello.record(text, type) return P.u8(type or 22) .. "\3\1" .. behind_length(2, text) end
 
 --- A message in records of at most `size` bytes.
 function hello.records(message, size)
