@@ -1,6 +1,6 @@
 -- How runs end that do not end of themselves: signals, readers that go away, full disks, damaged captures.
 
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
 local program = require "spec.support.program"

@@ -245,7 +245,7 @@ describe("a run from the command line", function()
     local samples = { "samples/vlan.pcap", DNS }
     local count = #rows(run("--columns=id", unpack(samples)).out)
     assert.equal(24, count)
-    local folder = require("spec.support.capture").folder {
+    local folder = require("nfengine.testing.capture").folder {
       ["a.pcap"] = program.read "samples/vlan.pcap", ["b.pcap"] = program.read(DNS), ["notes.txt"] = "nothing" }
     assert.equal(count, #rows(run("--columns=id", folder).out))
     local piped = program.shell(("cat %s | %s --columns=id %s -"):format(DNS, program.quote(program.path), samples[1]))
@@ -317,7 +317,7 @@ describe("a script", function()
   end)
 
   it("is found by name in scripts/ here, on $NFENGINE_PATH, and beside the program", function()
-    local capture = require "spec.support.capture"
+    local capture = require "nfengine.testing.capture"
     local folder, other = capture.folder(), capture.folder()
     os.execute(("mkdir %s/scripts %s/scripts"):format(folder, other))
     program.write('print "from the path"', folder .. "/scripts/mine.lua")

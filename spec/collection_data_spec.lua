@@ -2,7 +2,7 @@
 -- fails for what a capture holds. Some of the captures, all of them with $NFENGINE_EVERY_CAPTURE=1, which is most worth
 -- its time under the sanitizers.
 
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 local collection = require "nfengine.collection"
 local commands = require "nfengine.commands"
 local plugin = require "nfengine.plugin"

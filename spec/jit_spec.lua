@@ -4,9 +4,9 @@
 -- place and is given up, and the next one succeeds. What must not happen is that this is the rule. So the promise is
 -- tested on the best of a few runs, and bounds that hold in every run on each.
 
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 
 local PACKETS, FLOWS, ATTEMPTS, MOST_TRACES, MOST_ABORTS = 200000, 500, 5, 400, 100
 

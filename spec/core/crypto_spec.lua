@@ -2,7 +2,7 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 
 ffi.cdef [[
 struct nf_bytes { const uint8_t *data; uint32_t size; };

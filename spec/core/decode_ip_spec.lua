@@ -1,7 +1,7 @@
 -- IPv4 and IPv6 headers, fragments, extension headers, and IP packets inside IP packets.
 
 local D = require "spec.support.decode"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 
 local expect, refused, udp4, udp6, is_udp4, is_udp6 = D.expect, D.refused, D.udp4, D.udp6, D.is_udp4, D.is_udp6
 local link = D.link

@@ -1,7 +1,7 @@
 -- Link layers: from the first byte of a frame of every known link type to its IP packet, or the reason why not.
 
 local D = require "spec.support.decode"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 
 local expect, refused, carries_both, udp4, udp6, is_udp4, is_udp6
   = D.expect, D.refused, D.carries_both, D.udp4, D.udp6, D.is_udp4, D.is_udp6

@@ -2,7 +2,7 @@
 
 local C = require "spec.support.core" ("decode", "frame")
 local D = require "spec.support.decode"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 
 local expect, refused, udp4, udp6, is_udp4, is_udp6 = D.expect, D.refused, D.udp4, D.udp6, D.is_udp4, D.is_udp6
 local link = D.link

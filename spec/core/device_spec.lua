@@ -3,8 +3,8 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local C = require "spec.support.core" ("frame", "device", "files")
-local P = require "spec.support.packet"
-local capture = require "spec.support.capture"
+local P = require "nfengine.testing.packet"
+local capture = require "nfengine.testing.capture"
 local network = require "spec.support.network"
 local program = require "spec.support.program"
 

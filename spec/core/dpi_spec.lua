@@ -4,8 +4,8 @@ local bit = require "bit"
 local ffi = require "ffi"
 local C = require "spec.support.core" ("decode", "frame", "dpi", "dpi_text")
 local nf = require "nfengine"
-local P = require "spec.support.packet"
-local capture = require "spec.support.capture"
+local P = require "nfengine.testing.packet"
+local capture = require "nfengine.testing.capture"
 
 local u8, u16, u24, u32 = P.u8, P.u16, function(n) return P.u32(n):sub(2) end, P.u32
 local CLIENT, SERVER = "10.0.0.1", "192.168.0.2"

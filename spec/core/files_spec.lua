@@ -3,7 +3,7 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local C = require "spec.support.core" ("frame", "files")
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 
 local function text(pointer) return pointer ~= nil and ffi.string(pointer) or nil end
 

@@ -2,7 +2,7 @@
 
 local ffi = require "ffi"
 local C = require "spec.support.core" ("frame", "decode", "filter")
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 
 local function compile(expression)
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)

@@ -3,8 +3,8 @@
 local ffi = require "ffi"
 ffi.cdef "typedef uint64_t atomic_uint_least64_t;" -- which LuaJIT does not know
 local C = require "spec.support.core" ("hash", "stream", "intake")
-local P = require "spec.support.packet"
-local capture = require "spec.support.capture"
+local P = require "nfengine.testing.packet"
+local capture = require "nfengine.testing.capture"
 local meter = require "spec.support.meter"
 
 local function options_for(paths, fields)

@@ -2,8 +2,8 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local P = require "spec.support.packet"
-local capture = require "spec.support.capture"
+local P = require "nfengine.testing.packet"
+local capture = require "nfengine.testing.capture"
 local meter = require "spec.support.meter"
 
 local run, udp, back, frame = meter.run, meter.udp, meter.back, meter.frame

@@ -2,7 +2,7 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local quic = require "spec.support.quic"
 local random = require "spec.support.random"
 

@@ -1,7 +1,7 @@
 -- lua/nfengine/bundle.lua: all of its files or none.
 
 local bundle = require "nfengine.bundle"
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
 local lfs = require "nfengine.lfs"
 local meter = require "spec.support.meter"

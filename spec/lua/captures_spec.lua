@@ -3,8 +3,8 @@
 local ffi = require "ffi"
 local C = require "spec.support.core" ("frame", "files")
 local nf = require "nfengine"
-local P = require "spec.support.packet"
-local capture = require "spec.support.capture"
+local P = require "nfengine.testing.packet"
+local capture = require "nfengine.testing.capture"
 local captures = require "nfengine.captures"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"

@@ -2,7 +2,7 @@
 
 local ffi = require "ffi"
 local nf = require "nfengine"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
 

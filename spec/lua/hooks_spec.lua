@@ -354,7 +354,7 @@ describe("a hook's error", function()
   end)
 
   it("names an IPv6 flow so that address and port can be told apart", function()
-    local P = require "spec.support.packet"
+    local P = require "nfengine.testing.packet"
     local Bad = nf.plugin { name = "bad", on_init = function() error "boom" end }
     assert.matches("flow [2001:db8::1]:1000 -> [2001:db8::2]:2000 protocol 17: ", engine.refusal(engine.flows,
       { packets = { meter.frame(0, P.eth {} .. P.ipv6 {} .. P.udp {} .. "x") }, udps = Bad }), 1, true)

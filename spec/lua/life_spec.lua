@@ -4,7 +4,7 @@
 local nf = require "nfengine"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local program = require "spec.support.program"
 
 -- TCP from 10.0.0.1:1000 to 10.0.0.2:2000 with these flags; `port` is another client's.

@@ -1,6 +1,6 @@
 -- lua/nfengine/manifest.lua: what it says, read back by lua-cjson, and how it looks.
 
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
 local json = require "nfengine.json"
 local manifest = require "nfengine.manifest"

@@ -2,7 +2,7 @@
 
 local cjson = require "cjson"
 local nf = require "nfengine"
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
 local program = require "spec.support.program"

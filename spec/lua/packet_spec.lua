@@ -1,8 +1,8 @@
 -- What hooks see of a packet: lua/nfengine/packet.lua.
 
 local nf = require "nfengine"
-local P = require "spec.support.packet"
-local capture = require "spec.support.capture"
+local P = require "nfengine.testing.packet"
+local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
 

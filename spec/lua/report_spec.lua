@@ -2,7 +2,7 @@
 
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local program = require "spec.support.program"
 
 -- The account of the last run of a script, as the script prints it: "name=value" in the order of the names.

@@ -1,6 +1,6 @@
 -- lua/nfengine/sources.lua, and that scripts may choose among the command line's captures.
 
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
 local program = require "spec.support.program"

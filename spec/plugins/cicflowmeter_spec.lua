@@ -2,7 +2,7 @@
 
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local program = require "spec.support.program"
 
 local function segment(at, ip, flags, fields)

@@ -3,7 +3,7 @@
 local nf = require "nfengine"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local HostWindow = require "plugins.host_window"
 
 -- A datagram, so a flow of its own, from 10.0.0.SRC to 10.0.0.DST.

@@ -2,8 +2,8 @@
 -- How files of rules are read is spec/lua/labels_spec.lua's.
 
 local nf = require "nfengine"
-local P = require "spec.support.packet"
-local capture = require "spec.support.capture"
+local P = require "nfengine.testing.packet"
+local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
 local program = require "spec.support.program"

@@ -2,7 +2,7 @@
 
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local TcpEnd = require "plugins.tcp_end"
 
 -- A segment of 10.0.0.1:1000 to 10.0.0.2:2000, and of the way back, `at` ms.

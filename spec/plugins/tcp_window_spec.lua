@@ -1,6 +1,6 @@
 -- plugins/tcp_window.lua: windows worked out by hand.
 
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local engine = require "spec.support.engine"
 local feature = require "spec.support.feature"
 local meter = require "spec.support.meter"

@@ -1,6 +1,6 @@
 -- plugins/ttl_tos.lua: headers written by hand.
 
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local engine = require "spec.support.engine"
 local feature = require "spec.support.feature"
 local meter = require "spec.support.meter"

@@ -1,8 +1,8 @@
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 local example = require "spec.support.example"
 local golden = require "spec.support.golden"
 local meter = require "spec.support.meter"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local program = require "spec.support.program"
 
 local HEADER = "id,src_ip,src_port,dst_ip,dst_port,protocol,bidirectional_first_seen_ms,src2dst_bytes,dst2src_bytes,"

@@ -1,10 +1,10 @@
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 local csv = require "nfengine.csv"
 local engine = require "spec.support.engine"
 local example = require "spec.support.example"
 local json = require "nfengine.json"
 local lfs = require "nfengine.lfs"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local program = require "spec.support.program"
 local testing = require "nfengine.testing"
 

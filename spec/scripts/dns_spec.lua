@@ -1,7 +1,7 @@
 -- scripts/dns.lua: what it prints. What it is that it prints is tested in spec/lua/dns_spec.lua.
 
 local json = require "nfengine.json"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local protocol = require "spec.support.protocol"
 local program = require "spec.support.program"
 local testing = require "nfengine.testing"

@@ -1,7 +1,7 @@
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 local example = require "spec.support.example"
 local golden = require "spec.support.golden"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local program = require "spec.support.program"
 
 local function packet(ms, payload_size, is_back)

@@ -1,8 +1,8 @@
 -- scripts/extract.lua: what it writes, read again, is the flows that it was to find. How packets become files is
 -- spec/lua/captures_spec.lua's.
 
-local P = require "spec.support.packet"
-local capture = require "spec.support.capture"
+local P = require "nfengine.testing.packet"
+local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
 local example = require "spec.support.example"
 local golden = require "spec.support.golden"

@@ -1,10 +1,10 @@
 local browser = require "spec.support.browser"
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 local example = require "spec.support.example"
 local golden = require "spec.support.golden"
 local markup = require "spec.support.markup"
 local meter = require "spec.support.meter"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local program = require "spec.support.program"
 
 local function report(...)

@@ -1,4 +1,4 @@
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 local example = require "spec.support.example"
 local golden = require "spec.support.golden"
 local markup = require "spec.support.markup"

@@ -1,11 +1,11 @@
 local cable = require "spec.support.cable"
-local capture = require "spec.support.capture"
+local capture = require "nfengine.testing.capture"
 local example = require "spec.support.example"
 local golden = require "spec.support.golden"
 local live = require "spec.support.live"
 local meter = require "spec.support.meter"
 local network = require "spec.support.network"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local program = require "spec.support.program"
 
 local function top(...)

@@ -3,7 +3,7 @@
 local assert = require "luassert"
 local ffi = require "ffi"
 local C = require "spec.support.core" ("decode", "frame")
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 
 local D = {}
 

@@ -7,7 +7,7 @@
 -- A message's fields: version (0x0303), session, ciphers (0x1301), cookie (DTLS), extensions: a list of { type, body },
 -- false for none at all. Those of hello.server: version, session, cipher, random, extensions.
 
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 
 local hello = {}
 

@@ -9,8 +9,8 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local P = require "spec.support.packet"
-local capture = require "spec.support.capture"
+local P = require "nfengine.testing.packet"
+local capture = require "nfengine.testing.capture"
 
 local meter = {}
 

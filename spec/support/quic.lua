@@ -11,7 +11,7 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 
 ffi.cdef [[
 void *EVP_Q_mac(void *library, const char *name, const char *properties, const char *hash, const void *parameters,

@@ -10,7 +10,7 @@
 -- From 10.0.0.1:1000 to 10.0.0.2:80. talk.new takes `port` of the client, `server_port`, `client_sequence` and
 -- `server_sequence` (of their SYN), and `at`, the time in ms of the first packet.
 
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local testing = require "nfengine.testing"
 
 local talk = {}

@@ -5,7 +5,7 @@
 -- From 10.0.0.1:1000 there to 10.0.0.2:2000, and back. Times are milliseconds, fields are P.tcp's; payload is a text or
 -- a number of bytes.
 
-local P = require "spec.support.packet"
+local P = require "nfengine.testing.packet"
 local meter = require "spec.support.meter"
 
 local tcp = {}
