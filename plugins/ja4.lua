@@ -22,7 +22,7 @@
 local nf = require "nfengine"
 local bytes = require "nfengine.bytes"
 local hash = require "nfengine.hash"
-local tls = require "nfengine.tls"
+local tls = require "nfengine.protocols.tls"
 
 local SERVER_NAME, ALPN = 0x0000, 0x0010
 

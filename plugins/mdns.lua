@@ -13,7 +13,7 @@
 -- "192.0.2.20","224.0.0.251","printer.local,Sample printer._ipp._tcp.local,_ipp._tcp.local"
 
 local nf = require "nfengine"
-local dns = require "nfengine.dns"
+local dns = require "nfengine.protocols.dns"
 
 local PTR = 12
 

@@ -50,7 +50,7 @@
 -- "is_truncated":false}
 
 local nf = require "nfengine"
-local dns = require "nfengine.dns"
+local dns = require "nfengine.protocols.dns"
 local journal = require "nfengine.journal"
 local TcpEnd = require "plugins.tcp_end"
 

@@ -47,7 +47,7 @@
 -- "is_complete":true}
 
 local nf = require "nfengine"
-local http = require "nfengine.http"
+local http = require "nfengine.protocols.http"
 local journal = require "nfengine.journal"
 local TcpEnd = require "plugins.tcp_end"
 

@@ -60,9 +60,9 @@
 -- "issuer":"www.example.com"}
 
 local nf = require "nfengine"
-local handshake = require "nfengine.handshake"
+local handshake = require "nfengine.protocols.handshake"
 local journal = require "nfengine.journal"
-local names = require "nfengine.tls_names"
+local names = require "nfengine.protocols.tls_names"
 local Ja4 = require "plugins.ja4"
 local TcpEnd = require "plugins.tcp_end"
 

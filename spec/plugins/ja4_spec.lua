@@ -1,5 +1,5 @@
 -- plugins/ja4.lua against the examples of JA4's description, what JA4's own programs print for their captures, and what
--- NFStream's plugin gives. How hellos are found is up to nfengine.tls, and tested there.
+-- NFStream's plugin gives. How hellos are found is up to nfengine.protocols.tls, and tested there.
 
 local hello = require "spec.support.hello"
 local Ja4 = require "plugins.ja4"

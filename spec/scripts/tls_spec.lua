@@ -6,7 +6,7 @@ local protocol = require "spec.support.protocol"
 local program = require "spec.support.program"
 local talk = require "spec.support.talk"
 local testing = require "nfengine.testing"
-local tls_names = require "nfengine.tls_names"
+local tls_names = require "nfengine.protocols.tls_names"
 
 local CHANGE, DATA = hello.record("\1", 20), hello.record("secret", 23)
 

@@ -1,6 +1,6 @@
--- lua/nfengine/dns.lua: messages made byte by byte, and queries with their responses.
+-- lua/nfengine/protocols/dns.lua: messages made byte by byte, and queries with their responses.
 
-local dns = require "nfengine.dns"
+local dns = require "nfengine.protocols.dns"
 local nf = require "nfengine"
 local random = require "spec.support.random"
 local talk = require "spec.support.talk"

@@ -1,6 +1,6 @@
--- lua/nfengine/http.lua: requests and responses of connections made segment by segment.
+-- lua/nfengine/protocols/http.lua: requests and responses of connections made segment by segment.
 
-local http = require "nfengine.http"
+local http = require "nfengine.protocols.http"
 local nf = require "nfengine"
 local random = require "spec.support.random"
 local talk = require "spec.support.talk"

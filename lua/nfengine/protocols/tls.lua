@@ -1,6 +1,6 @@
 --- Finds the TLS client hello of a flow, whatever carries it, and reads it.
 --
---   local tls = require "nfengine.tls"
+--   local tls = require "nfengine.protocols.tls"
 --
 --   state     = { { "sni_hello", "double" } },
 --   setup     = function(self) self.hellos = tls.finder() end,
@@ -26,7 +26,7 @@ local ffi = require "ffi"
 local C = require "nfengine.lib"
 local new_table = require "table.new"
 local new_view = require("nfengine.packet").view
-local reassembly = require "nfengine.reassembly"
+local reassembly = require "nfengine.protocols.reassembly"
 local report = require "nfengine.report"
 
 local tls = {}
@@ -221,7 +221,7 @@ local finder = {}
 finder.__index = finder
 
 -- How nfengine.transfer carries one to where plugins are merged: what it has counted.
-finder.__carry = function(self) return "nfengine.tls", "counted", { displaced = self:displaced() } end
+finder.__carry = function(self) return "nfengine.protocols.tls", "counted", { displaced = self:displaced() } end
 
 function tls.counted(carried) return setmetatable({ before = carried.displaced }, finder) end
 

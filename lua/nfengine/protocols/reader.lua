@@ -25,7 +25,7 @@
 -- A side's fields: `place`, where its next message begins, and `reached`, up to where it was seen to have come, both
 -- counted in bytes from where it first began; place is nil when it is not known. Others may be added.
 
-local reassembly = require "nfengine.reassembly"
+local reassembly = require "nfengine.protocols.reassembly"
 
 local reader = {}
 

@@ -31,8 +31,8 @@
 -- one, unless the server had not got that when it sent the response, by its acknowledgement number. 100 requests may
 -- wait in a connection; with one more the oldest is told.
 
-local reader = require "nfengine.reader"
-local reassembly = require "nfengine.reassembly"
+local reader = require "nfengine.protocols.reader"
+local reassembly = require "nfengine.protocols.reassembly"
 
 local http = {}
 

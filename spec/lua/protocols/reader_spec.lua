@@ -1,8 +1,8 @@
--- lua/nfengine/reader.lua: messages that begin with their size, in one byte, read one behind the other.
+-- lua/nfengine/protocols/reader.lua: messages that begin with their size, in one byte, read one behind the other.
 
 local nf = require "nfengine"
 local random = require "spec.support.random"
-local reader = require "nfengine.reader"
+local reader = require "nfengine.protocols.reader"
 local talk = require "spec.support.talk"
 local testing = require "nfengine.testing"
 

@@ -1,6 +1,6 @@
 --- Reads DNS messages (RFC 1035), multicast DNS and LLMNR among them, and finds which response belongs to which query.
 --
---   local dns = require "nfengine.dns"
+--   local dns = require "nfengine.protocols.dns"
 --   local message = dns.message(packet.payload_bytes)     -- nil where it is none
 --   message.questions[1].name                              --> "www.example.com"
 --   message.answers[1].text                                --> "192.0.2.80"
@@ -18,8 +18,8 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local reader = require "nfengine.reader"
-local reassembly = require "nfengine.reassembly"
+local reader = require "nfengine.protocols.reader"
+local reassembly = require "nfengine.protocols.reassembly"
 
 local dns = {}
 

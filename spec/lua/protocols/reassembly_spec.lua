@@ -1,10 +1,10 @@
--- lua/nfengine/reassembly.lua: TCP directions as a plugin follows them. What becomes of pieces is up to
+-- lua/nfengine/protocols/reassembly.lua: TCP directions as a plugin follows them. What becomes of pieces is up to
 -- core/assembly.c, and tested there.
 
 local ffi = require "ffi"
 local new_view = require("nfengine.packet").view
 local nf = require "nfengine"
-local reassembly = require "nfengine.reassembly"
+local reassembly = require "nfengine.protocols.reassembly"
 local testing = require "nfengine.testing"
 
 local P = testing.packet

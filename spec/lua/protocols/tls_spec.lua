@@ -1,11 +1,12 @@
--- lua/nfengine/tls.lua: hellos read from bytes, and found in flows whatever carries them and however it is cut.
+-- lua/nfengine/protocols/tls.lua: hellos read from bytes, and found in flows whatever carries them and however it is
+-- cut.
 
 local hello = require "spec.support.hello"
 local nf = require "nfengine"
 local quic = require "spec.support.quic"
 local random = require "spec.support.random"
 local testing = require "nfengine.testing"
-local tls = require "nfengine.tls"
+local tls = require "nfengine.protocols.tls"
 
 local P = testing.packet
 

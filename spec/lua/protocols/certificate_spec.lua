@@ -1,6 +1,6 @@
--- lua/nfengine/certificate.lua: certificates made element by element.
+-- lua/nfengine/protocols/certificate.lua: certificates made element by element.
 
-local certificate = require "nfengine.certificate"
+local certificate = require "nfengine.protocols.certificate"
 local random = require "spec.support.random"
 
 local function length_of(size)

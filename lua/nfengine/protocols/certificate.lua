@@ -1,6 +1,6 @@
 --- Reads who a certificate is of and who signed it (X.509, RFC 5280), and no more.
 --
---   local names = require("nfengine.certificate").names(der)
+--   local names = require("nfengine.protocols.certificate").names(der)
 --   names.subject, names.issuer     --> "www.example.com", "Example CA": common names as bytes, nil without one
 --
 -- A certificate may be cut off behind these.

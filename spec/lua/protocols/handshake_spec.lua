@@ -1,6 +1,6 @@
--- lua/nfengine/handshake.lua: what clients offer and servers answer, over TCP, QUIC and DTLS.
+-- lua/nfengine/protocols/handshake.lua: what clients offer and servers answer, over TCP, QUIC and DTLS.
 
-local handshake = require "nfengine.handshake"
+local handshake = require "nfengine.protocols.handshake"
 local hello = require "spec.support.hello"
 local nf = require "nfengine"
 local quic = require "spec.support.quic"

@@ -1,6 +1,6 @@
 --- Puts together the first bytes of streams that come in pieces: of a TCP direction, of QUIC's CRYPTO frames.
 --
---   local reassembly = require "nfengine.reassembly"
+--   local reassembly = require "nfengine.protocols.reassembly"
 --
 --   state     = { { "greeting_stream", "double" } },
 --   setup     = function(self) self.streams = reassembly.pool { streams = 256, bytes = 4096 } end,
