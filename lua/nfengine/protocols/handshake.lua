@@ -12,8 +12,8 @@
 --   end,
 --   on_expire = function(self, flow) self.handshakes:close(flow.udps.mine_tls, flow) end,
 --
--- A flow's first client hello counts, as nfengine.protocols.tls finds it; the server's answer is read behind it. What is
--- told of a handshake, once:
+-- A flow's first client hello counts, as nfengine.protocols.tls finds it; the server's answer is read behind it. What
+-- is told of a handshake, once:
 --
 --   hello, server       the two hellos, as tls.client_hello and tls.server_hello have them, the client's with its
 --                       `session` too; server is nil without one
