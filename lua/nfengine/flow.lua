@@ -118,8 +118,11 @@ local function setter_source(column, is_record)
   return ("error(\"flow.%s cannot be set\", 3)"):format(column.name)
 end
 
+-- What generated accessors use, as locals: LuaJIT takes these for constants, and not what a table holds.
+local LOCALS = ("local %s = %s "):gsub("%%s", table.concat(text.sorted_keys(helpers), ", "))
+
 local function compile(name, source)
-  local chunk = assert(loadstring(source, "=" .. name))
+  local chunk = assert(loadstring(LOCALS .. source, "=" .. name))
   return setfenv(chunk, helpers)
 end
 
@@ -134,19 +137,18 @@ local function make_setter(column, is_record)
   return compile("flow." .. column.name, source)()
 end
 
--- Accessors by column name, each compiled when it is first used.
+-- Accessors by column name, each compiled when it is first used: what is there already, and a function for what is not,
+-- which returns nil where there is no such column. That LuaJIT leaves to the interpreter: were it part of a trace, of
+-- the function that looks for accessors, this would end there, and with it all that use a column.
 local function accessors(available, make, is_record)
-  local by_name = {}
+  local by_name, made = {}, {}
   for _, column in ipairs(available) do by_name[column.name] = column end
-  return setmetatable({}, {
-    __index = function(self, name)
-      local column = by_name[name]
-      if not column then return nil end
-      local accessor = make(column, is_record)
-      rawset(self, name, accessor)
-      return accessor
-    end,
-  })
+  local function compile_one(name)
+    if by_name[name] then made[name] = make(by_name[name], is_record) end
+    return made[name]
+  end
+  jit.off(compile_one)
+  return made, compile_one
 end
 
 -- ---- the run's struct ----
@@ -203,7 +205,7 @@ local function unknown(key, available, unit, is_write)
   error(("flow has no '%s'%s%s"):format(tostring(key), text.suggest(key, names), hint), 3)
 end
 
-local function make_methods(run, record_type, getters)
+local function make_methods(run, record_type, getter)
   local methods, selected = {}, run.selected
 
   --- Names of the record's columns, in order.
@@ -217,7 +219,7 @@ local function make_methods(run, record_type, getters)
   function methods.values(self)
     local values = {}
     for i, column in ipairs(selected) do
-      local value = getters[column.name](self)
+      local value = getter(column.name)(self)
       values[i] = column.is_array and value:copy() or value
     end
     return values
@@ -227,7 +229,7 @@ local function make_methods(run, record_type, getters)
   function methods.to_table(self)
     local record = {}
     for _, column in ipairs(selected) do
-      local value = getters[column.name](self)
+      local value = getter(column.name)(self)
       record[column.name] = column.is_array and value:table() or value
     end
     return record
@@ -286,9 +288,10 @@ local record_udps = {
 }
 
 local function set_metatype(run, ctype, record_type, is_record)
-  local getters = accessors(run.columns, make_getter, is_record)
-  local setters = accessors(run.columns, make_setter, is_record)
-  local methods = make_methods(run, record_type, getters)
+  local getters, new_getter = accessors(run.columns, make_getter, is_record)
+  local setters, new_setter = accessors(run.columns, make_setter, is_record)
+  local function getter(name) return getters[name] or new_getter(name) end
+  local methods = make_methods(run, record_type, getter)
 
   ffi.metatype(ctype, {
     __index = function(self, key)
@@ -300,10 +303,12 @@ local function set_metatype(run, ctype, record_type, is_record)
         if run.udps then return setmetatable({ record = self }, record_udps) end
         error("flow.udps: no plugin of this run declares columns", 2)
       end
+      get = new_getter(key)
+      if get then return (get(self)) end
       unknown(key, run.columns, run.unit)
     end,
     __newindex = function(self, key, value)
-      local set = setters[key]
+      local set = setters[key] or new_setter(key)
       if not set then unknown(key, run.columns, run.unit, true) end
       set(self, value)
     end,
@@ -311,7 +316,7 @@ local function set_metatype(run, ctype, record_type, is_record)
     __tostring = function(self)
       local lines = {}
       for i, column in ipairs(run.selected) do
-        lines[i] = column.name .. "=" .. shown(self, column, getters[column.name](self))
+        lines[i] = column.name .. "=" .. shown(self, column, getter(column.name)(self))
       end
       return "NFlow(" .. table.concat(lines, ",\n      ") .. ")"
     end,
