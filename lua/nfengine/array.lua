@@ -18,19 +18,43 @@ local type_codes = {
   float = C.NF_TYPE_FLOAT, double = C.NF_TYPE_DOUBLE,
 }
 
+-- Reading and writing an element is a text for each type, so that it has code of its own, in which the length is a
+-- constant: of functions that are made again and again, LuaJIT takes nothing for one.
+local ACCESS = [[
+local type, floor, tonumber, methods, no_index, no_method, no_number = ...
+local function get(self, index)
+  if type(index) == "number" then
+    -- A number that is no index has to fail here: LuaJIT checks no array bounds.
+    if not (index >= 1 and index <= $LENGTH and index == floor(index)) then no_index(index, $LENGTH) end
+    return (tonumber(self.at[index - 1])) -- no tail call: LuaJIT follows only a few in one trace
+  end
+  return methods[index] or no_method(index)
+end
+local function set(self, index, value)
+  if type(index) ~= "number" or not (index >= 1 and index <= $LENGTH and index == floor(index)) then
+    no_index(index, $LENGTH)
+  end
+  local kind = type(value)
+  if kind ~= "number" and kind ~= "cdata" then no_number(kind) end
+  self.at[index - 1] = value
+end
+return get, set
+]]
+
+local function no_index(index, length)
+  if type(index) ~= "number" then error("array index: expected a number", 3) end
+  error(("array index %s: expected 1 to %d"):format(tostring(index), length), 3)
+end
+
+local function no_method(name) error(("an array has no '%s'"):format(tostring(name)), 3) end
+local function no_number(kind) error("array element: expected a number, got " .. kind, 3) end
+
 local made = {}
 
 local function make(ctype, length)
   local new = ffi.typeof(("struct { %s at[%d]; }"):format(ctype, length))
   local type_code = type_codes[ctype]
   local methods = {}
-
-  local function check(index)
-    -- A number that is no index has to fail here: LuaJIT checks no array bounds.
-    if not (index >= 1 and index <= length and index == math.floor(index)) then
-      error(("array index %s: expected 1 to %d"):format(tostring(index), length), 3)
-    end
-  end
 
   --- A Lua table with the same elements.
   function methods.table(self)
@@ -52,22 +76,12 @@ local function make(ctype, length)
     end
   end
 
+  local get, set = assert(loadstring((ACCESS:gsub("%$LENGTH", length)), "=nfengine.array"))(type, math.floor, tonumber,
+    methods, no_index, no_method, no_number)
   return ffi.metatype(new, {
     __len = function() return length end,
-    __index = function(self, index)
-      if type(index) == "number" then
-        check(index)
-        return (tonumber(self.at[index - 1])) -- no tail call: LuaJIT follows only a few in one trace
-      end
-      return methods[index] or error(("an array has no '%s'"):format(tostring(index)), 2)
-    end,
-    __newindex = function(self, index, value)
-      if type(index) ~= "number" then error("array index: expected a number", 2) end
-      check(index)
-      local kind = type(value)
-      if kind ~= "number" and kind ~= "cdata" then error("array element: expected a number, got " .. kind, 2) end
-      self.at[index - 1] = value
-    end,
+    __index = get,
+    __newindex = set,
     __tostring = function(self) return "[" .. table.concat(methods.table(self), ", ") .. "]" end,
   })
 end

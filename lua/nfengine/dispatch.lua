@@ -39,7 +39,7 @@ dispatch.where = ffi.typeof("struct { int32_t event, plugin, warm_up; double giv
 
 -- The ring's hub. Steps are connected once they are made.
 local HUB = [[
-local C, handle, event, where, filter, report, limit, sink, write = ...
+local C, call, handle, event, where, filter, report, limit, sink, write = ...
 local next_event, first_init, first_update, first_expire, first_record
 local given = 0
 
@@ -50,7 +50,7 @@ local function other(kind)
 end
 
 function next_event()
-  local kind = C.$CALL(handle)
+  local kind = call(handle)
   if kind == $UPDATE then return first_update() end
   if kind == $EXPIRE then return first_expire() end
   if kind == $INIT then return first_init() end
@@ -214,13 +214,12 @@ function dispatch.make(run, sink)
     packet = ffi.cast("const struct nf_packet *", event.packet), -- one object for all packets
   }
   local hub = load(HUB, {
-    CALL = run.call,
     FILTER = run.filter and "filter(flow)" or "true", GIVE = sink and GIVE_TO_SINK or GIVE_TO_CALLER,
     INIT = C.NF_EVENT_INIT, UPDATE = C.NF_EVENT_UPDATE, EXPIRE = C.NF_EVENT_EXPIRE,
   })
   local limit = run.limit > 0 and run.limit or math.huge
   local enter, next_event, record, give, connect =
-    hub(C, run.handle, event, where, run.filter, run.report, limit, sink, sink and sink.write)
+    hub(C, C[run.call], run.handle, event, where, run.filter, run.report, limit, sink, sink and sink.write)
   local records = make_steps(run, parts, "on_record", dispatch.RECORD, give)
   connect(make_steps(run, parts, "on_init", C.NF_EVENT_INIT, next_event),
     make_steps(run, parts, "on_update", C.NF_EVENT_UPDATE, next_event),

@@ -8,6 +8,7 @@
 --
 -- src and dst are the flow's, swapped where direction is 1, as in NFStream; ports are the packet's own.
 
+local bswap = require "bit".bswap
 local ffi = require "ffi"
 local C = require "nfengine.lib"
 local text = require "nfengine.text"
@@ -33,10 +34,11 @@ function view:u24(offset)
   return self.data[offset] * 65536 + self.data[offset + 1] * 256 + self.data[offset + 2]
 end
 
-function view:u32(offset)
+local word, unsigned = ffi.typeof "const int32_t *", ffi.typeof "uint32_t"
+
+function view:u32(offset) -- as one number, since there are four times as many instructions to one byte by byte
   if not (offset and offset >= 0 and offset + 4 <= self.size) then return nil end
-  return self.data[offset] * 16777216 + self.data[offset + 1] * 65536 + self.data[offset + 2] * 256
-    + self.data[offset + 3]
+  return (tonumber(unsigned(bswap(ffi.cast(word, self.data + offset)[0]))))
 end
 
 --- `length` bytes from `offset` (the rest when absent) as a Lua string, or nil when they are not all there.
@@ -47,7 +49,7 @@ function view:string(offset, length)
   return (ffi.string(self.data + offset, length))
 end
 
-local new_view
+local new_view = ffi.typeof "struct { const uint8_t *data; int32_t size; }"
 
 --- The part of view from `offset`, of `length` bytes or to its end; nil when it is not all there.
 function view:sub(offset, length)
@@ -56,7 +58,7 @@ function view:sub(offset, length)
   return new_view(self.data + offset, length)
 end
 
-new_view = ffi.metatype("struct { const uint8_t *data; int32_t size; }", {
+ffi.metatype(new_view, {
   __index = view,
   __len = function(self) return self.size end,
 })

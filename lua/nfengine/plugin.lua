@@ -375,24 +375,41 @@ local function undeclared(key, slots)
     :format(tostring(key), text.suggest(key, names), tostring(key)), 3)
 end
 
--- Reads and writes of members that hide behind accessors.
+-- Reads and writes of members that hide behind accessors: a text for each, so that it has code of its own, in which
+-- names are constants. The parentheses keep calls from being tail calls, of which LuaJIT follows only a few in a trace.
+local ACCESSORS = {
+  text = [[
+local get_text, set_text = ...
+return function(udps) return (get_text(udps.$MEMBER)) end,
+  function(udps, value) set_text(udps.$MEMBER, $LENGTH, value) end
+]],
+  wide = [[
+local tonumber, type, no_number = ...
+return function(udps) return (tonumber(udps.$MEMBER)) end,
+  function(udps, value)
+    local kind = type(value)
+    if kind ~= "number" and kind ~= "cdata" then no_number("$NAME", kind) end -- cdata: 64-bit integers
+    udps.$MEMBER = value
+  end
+]],
+}
+
+local function no_number(name, kind) error(("flow.udps.%s: expected a number, got %s"):format(name, kind), 4) end
+
+local function compile_accessors(slot, template, ...)
+  local parts = { MEMBER = slot.member, LENGTH = slot.length, NAME = slot.name }
+  return assert(loadstring((template:gsub("%$(%u+)", parts)), "=flow.udps." .. slot.name))(...)
+end
+
 local function make_accessors(slots)
   local getters, setters = {}, {}
   local set_text = require "nfengine.flow".set_text
   for _, slot in ipairs(slots) do
-    local member, length = slot.member, slot.length
+    local name = slot.name
     if slot.type == "text" then
-      getters[slot.name] = function(udps) return (ffi.string(udps[member])) end -- no tail call
-      setters[slot.name] = function(udps, value) set_text(udps[member], length, value) end
+      getters[name], setters[name] = compile_accessors(slot, ACCESSORS.text, ffi.string, set_text)
     elseif not slot.is_array and columns.types[slot.type].is_wide then
-      getters[slot.name] = function(udps) return (tonumber(udps[member])) end
-      setters[slot.name] = function(udps, value)
-        local kind = type(value)
-        if kind ~= "number" and kind ~= "cdata" then -- cdata: 64-bit integers
-          error(("flow.udps.%s: expected a number, got %s"):format(slot.name, kind), 3)
-        end
-        udps[member] = value
-      end
+      getters[name], setters[name] = compile_accessors(slot, ACCESSORS.wide, tonumber, type, no_number)
     end
   end
   return getters, setters
