@@ -23,6 +23,7 @@
 -- ...
 
 local nf = require "nfengine"
+local max = math.max
 
 local TOLD = 15 -- as many as ipfixprobe tells
 
@@ -47,8 +48,8 @@ local function follow(way)
       local number = udps[count] + 1
       udps[count] = number
       udps[mean_packets], udps[mean_bytes] = udps[mean_packets] + udps[run_packets], udps[mean_bytes] + udps[run_bytes]
-      udps[max_packets] = math.max(udps[max_packets], udps[run_packets])
-      udps[max_bytes] = math.max(udps[max_bytes], udps[run_bytes])
+      udps[max_packets] = max(udps[max_packets], udps[run_packets])
+      udps[max_bytes] = max(udps[max_bytes], udps[run_bytes])
       if number <= TOLD then tell(udps, number) end
     end
     udps[run_packets], udps[run_bytes] = 0, 0
@@ -62,7 +63,7 @@ local function follow(way)
 
   local function finish(self, udps)
     close(self, udps)
-    local divisor = math.max(udps[count], 1)
+    local divisor = max(udps[count], 1)
     udps[mean_packets], udps[mean_bytes] = udps[mean_packets] / divisor, udps[mean_bytes] / divisor
   end
 

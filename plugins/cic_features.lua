@@ -24,6 +24,7 @@
 
 local nf = require "nfengine"
 local bit = require "bit"
+local max, min, rshift, tobit = math.max, math.min, bit.rshift, bit.tobit
 
 local SEQUENCE, WINDOW = 4, 14 -- in the TCP header (RFC 9293, section 3.1)
 
@@ -32,17 +33,17 @@ local SEQUENCE, WINDOW = 4, 14 -- in the TCP header (RFC 9293, section 3.1)
 -- Mean, sample deviation, maximum and minimum of values that are not negative: functions that add the nth, and that
 -- finish, with a change of unit. Until then the deviation is a sum of squares (Welford 1962), and minima begin as huge.
 local function series(name)
-  local mean, std, max, min = name .. "_mean", name .. "_std", name .. "_max", name .. "_min"
+  local mean, std, most, least = name .. "_mean", name .. "_std", name .. "_max", name .. "_min"
   local function add(udps, n, x)
     local before = udps[mean]
     local after = before + (x - before) / n
     udps[mean], udps[std] = after, udps[std] + (x - before) * (x - after)
-    udps[max], udps[min] = math.max(udps[max], x), math.min(udps[min], x)
+    udps[most], udps[least] = max(udps[most], x), min(udps[least], x)
   end
   local function finish(udps, n, factor)
-    udps[std] = math.sqrt(udps[std] / math.max(n - 1, 1)) * factor
-    udps[min] = math.min(udps[min], udps[max]) * factor -- 0 without values
-    udps[mean], udps[max] = udps[mean] * factor, udps[max] * factor
+    udps[std] = math.sqrt(udps[std] / max(n - 1, 1)) * factor
+    udps[least] = min(udps[least], udps[most]) * factor -- 0 without values
+    udps[mean], udps[most] = udps[mean] * factor, udps[most] * factor
   end
   return add, finish
 end
@@ -66,17 +67,17 @@ local function direction(way, packets, bytes)
     local header = packet.transport_bytes
     local sequence = header:u32(SEQUENCE)
     if not sequence then return end -- not captured
-    if n == 1 then udps[highest], udps[window] = bit.tobit(sequence), header:u16(WINDOW) or 0 end
-    local is_counted, ahead = math.min(length, 1), bit.tobit(sequence + length - udps[highest])
-    udps[highest] = bit.tobit(udps[highest] + math.max(ahead, 0) * is_counted)
-    udps[repeated] = udps[repeated] + bit.rshift(ahead - 1, 31) * is_counted -- 1 where ahead <= 0
+    if n == 1 then udps[highest], udps[window] = tobit(sequence), header:u16(WINDOW) or 0 end
+    local is_counted, ahead = min(length, 1), tobit(sequence + length - udps[highest])
+    udps[highest] = tobit(udps[highest] + max(ahead, 0) * is_counted)
+    udps[repeated] = udps[repeated] + rshift(ahead - 1, 31) * is_counted -- 1 where ahead <= 0
   end
 
   local function add(udps, packet, size, header, now)
     local n, gap = udps[packets] + 1, now - udps[last]
     udps[packets], udps[bytes], udps[last] = n, udps[bytes] + size, now
-    udps[headers], udps[shortest] = udps[headers] + header, math.min(udps[shortest], header)
-    udps[with_data] = udps[with_data] + math.min(size, 1)
+    udps[headers], udps[shortest] = udps[headers] + header, min(udps[shortest], header)
+    udps[with_data] = udps[with_data] + min(size, 1)
     udps[psh], udps[urg], udps[rst] = udps[psh] + packet.psh, udps[urg] + packet.urg, udps[rst] + packet.rst
     add_length(udps, n, size)
     if n > 1 then
@@ -90,7 +91,7 @@ local function direction(way, packets, bytes)
     local n = udps[packets]
     finish_lengths(udps, n, 1)
     finish_own_gaps(udps, n - 1, us)
-    udps[gaps], udps[shortest] = udps[gaps] * us, math.min(udps[shortest], udps[headers])
+    udps[gaps], udps[shortest] = udps[gaps] * us, min(udps[shortest], udps[headers])
     udps[segment], udps[rate] = udps[mean_length], n / seconds
     udps[subflow_packets], udps[subflow_bytes] = n / subflows, udps[bytes] / subflows
   end
@@ -142,11 +143,11 @@ local function join_lengths(udps, n)
   local there, back = udps.cic_total_fwd_packet, udps.cic_total_bwd_packets
   local off = udps.cic_fwd_packet_length_mean - udps.cic_bwd_packet_length_mean
   local squares = udps.cic_fwd_packet_length_std + udps.cic_bwd_packet_length_std + off * off * there * back / n
-  udps.cic_packet_length_variance = squares / math.max(n - 1, 1)
+  udps.cic_packet_length_variance = squares / max(n - 1, 1)
   udps.cic_packet_length_std = math.sqrt(udps.cic_packet_length_variance)
   udps.cic_packet_length_mean = (udps.cic_total_length_of_fwd_packet + udps.cic_total_length_of_bwd_packet) / n
-  udps.cic_packet_length_max = math.max(udps.cic_fwd_packet_length_max, udps.cic_bwd_packet_length_max)
-  udps.cic_packet_length_min = math.min(udps.cic_fwd_packet_length_min, udps.cic_bwd_packet_length_min)
+  udps.cic_packet_length_max = max(udps.cic_fwd_packet_length_max, udps.cic_bwd_packet_length_max)
+  udps.cic_packet_length_min = min(udps.cic_fwd_packet_length_min, udps.cic_bwd_packet_length_min)
   udps.cic_average_packet_size, udps.cic_down_up_ratio = udps.cic_packet_length_mean, back / there
 end
 

@@ -26,26 +26,50 @@
 
 local nf = require "nfengine"
 
-local function count(bins, histogram, value)
-  local bin = value < 16 and 1 or math.min(math.floor(math.log(value, 2)) - 2, bins)
+local floor = math.floor
+
+-- Bins of values below 4096 by their sixteenths, looked up since a logarithm takes longer. A 256th part of a larger
+-- value lies 8 bins lower.
+local LOW, HIGHER = 4096, 8
+
+local function low_bins()
+  local list = {}
+  for sixteenths = 0, LOW / 16 - 1 do
+    local bin = 1
+    while sixteenths >= 2 ^ (bin - 1) do bin = bin + 1 end
+    list[sixteenths] = bin
+  end
+  return list
+end
+
+local function count(self, histogram, value)
+  local bin
+  if value < LOW then
+    bin = self.low_bins[floor(value / 16)]
+  elseif value < 256 * LOW then
+    bin = self.low_bins[floor(value / LOW)] + HIGHER
+  else
+    bin = self.bins
+  end
+  if bin > self.bins then bin = self.bins end
   histogram[bin] = histogram[bin] + 1
 end
 
 local function add(self, packet, flow)
-  local udps, size, bins = flow.udps, packet.payload_size, self.bins
+  local udps, size = flow.udps, packet.payload_size
   local now = udps.histogram_elapsed + packet.delta_time
   udps.histogram_elapsed = now
   if size == 0 and not self.empty then return end
   if packet.direction == 0 then
-    count(bins, udps.histogram_src2dst_payload, size)
+    count(self, udps.histogram_src2dst_payload, size)
     if udps.histogram_src2dst_last >= 0 then
-      count(bins, udps.histogram_src2dst_piat, now - udps.histogram_src2dst_last)
+      count(self, udps.histogram_src2dst_piat, now - udps.histogram_src2dst_last)
     end
     udps.histogram_src2dst_last = now
   else
-    count(bins, udps.histogram_dst2src_payload, size)
+    count(self, udps.histogram_dst2src_payload, size)
     if udps.histogram_dst2src_last >= 0 then
-      count(bins, udps.histogram_dst2src_piat, now - udps.histogram_dst2src_last)
+      count(self, udps.histogram_dst2src_piat, now - udps.histogram_dst2src_last)
     end
     udps.histogram_dst2src_last = now
   end
@@ -80,6 +104,8 @@ return nf.plugin {
   state       = { -- times since the flow's first packet: now, and of each direction's last packet
     { "histogram_elapsed", "double" }, { "histogram_src2dst_last", "double" }, { "histogram_dst2src_last", "double" },
   },
+  setup       = function(self) self.low_bins = low_bins() end,
+  independent = true,
   on_init     = begin,
   on_update   = add,
 }

@@ -43,6 +43,7 @@
 -- ...
 
 local nf = require "nfengine"
+local abs, max, min = math.abs, math.max, math.min
 
 -- Averages are sums until on_expire. Moments are those of sizes less the first: small numbers, and exact while below
 -- 2^53, where sums of x^4 would lose what the fourth moment is about.
@@ -58,9 +59,9 @@ local function add_time(udps, before, difference)
   if before == 1 then
     udps.nettisa_min_difftimes, udps.nettisa_max_difftimes = difference, difference
   else
-    udps.nettisa_min_difftimes = math.min(udps.nettisa_min_difftimes, difference)
-    udps.nettisa_max_difftimes = math.max(udps.nettisa_max_difftimes, difference)
-    udps.nettisa_time_distribution = udps.nettisa_time_distribution + math.abs(difference - elapsed / (before - 1))
+    udps.nettisa_min_difftimes = min(udps.nettisa_min_difftimes, difference)
+    udps.nettisa_max_difftimes = max(udps.nettisa_max_difftimes, difference)
+    udps.nettisa_time_distribution = udps.nettisa_time_distribution + abs(difference - elapsed / (before - 1))
   end
   elapsed = elapsed + difference
   udps.nettisa_elapsed = elapsed
@@ -71,9 +72,9 @@ local function add(_, packet, flow)
   local udps, size = flow.udps, packet.payload_size
   local before = udps.nettisa_packets
   udps.nettisa_packets = before + 1
-  udps.nettisa_min, udps.nettisa_max = math.min(udps.nettisa_min, size), math.max(udps.nettisa_max, size)
+  udps.nettisa_min, udps.nettisa_max = min(udps.nettisa_min, size), max(udps.nettisa_max, size)
   local d = size - udps.nettisa_first
-  udps.nettisa_average_dispersion = udps.nettisa_average_dispersion + math.abs(d - udps.nettisa_sum / before)
+  udps.nettisa_average_dispersion = udps.nettisa_average_dispersion + abs(d - udps.nettisa_sum / before)
   udps.nettisa_sum = udps.nettisa_sum + d
   udps.nettisa_sum2 = udps.nettisa_sum2 + d * d
   udps.nettisa_sum3 = udps.nettisa_sum3 + d * d * d

@@ -15,6 +15,7 @@
 -- ...
 
 local nf = require "nfengine"
+local floor = math.floor
 
 local function size_of(packet, accounting_mode)
   if accounting_mode == 0 then return packet.raw_size end
@@ -61,8 +62,8 @@ return nf.plugin {
       udps.splt_direction[number] = packet.direction
       udps.splt_ps[number] = size_of(packet, self.accounting_mode)
       -- Both times cut to milliseconds first, as NFStream has them.
-      local before = math.floor((packet.time - packet.delta_time) / self.ticks_per_ms)
-      udps.splt_piat_ms[number] = math.floor(packet.time / self.ticks_per_ms) - before
+      local before = floor((packet.time - packet.delta_time) / self.ticks_per_ms)
+      udps.splt_piat_ms[number] = floor(packet.time / self.ticks_per_ms) - before
     end
   end,
 

@@ -27,6 +27,7 @@
 
 local bit = require "bit"
 local nf = require "nfengine"
+local lshift, rshift = bit.lshift, bit.rshift
 
 local DATA_OFFSET, WINDOW, OPTIONS = 12, 14, 20 -- in the header (RFC 9293, section 3.1)
 local END, NO_OPERATION, WINDOW_SCALE = 0, 1, 3 -- kinds of options
@@ -35,7 +36,7 @@ local UNSEEN, WITHOUT = 0, -1                   -- what a SYN offers: not known,
 
 -- What a SYN offers.
 local function offer_of(header)
-  local at, size = OPTIONS, bit.rshift(header:u8(DATA_OFFSET), 4) * 4
+  local at, size = OPTIONS, rshift(header:u8(DATA_OFFSET), 4) * 4
   while at < size do
     local kind = header:u8(at)
     if kind == END then return WITHOUT end
@@ -90,7 +91,7 @@ local function look(self, packet, flow)
     learn(udps, packet, header)
   elseif self.scale then
     local shift = is_there and udps.tcp_window_src2dst_shift or udps.tcp_window_dst2src_shift
-    if shift > 0 then window = bit.lshift(window, shift) end
+    if shift > 0 then window = lshift(window, shift) end
   end
   if is_there then count_there(udps, window, is_reset) else count_back(udps, window, is_reset) end
 end

@@ -23,6 +23,7 @@
 
 local bit = require "bit"
 local nf = require "nfengine"
+local band, bor, lshift, rshift = bit.band, bit.bor, bit.lshift, bit.rshift
 
 local DF, MORE = 0x4000, 0x2000 -- in IPv4's flags and fragment offset (RFC 791)
 local FRAGMENT, MORE6 = 44, 1   -- IPv6's next header, and in that header's offset (RFC 8200, section 4.5)
@@ -35,7 +36,7 @@ local function watcher(way)
   local dscp_first, dscp_min, dscp_max = tos_way .. "_dscp_first", tos_way .. "_dscp_min", tos_way .. "_dscp_max"
   local ecn, df, fragmented = tos_way .. "_ecn", ttl_tos_way .. "_df", ttl_tos_way .. "_fragmented"
   return function(udps, ttl, tos, may_not_fragment, is_fragment)
-    local dscp = bit.rshift(tos, 2)
+    local dscp = rshift(tos, 2)
     if udps[first] < 0 then
       udps[first], udps[min], udps[max], udps[latest] = ttl, ttl, ttl, ttl
       udps[dscp_first], udps[dscp_min], udps[dscp_max] = dscp, dscp, dscp
@@ -45,7 +46,7 @@ local function watcher(way)
       if ttl < udps[min] then udps[min] = ttl elseif ttl > udps[max] then udps[max] = ttl end
     end
     if dscp < udps[dscp_min] then udps[dscp_min] = dscp elseif dscp > udps[dscp_max] then udps[dscp_max] = dscp end
-    udps[ecn] = bit.bor(udps[ecn], bit.lshift(1, bit.band(tos, 3)))
+    udps[ecn] = bor(udps[ecn], lshift(1, band(tos, 3)))
     if may_not_fragment then udps[df] = udps[df] + 1 end
     if is_fragment then udps[fragmented] = udps[fragmented] + 1 end
   end
@@ -60,10 +61,10 @@ local function look(_, packet, flow)
   if packet.ip_version == 4 then
     local flags = header:u16(6)
     ttl, tos = header:u8(8), header:u8(1)
-    may_not_fragment, is_fragment = bit.band(flags, DF) ~= 0, bit.band(flags, MORE) ~= 0
+    may_not_fragment, is_fragment = band(flags, DF) ~= 0, band(flags, MORE) ~= 0
   else
-    ttl, tos = header:u8(7), bit.band(bit.rshift(header:u16(0), 4), 0xff)
-    may_not_fragment, is_fragment = false, header:u8(6) == FRAGMENT and bit.band(header:u16(42), MORE6) ~= 0
+    ttl, tos = header:u8(7), band(rshift(header:u16(0), 4), 0xff)
+    may_not_fragment, is_fragment = false, header:u8(6) == FRAGMENT and band(header:u16(42), MORE6) ~= 0
   end
   if packet.direction == 0 then
     watch_there(flow.udps, ttl, tos, may_not_fragment, is_fragment)

@@ -21,6 +21,7 @@
 -- 16386,0.8456235240344329,0.07240801401691171,0.05907671212005788,0.022891749828597534
 
 local nf = require "nfengine"
+local floor, log = math.floor, math.log
 
 local HAAR = math.sqrt(0.5)
 local TINY = 1e-7 -- NFStream adds it where zero would make a division or a logarithm infinite
@@ -53,7 +54,7 @@ local function describe(self, udps, names, k, row)
   for i = 1, count do
     if work[i] ~= 0 then -- most are
       local share = work[i] / (energy + TINY)
-      work[i] = share * math.log(share + TINY)
+      work[i] = share * log(share + TINY)
     end
   end
   udps[names.S[k]] = -sum(work, 1, count)
@@ -97,7 +98,7 @@ local function analyse_one(self, udps, names, height)
     if k > 0 then height, m = HAAR * height, 2 * m end
     local energy = m * height * height
     local share = height * height / (energy + TINY)
-    udps[names.S[k]] = -m * (share * math.log(share + TINY))
+    udps[names.S[k]] = -m * (share * log(share + TINY))
     udps[names.u[k]] = m * height / count
     udps[names.sigma[k]] = k > 0 and math.sqrt(energy / count) or 0
     self.energies[k] = energy
@@ -203,7 +204,7 @@ return nf.plugin {
 
   on_update = function(self, packet, flow)
     local udps = flow.udps
-    local bin = math.floor((packet.time - udps.wavelet_begin) / self.width) + 1
+    local bin = floor((packet.time - udps.wavelet_begin) / self.width) + 1
     if bin > self.count then return end
     if packet.direction == 0 then
       count_forth(udps, bin, packet.ip_size)
