@@ -132,6 +132,18 @@ setmetatable(inert, {
   __pow = give_inert, __unm = give_inert, __tostring = function() return "" end,
 })
 
+local PATIENCE = 1e6 -- instructions in which a file has to have said all
+
+--- Calls func, but not for ever. Compiled code would not be interrupted.
+local function call_with_patience(func, ...)
+  jit.off()
+  debug.sethook(function() error("does not come to an end, expected a file that returns a plugin", 0) end, "", PATIENCE)
+  local ok, result = pcall(func, ...)
+  debug.sethook()
+  jit.on()
+  return ok, result
+end
+
 local function copy_of(library)
   local copy = {}
   for name, value in pairs(library) do copy[name] = value end
@@ -166,7 +178,7 @@ function collection.read(path, declare)
     return loaded[name]
   end
 
-  local ok, result = pcall(run, path)
+  local ok, result = call_with_patience(run, path)
   if ok then return result end
   local message = text.raised(result):match "[^\n]*"
   error(message:find(path, 1, true) and message or path .. ": " .. message, 0)

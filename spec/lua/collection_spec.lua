@@ -114,6 +114,15 @@ describe("--list", function()
       .. "profile made by nf.profile\n", (out:gsub("\n +", " ")))
   end)
 
+  it("does not wait for a file that does not come to an end", function()
+    folder_with { ["plugins/endless.lua"] = "while true do end", ["mine.lua"] = [[
+      --- A script. It is.
+      for flow in require("nfengine").streamer({}):flows() do print(flow) end ]] }
+    local listed = run("--list endless").out:gsub("\n +", " ")
+    assert.matches("endless +cannot be read: [^\n]*does not come to an end", listed)
+    assert.matches("mine.lua: no @categories in its comment\n", run("--check mine.lua").out)
+  end)
+
   it("reads files without letting them do anything", function()
     folder_with {
       ["lua/shared.lua"] = "return { names = { 'p', 'q' } }",
