@@ -72,7 +72,8 @@ rows.ours = {
   on_flood("flood_statistics", "+ statistics", { NO_DPI, STATISTICS }),
 }
 
---- A row for each plugin that comes along, and one for all of them but those that end or freeze flows.
+--- A row for each plugin that comes along, and one for all at once that look at every packet, but those that end or
+-- freeze flows, which would spare the others work.
 function rows.plugins()
   local list, together = {}, {}
   for _, each in ipairs(commands.catalogue "plugin profile") do
@@ -82,9 +83,11 @@ function rows.plugins()
     row.is_light = each.kind == "plugin" and not text.contains(each.categories, "slow")
       and not text.contains(each.categories, "payload")
     list[#list + 1] = row
-    if each.kind == "plugin" and each.categories[1] ~= "expiry" then together[#together + 1] = each.name end
+    if each.kind == "plugin" and each.made.on_update and each.categories[1] ~= "expiry" then
+      together[#together + 1] = each.name
+    end
   end
-  local row = on_mix("plugins", ("all %d that add columns"):format(#together),
+  local row = on_mix("plugins", ("all %d that look at every packet"):format(#together),
     { NO_DPI, "--plugin=" .. table.concat(together, ",") })
   row.group = "plugins"
   list[#list + 1] = row
