@@ -113,6 +113,9 @@ local function check_hooks(made, path, found)
     each_function(made[hook] or print, path, function(func)
       for name, constant, line in instructions(func) do
         if name == "GSET" then once(line, "sets the global %s: expected local", tostring(constant)) end
+        if name == "GGET" and _G[constant] == nil then
+          once(line, "reads the global %s, which nobody sets", tostring(constant))
+        end
         if hook == "on_update" and COSTLY[name] then once(line, "%s for each packet", COSTLY[name]) end
         if hook == "on_update" and name == "GGET" and FOREIGN[constant] then
           once(line, "uses %s for each packet", constant)

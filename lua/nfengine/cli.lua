@@ -135,7 +135,9 @@ local function choose_script(words, has_interface)
   end
   if first:match "%.lua$" then error(("cannot open \"%s\": no such script"):format(first), 0) end
   if first ~= "-" and not is_readable(first) then
-    local hint = is_interface(first) and (", expected -i %s for the interface"):format(first) or ""
+    local hint = is_interface(first) and (", expected -i %s for the interface"):format(first)
+      or collection.find("plugins", first) and (", expected nfengine flows --plugin=%s, or --profile"):format(first)
+      or collection.suggest("scripts", first)
     error(("cannot find \"%s\": no such script or capture%s"):format(first, hint), 0)
   end
   return flows

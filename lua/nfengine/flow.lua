@@ -205,7 +205,21 @@ local function unknown(key, available, unit, is_write)
   error(("flow has no '%s'%s%s"):format(tostring(key), text.suggest(key, names), hint), 3)
 end
 
-local function make_methods(run, record_type, getter)
+--- The same methods, which say what is wrong where one is called with a dot: it would take anything for a flow.
+local function with_colons(methods, ctype)
+  local checked = {}
+  for name, method in pairs(methods) do
+    checked[name] = function(self, argument)
+      if not ffi.istype(ctype, self) then
+        error(("flow.%s: expected flow:%s(), with a colon"):format(name, name), 2)
+      end
+      return method(self, argument)
+    end
+  end
+  return checked
+end
+
+local function make_methods(run, ctype, record_type, getter)
   local methods, selected = {}, run.selected
 
   --- Names of the record's columns, in order.
@@ -256,7 +270,7 @@ local function make_methods(run, record_type, getter)
     error(("flow:exact: '%s' is no integer column of this run"):format(tostring(name)), 2)
   end
 
-  return methods
+  return with_colons(methods, ctype)
 end
 
 local number_text = ffi.new("char[32]")
@@ -291,7 +305,7 @@ local function set_metatype(run, ctype, record_type, is_record)
   local getters, new_getter = accessors(run.columns, make_getter, is_record)
   local setters, new_setter = accessors(run.columns, make_setter, is_record)
   local function getter(name) return getters[name] or new_getter(name) end
-  local methods = make_methods(run, record_type, getter)
+  local methods = make_methods(run, ctype, record_type, getter)
 
   ffi.metatype(ctype, {
     __index = function(self, key)

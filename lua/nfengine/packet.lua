@@ -18,26 +18,39 @@ local text = require "nfengine.text"
 --- Captured bytes in place. Offsets count from 0, as protocol documents do. What is not there reads as nil, and so does
 -- what stands at an offset that was read so.
 local view = {}
+local new_view = ffi.typeof "struct { const uint8_t *data; int32_t size; }"
+
+--- Nothing is at an offset that was read as nothing. Called with a dot, though, the view itself is missing.
+local function absent(self, name)
+  if not ffi.istype(new_view, self) then
+    error(("view.%s: expected view:%s(offset), with a colon"):format(name, name), 3)
+  end
+  return nil
+end
 
 function view:u8(offset)
-  return offset and offset >= 0 and offset < self.size and self.data[offset] or nil
+  if not offset then return absent(self, "u8") end
+  return offset >= 0 and offset < self.size and self.data[offset] or nil
 end
 
 --- Big-endian 16, 24 and 32 bit numbers.
 function view:u16(offset)
-  if not (offset and offset >= 0 and offset + 2 <= self.size) then return nil end
+  if not offset then return absent(self, "u16") end
+  if not (offset >= 0 and offset + 2 <= self.size) then return nil end
   return self.data[offset] * 256 + self.data[offset + 1]
 end
 
 function view:u24(offset)
-  if not (offset and offset >= 0 and offset + 3 <= self.size) then return nil end
+  if not offset then return absent(self, "u24") end
+  if not (offset >= 0 and offset + 3 <= self.size) then return nil end
   return self.data[offset] * 65536 + self.data[offset + 1] * 256 + self.data[offset + 2]
 end
 
 local word, unsigned = ffi.typeof "const int32_t *", ffi.typeof "uint32_t"
 
 function view:u32(offset) -- as one number, since there are four times as many instructions to one byte by byte
-  if not (offset and offset >= 0 and offset + 4 <= self.size) then return nil end
+  if not offset then return absent(self, "u32") end
+  if not (offset >= 0 and offset + 4 <= self.size) then return nil end
   return (tonumber(unsigned(bswap(ffi.cast(word, self.data + offset)[0]))))
 end
 
@@ -49,14 +62,18 @@ function view:string(offset, length)
   return (ffi.string(self.data + offset, length))
 end
 
-local new_view = ffi.typeof "struct { const uint8_t *data; int32_t size; }"
-
 --- The part of view from `offset`, of `length` bytes or to its end; nil when it is not all there.
 function view:sub(offset, length)
   length = length or self.size - offset
   if not (offset >= 0 and length >= 0 and offset + length <= self.size) then return nil end
   return new_view(self.data + offset, length)
 end
+
+setmetatable(view, {
+  __index = function(_, key)
+    error(("a view has no '%s', expected u8, u16, u24, u32, string or sub"):format(tostring(key)), 2)
+  end,
+})
 
 ffi.metatype(new_view, {
   __index = view,
@@ -107,13 +124,21 @@ local getters = {
 
 local methods = {}
 
+local function check_self(p, name)
+  if not ffi.istype("struct nf_packet", p) then
+    error(("packet.%s: expected packet:%s(), with a colon"):format(name, name), 3)
+  end
+end
+
 --- The captured bytes from the innermost IP header to the end of the frame, padding included, as a Lua string.
 function methods.ip_packet(p)
+  check_self(p, "ip_packet")
   return ffi.string(p.frame + p.ip_offset, p.captured_size - p.ip_offset)
 end
 
 --- The captured bytes behind the transport header, without padding, as a Lua string; "" when there are none.
 function methods.payload(p)
+  check_self(p, "payload")
   return getters.payload_bytes(p):string()
 end
 

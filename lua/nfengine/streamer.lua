@@ -119,6 +119,7 @@ function streamer.new(given)
     values = values,
     __index = function(_, key) return methods[key] or value_of(values, key) end,
     __newindex = function(_, key, value) values[key] = parameters.check(key, value, 2) end,
+    __call = function() error("nf.streamer: expected streamer:flows() to iterate over", 2) end,
     __tostring = function() return "nf.streamer" end,
   })
 end

@@ -15,6 +15,8 @@ local text = require "nfengine.text"
 
 local trial = {}
 
+local SHOWN = 40 -- lines of what a spec says of its failures
+
 local function is_there(path) return lfs.attributes(path, "mode") ~= nil end
 
 --- The collection that a file lies in, and the kind of files in its folder: "plugins" or "scripts".
@@ -91,7 +93,9 @@ local function try_spec(root, spec)
   local result = shell.run(("cd %s && LUA_PATH=%s busted --lua=%s %s"):format(shell.quote(root),
     shell.quote(package.path), shell.quote(shell.run("command -v luajit").out:gsub("\n", "")), shell.quote(spec)))
   if result.status == 0 then return nil end
-  return result.out:match "\n(%u%l+ %->[^\n]*\n[^\n]*\n[^\n]*)" or result.out .. result.err
+  local lines = text.lines((result.out:match "\n(%u%l+ %->.*)$" or result.out .. result.err) .. "\n")
+  if #lines > SHOWN then lines[SHOWN + 1] = "..." end
+  return table.concat(lines, "\n", 1, math.min(#lines, SHOWN + 1))
 end
 
 --- Tests a file. Returns a list of { name, problem (nil when it passed) }.

@@ -102,6 +102,8 @@ describe("--check", function()
   it("finds globals and what costs for each packet, also in functions that hooks call", function()
     assert.same({ "line 11: sets the global count: expected local" },
       said_of(changed("udps.good_n = udps.good_n + n", "count = n")))
+    assert.same({ "line 11: reads the global m, which nobody sets" },
+      said_of(changed("udps.good_n + n", "udps.good_n + m")))
     assert.same({ "line 11: makes a table for each packet" }, said_of(changed("udps.good_n + n", "#{ n } + n")))
     assert.same({ "line 11: joins texts (..) for each packet" }, said_of(changed("udps.good_n + n", "#(n .. n)")))
     assert.same({ "line 11: uses print for each packet" }, said_of(changed("udps.good_n + n", "print(n) or n")))

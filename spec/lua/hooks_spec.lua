@@ -168,6 +168,36 @@ describe("setup and cleanup", function()
   end)
 end)
 
+describe("a method called with a dot", function()
+  after_each(engine.cleanup)
+
+  local function refusal(call)
+    local P = nf.plugin { name = "p", on_init = function(_, packet, flow) call(packet, flow) end }
+    return engine.refusal(engine.flows, { packets = { meter.udp(0, 1000) }, udps = P })
+  end
+
+  it("says that it takes a colon, and reads no memory", function()
+    for name, call in pairs {
+      ["flow.copy: expected flow:copy(), with a colon"] = function(_, flow) local _ = flow.copy() end,
+      ["flow.keys: expected flow:keys(), with a colon"] = function(packet, flow) local _ = flow.keys(packet) end,
+      ["packet.payload: expected packet:payload(), with a colon"] = function(packet) local _ = packet.payload() end,
+      ["view.u8: expected view:u8(offset), with a colon"] = function(packet)
+        local _ = packet.payload_bytes.u8(0)
+      end,
+      ["a view has no 'u64', expected u8, u16, u24, u32, string or sub"] = function(packet)
+        local _ = packet.payload_bytes:u64(0)
+      end,
+    } do
+      assert.matches("hooks_spec.lua:%d+: ", refusal(call))
+      assert.matches(name, refusal(call), 1, true)
+    end
+    local record = engine.flows({ packets = { meter.udp(0, 1000) } })[1]
+    assert.matches("flow.copy: expected flow:copy(), with a colon", engine.refusal(function()
+      local _ = record.copy()
+    end), 1, true)
+  end)
+end)
+
 describe("on_record", function()
   local log
   before_each(function() log = {} end)
