@@ -108,8 +108,8 @@ where.plugin = -1
 --
 -- A trace ends only at a step that has one already. Until then it goes on through all steps to come, and where these
 -- are more than 15 (LuaJIT's loopunroll), is given up again and again, until the steps are left to the interpreter for
--- good. So some steps are given a trace before the run: they call themselves until they have been compiled, which takes
--- a bit more than a hundred calls.
+-- good. So every step is given a trace before the run: it calls itself until it has been compiled, which takes a bit
+-- more than a hundred calls. Traces over two or more steps share more, but there are as many as ways through them.
 local STEP = [[
 local event, where, packet, kept_flow, hook, plugin, next_step, C, cost = ...
 local function step()
@@ -130,7 +130,6 @@ local BEFORE, AFTER = "local began = C.nf_now()",
   "cost.seconds, cost.calls = cost.seconds + (C.nf_now() - began), cost.calls + 1"
 
 local WARM_UP = 300 -- calls
-local STRETCH = 2 -- steps that one trace may go through: more share more, but there are more ways through them
 
 local function fill(template, parts)
   return (template:gsub("%$(%u+)", function(name) return tostring(parts[name]) end))
@@ -163,7 +162,7 @@ end
 
 --- The steps of one hook, from the last plugin that has it to the first, which is returned.
 local function make_steps(run, parts, hook, kind, last)
-  local step, count = last, 0
+  local step = last
   if run.hooks and not run.hooks[hook] then return last end
   for number = #run.instances, 1, -1 do
     local instance = run.instances[number]
@@ -177,11 +176,8 @@ local function make_steps(run, parts, hook, kind, last)
         BEFORE = cost and BEFORE or "", AFTER = cost and AFTER or "",
       })
       step = make(parts.event, parts.where, parts.packet, parts.kept_flow, func, instance, step, C, cost)
-      count = count + 1
-      if count % STRETCH == 0 then
-        run.where.warm_up = WARM_UP
-        step()
-      end
+      run.where.warm_up = WARM_UP
+      step()
     end
   end
   return step
