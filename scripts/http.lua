@@ -73,16 +73,14 @@ local log = journal.new {
 }
 
 local function tell(exchange, flow)
-  local is_forward = exchange.client == 0
-  log:put {
-    time = exchange.time or exchange.answered,
-    client_ip = is_forward and flow.src_ip or flow.dst_ip, client_port = is_forward and flow.src_port or flow.dst_port,
-    server_ip = is_forward and flow.dst_ip or flow.src_ip, server_port = is_forward and flow.dst_port or flow.src_port,
-    method = exchange.method, host = exchange.host, target = exchange.target, status = exchange.status,
-    request_bytes = exchange.request_size, response_bytes = exchange.response_size,
-    latency = exchange.sent and exchange.answered and math.max(exchange.answered - exchange.sent, 0),
-    content_type = exchange.type, user_agent = exchange.agent, is_complete = exchange.is_complete or false,
-  }
+  local entry = journal.between(flow, exchange.client)
+  for _, name in ipairs { "method", "host", "target", "status" } do entry[name] = exchange[name] end
+  entry.time = exchange.time or exchange.answered
+  entry.request_bytes, entry.response_bytes = exchange.request_size, exchange.response_size
+  entry.latency = exchange.sent and exchange.answered and math.max(exchange.answered - exchange.sent, 0)
+  entry.content_type, entry.user_agent = exchange.type, exchange.agent
+  entry.is_complete = exchange.is_complete or false
+  log:put(entry)
 end
 
 local function look(self, packet, flow)
