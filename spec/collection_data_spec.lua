@@ -5,26 +5,9 @@
 local capture = require "nfengine.testing.capture"
 local collection = require "nfengine.collection"
 local commands = require "nfengine.commands"
+local data = require "spec.support.data"
 local plugin = require "nfengine.plugin"
 local program = require "spec.support.program"
-
-local data = os.getenv "NFENGINE_DATA" or "../shared/data"
-local is_every = os.getenv "NFENGINE_EVERY_CAPTURE" == "1"
-
-local function lines_of(command)
-  local lines = {}
-  for line in program.shell(command).out:gmatch "[^\n]+" do lines[#lines + 1] = line end
-  return lines
-end
-
--- Files of the reference data, every nth of them.
-local function captures(step)
-  local every = lines_of(("cd %s && find captures edge hostile -type f ! -name '*.tsv' ! -name '*.md' | sort")
-    :format(program.quote(data)))
-  local some = {}
-  for i = 1, #every, is_every and 1 or step do some[#some + 1] = data .. "/" .. every[i] end
-  return some
-end
 
 -- What is wrong with how the program ended on some of these captures; `words` makes its words for one.
 local function troubles(paths, words)
@@ -44,8 +27,8 @@ end
 
 local function with_data(name, step, test)
   it(name, function()
-    local paths = captures(step)
-    if #paths == 0 then return pending("no reference data at " .. data) end
+    local paths = data.captures(step)
+    if #paths == 0 then return pending(data.absent) end
     assert.equal("", test(paths))
   end)
 end

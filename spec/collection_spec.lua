@@ -5,21 +5,13 @@
 local check = require "nfengine.check"
 local collection = require "nfengine.collection"
 local commands = require "nfengine.commands"
+local data = require "spec.support.data"
 local golden = require "spec.support.golden"
 local plugin = require "nfengine.plugin"
 local program = require "spec.support.program"
 local trial = require "nfengine.trial"
 
 trial.program = function() return program.path end -- this process is none
-
-local data = os.getenv "NFENGINE_DATA" or "../shared/data"
-local is_every = os.getenv "NFENGINE_EVERY_CAPTURE" == "1"
-
-local function lines_of(command)
-  local lines = {}
-  for line in program.shell(command).out:gmatch "[^\n]+" do lines[#lines + 1] = line end
-  return lines
-end
 
 local all = {}
 for _, entry in ipairs(collection.all "plugins") do
@@ -64,7 +56,7 @@ describe("the plugins that come along", function()
 end)
 
 describe("the scripts that come along", function()
-  for _, path in ipairs(lines_of "ls scripts/*.lua") do
+  for _, path in ipairs(program.lines "ls scripts/*.lua") do
     it("have nothing said against: " .. path, function() assert.same({}, check.script_problems(path)) end)
 
     it("have a spec: " .. path, function()
@@ -99,7 +91,7 @@ local function differing(paths, plugins, more)
 end
 
 describe("all plugins at once", function()
-  local SAMPLES = lines_of "ls samples/*.pcap*"
+  local SAMPLES = program.lines "ls samples/*.pcap*"
 
   it("give the same for any number of meters, over the samples", function()
     assert.is_true(#SAMPLES > 20)
@@ -108,11 +100,9 @@ describe("all plugins at once", function()
   end)
 
   it("give the same for any number of meters, over the reference data", function()
-    local every = lines_of(("find %s -type f -name '*.pcap*' 2>/dev/null | sort"):format(program.quote(data)))
-    if #every == 0 then return pending("no reference data at " .. data) end
-    local some = {}
-    for i = 1, #every, is_every and 1 or 37 do some[#some + 1] = every[i] end
-    assert.equal("", differing(some, together))
+    local paths = data.captures(37)
+    if #paths == 0 then return pending(data.absent) end
+    assert.equal("", differing(paths, together))
   end)
 
   for _, entry in ipairs(all) do

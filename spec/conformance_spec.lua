@@ -7,10 +7,10 @@
 --
 -- Every difference that is meant has a line in spec/conformance/exceptions.tsv, and every line there must be needed.
 
+local data = require "spec.support.data"
 local program = require "spec.support.program"
 
-local data = os.getenv "NFENGINE_DATA" or "../shared/data"
-local tool = data .. "/../tools/conformance.py"
+local tool = data.folder .. "/../tools/conformance.py"
 local EXCEPTIONS = "spec/conformance/exceptions.tsv"
 
 local quote = program.quote
@@ -35,7 +35,7 @@ end
 
 -- Why there is nothing to compare with, or nil.
 local function lacking()
-  if not is_file(data .. "/golden/STATUS.tsv") then return "no reference data at " .. data end
+  if not is_file(data.folder .. "/golden/STATUS.tsv") then return data.absent end
   if not is_file(tool) then return "no comparison tool at " .. tool end
   if program.shell("command -v python3 >/dev/null 2>&1").status ~= 0 then return "no python3" end
 end
@@ -76,7 +76,7 @@ describe("records equal NFStream's", function()
     local folder = program.temporary()
     folders[#folders + 1] = folder
     local result = program.shell(("mkdir %s && cp %s %s && python3 spec/conformance/typed.py %s %s %s"):format(folder,
-      quote(data .. "/golden/STATUS.tsv"), folder, quote(path), folder .. "/records.csv.gz", columns))
+      quote(data.folder .. "/golden/STATUS.tsv"), folder, quote(path), folder .. "/records.csv.gz", columns))
     assert(result.status == 0, result.err)
     return folder .. "/records.csv.gz"
   end
@@ -85,10 +85,10 @@ describe("records equal NFStream's", function()
   local function compare(configuration, arguments, typed_columns)
     local report = program.temporary ".tsv"
     local run = ("%s flows -q %s -o {out} {capture}"):format(quote(program.path), arguments)
-    local records = ("%s/golden/%s.csv.gz"):format(data, configuration)
+    local records = ("%s/golden/%s.csv.gz"):format(data.folder, configuration)
     if typed_columns then records = typed_records(records, typed_columns) end
     local command = { "python3", quote(tool), "--golden", quote(records),
-      "--captures", quote(data), "--config", configuration, "--run", quote(run), "--ok-exit 0,1 --jobs 2 --quiet",
+      "--captures", quote(data.folder), "--config", configuration, "--run", quote(run), "--ok-exit 0,1 --jobs 2 --quiet",
       "--report", quote(report) }
     if is_file(EXCEPTIONS) then command[#command + 1] = "--exceptions " .. EXCEPTIONS end
     local result = program.shell(table.concat(command, " "))
@@ -163,7 +163,7 @@ describe("records equal NFStream's", function()
 end)
 
 describe("a capture's flows stay the same", function()
-  local folder = data .. "/captures/derived"
+  local folder = data.folder .. "/captures/derived"
 
   local COLUMNS = { "src_ip", "src_port", "dst_ip", "dst_port", "protocol", "bidirectional_first_seen_ms",
     "bidirectional_last_seen_ms", "src2dst_packets", "dst2src_packets", "src2dst_bytes", "dst2src_bytes" }
@@ -281,7 +281,7 @@ describe("a capture's flows stay the same", function()
     end
   end
 
-  local names = lines_of(program.shell(("ls %s 2>/dev/null"):format(quote(folder))).out)
+  local names = program.lines(("ls %s 2>/dev/null"):format(quote(folder)))
 
   for _, name in ipairs(names) do
     local stem = name:match "^(.*)%.pcap"

@@ -2,13 +2,12 @@
 -- switched on: no crash, no hang, and where something is wrong one line that says so. With a sanitizer build behind
 -- $NFENGINE this is also where it would report.
 
+local data = require "spec.support.data"
 local program = require "spec.support.program"
-
-local data = os.getenv "NFENGINE_DATA" or "../shared/data"
 
 local SECONDS = 20 -- a sanitizer build on a busy machine included
 
-local function is_present() return program.shell("test -d " .. program.quote(data)).status == 0 end
+local function is_present() return program.shell("test -d " .. program.quote(data.folder)).status == 0 end
 
 -- Runs every file of a folder; returns a list of { path, status, err }.
 local function run_all(folder)
@@ -16,7 +15,7 @@ local function run_all(folder)
     xargs -P 2 -I{} sh -c 'e=$(timeout %d %s flows -q --format jsonl -o /dev/null --statistical-analysis \
       --splt-analysis=20 --l7-columns=all "{}" 2>&1 </dev/null)
       printf "%%s\t%%s\t%%s\n" $? "{}" "$(printf %%s "$e" | tr "\n\t" "|  ")"']])
-    :format(program.quote(data .. "/" .. folder), SECONDS, program.quote(program.path))
+    :format(program.quote(data.folder .. "/" .. folder), SECONDS, program.quote(program.path))
   local results = {}
   for line in program.shell(script).out:gmatch "[^\n]+" do
     local status, path, err = line:match "^(%d+)\t([^\t]+)\t(.*)$"
@@ -47,7 +46,7 @@ end
 describe("reference data goes through without harm:", function()
   local function folder(name, at_least)
     it(name, function()
-      if not is_present() then return pending("no reference data at " .. data) end
+      if not is_present() then return pending(data.absent) end
       expect_all_well(name, at_least)
     end)
   end

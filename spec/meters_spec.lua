@@ -2,29 +2,12 @@
 -- of the reference data. $NFENGINE_EVERY_CAPTURE=1 takes all of them (make meters), and traces named on
 -- $NFENGINE_TRACES as well; otherwise some.
 
+local data = require "spec.support.data"
 local engine = require "spec.support.engine"
 local nf = require "nfengine"
 local program = require "spec.support.program"
 
-local data = os.getenv "NFENGINE_DATA" or "../shared/data"
-local is_every = os.getenv "NFENGINE_EVERY_CAPTURE" == "1"
-
-local COUNTS = is_every and { 2, 3, 8 } or { 2, 3 }
-
-local function lines_of(command)
-  local lines = {}
-  for line in program.shell(command).out:gmatch "[^\n]+" do lines[#lines + 1] = line end
-  return lines
-end
-
--- Files of the reference data, every nth of them.
-local function captures(step)
-  local every = lines_of(("find %s -type f ! -name '*.tsv' ! -name '*.md' 2>/dev/null | sort")
-    :format(program.quote(data)))
-  local some = {}
-  for i = 1, #every, is_every and 1 or step do some[#some + 1] = every[i] end
-  return some
-end
+local COUNTS = data.is_every and { 2, 3, 8 } or { 2, 3 }
 
 -- What a run writes and how it ends, in this process.
 local function outcome(path, parameters, count)
@@ -65,7 +48,7 @@ end
 describe("the same bytes for any number of meters", function()
   after_each(engine.cleanup)
 
-  local SAMPLES = lines_of "ls samples/*.pcap*"
+  local SAMPLES = program.lines "ls samples/*.pcap*"
   local WITHOUT_L7 = { n_dissections = 0, statistical_analysis = true, splt_analysis = 7 }
   local WITH_L7 = { dpi_cache = false, l7_columns = { "all" } }
   local TIMEOUTS = { n_dissections = 0, idle_timeout = 1, active_timeout = 3, time_unit = "ns" }
@@ -79,9 +62,9 @@ describe("the same bytes for any number of meters", function()
 
   local function over_data(name, step, parameters)
     it("over the reference data, " .. name, function()
-      local paths = captures(step)
-      if #paths == 0 then return pending("no reference data at " .. data) end
-      assert.is_true(#paths > (is_every and 1600 or 50))
+      local paths = data.captures(step)
+      if #paths == 0 then return pending(data.absent) end
+      assert.is_true(#paths > (data.is_every and 1600 or 50))
       assert.equal("", quietly(function() return differing(paths, parameters) end))
     end)
   end
@@ -91,7 +74,7 @@ describe("the same bytes for any number of meters", function()
 
   it("over large traces", function()
     local folder = os.getenv "NFENGINE_TRACES"
-    if not is_every then return pending "takes a while: make meters" end
+    if not data.is_every then return pending "takes a while: make meters" end
     if not folder then return pending "no $NFENGINE_TRACES" end
     for _, name in ipairs { "mix_1m.pcap", "mix_5m.pcap" } do
       assert.is_not_nil(io.open(folder .. "/" .. name), "no " .. name)

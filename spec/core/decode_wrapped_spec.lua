@@ -1,8 +1,9 @@
 -- One real capture wrapped in every link layer, encapsulation and tunnel: the packets inside must come out the same.
 
 local D = require "spec.support.decode"
+local data = require "spec.support.data"
 
-local folder = (os.getenv "NFENGINE_DATA" or "../shared/data") .. "/captures/derived/"
+local folder = data.folder .. "/captures/derived/"
 
 -- The frames of a little-endian pcap file: { bytes, size on the wire } each, and the file's link type.
 local function read_pcap(name)
@@ -51,7 +52,7 @@ local one_version = {
 describe("a capture wrapped as", function()
   local there = io.open(folder .. "00_ether.pcap")
   if not there then
-    pending("any of the reference captures: they are not there (set NFENGINE_DATA)")
+    pending("any of the reference captures: " .. data.absent)
     return
   end
   there:close()

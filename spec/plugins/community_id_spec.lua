@@ -2,13 +2,13 @@
 -- same addresses in packets made here.
 
 local CommunityId = require "plugins.community_id"
+local data = require "spec.support.data"
 local json = require "nfengine.json"
 local nf = require "nfengine"
 local program = require "spec.support.program"
 local testing = require "nfengine.testing"
 
 local P = testing.packet
-local data = os.getenv "NFENGINE_DATA" or "../shared/data"
 
 local function ids(packets, options)
   return testing.column("udps.community_id", testing.flows { packets = packets, udps = CommunityId(options or {}) })
@@ -157,11 +157,11 @@ describe("community_id", function()
   end)
 
   it("is the one expected of every packet's flow in the specification's captures", function()
-    local text = program.read(data .. "/expected/community-id-spec/baseline_deflt.json")
-    if not text then return pending("no reference data at " .. data) end
+    local text = program.read(data.folder .. "/expected/community-id-spec/baseline_deflt.json")
+    if not text then return pending(data.absent) end
     local expected = json.decode(text)
     assert.is_true(#expected >= 11)
-    local folder, seen = data .. "/captures/community-id-spec", {}
+    local folder, seen = data.folder .. "/captures/community-id-spec", {}
     for flow in nf.streamer { source = folder, n_dissections = 0, udps = CommunityId {} }:flows() do
       seen[("%s %s %d"):format(flow.src_ip, flow.dst_ip, flow.protocol)] = flow.udps.community_id
     end

@@ -1,6 +1,7 @@
 -- plugins/ja4.lua against the examples of JA4's description, what JA4's own programs print for their captures, and what
 -- NFStream's plugin gives. How hellos are found is up to nfengine.protocols.tls, and tested there.
 
+local data = require "spec.support.data"
 local hello = require "spec.support.hello"
 local Ja4 = require "plugins.ja4"
 local json = require "nfengine.json"
@@ -10,7 +11,6 @@ local quic = require "spec.support.quic"
 local testing = require "nfengine.testing"
 
 local P = testing.packet
-local data = os.getenv "NFENGINE_DATA" or "../shared/data"
 
 local function fingerprints(packets, options)
   return testing.column("udps.ja4", testing.flows { packets = packets, udps = Ja4(options or {}), n_meters = 1 })
@@ -283,12 +283,12 @@ end
 
 describe("ja4 agrees with", function()
   it("JA4's own programs, on every TLS and QUIC client of their captures", function()
-    local names = program.shell("ls -d " .. program.quote(data) .. "/expected/ja4/*/ 2>/dev/null").out
-    if names == "" then return pending("no reference data at " .. data) end
+    local names = program.shell("ls -d " .. program.quote(data.folder) .. "/expected/ja4/*/ 2>/dev/null").out
+    if names == "" then return pending(data.absent) end
     local total = 0
     for name in names:gmatch "([^/\n]+)/\n" do
-      local expected, count = printed(data .. "/expected/ja4/" .. name)
-      local found, given = by_ends(data .. "/captures/ja4/" .. name), {}
+      local expected, count = printed(data.folder .. "/expected/ja4/" .. name)
+      local found, given = by_ends(data.folder .. "/captures/ja4/" .. name), {}
       for ends, list in pairs(found) do given[ends] = list[1] ~= "" and list[1] or nil end
       assert.are.same(expected, given, name)
       total = total + count
@@ -297,15 +297,15 @@ describe("ja4 agrees with", function()
   end)
 
   it("NFStream's plugin, but for versions that it misreads", function()
-    local golden = program.quote(data .. "/golden/plugin_ja4.csv.gz")
+    local golden = program.quote(data.folder .. "/golden/plugin_ja4.csv.gz")
     local lines = program.shell(("zcat %s 2>/dev/null | grep '_[0-9a-f]\\{12\\},'"):format(golden)).out
-    if lines == "" then return pending("no reference data at " .. data) end
+    if lines == "" then return pending(data.absent) end
     local captures, count, misread = {}, 0, 0
     for line in lines:gmatch "[^\n]+" do
       local cells = {}
       for cell in (line .. ","):gmatch "([^,]*)," do cells[#cells + 1] = cell end
       local path, expected = cells[1], cells[#cells - 1]
-      captures[path] = captures[path] or by_ends(data .. "/" .. path)
+      captures[path] = captures[path] or by_ends(data.folder .. "/" .. path)
       local ends = ("%s %s %s %s %s"):format(cells[4], cells[7], cells[8], cells[11], cells[12])
       local is_there = false
       for _, ja4 in ipairs(captures[path][ends] or {}) do

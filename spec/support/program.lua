@@ -52,6 +52,13 @@ end
 --- Runs a shell command line; returns { status, out, err }.
 program.shell = shell.run
 
+--- Lines that a shell command line writes to standard output, empty ones left out.
+function program.lines(command)
+  local lines = {}
+  for line in program.shell(command).out:gmatch "[^\n]+" do lines[#lines + 1] = line end
+  return lines
+end
+
 --- Runs a shell command line whose standard input is what `producer` writes and is then silent, for half a minute at
 -- most.
 function program.fed(producer, command)
