@@ -1,5 +1,5 @@
 -- Records against NFStream's own for every capture of the reference data, in eight configurations and with each of the
--- plugins that come with NFStream; and one capture's flows against themselves in a hundred other wrappings. Both need
+-- plugins that come with NFStream, but JA4, which has a spec of its own; and one capture's flows against themselves in a hundred other wrappings. Both need
 -- the reference data ($NFENGINE_DATA, or ../shared/data); the first also its comparison tool and Python.
 --
 -- Columns of plugins are typed here, so a Python list of NFStream's is compared as its elements parted by commas, and
@@ -87,9 +87,8 @@ describe("records equal NFStream's", function()
     local run = ("%s flows -q %s -o {out} {capture}"):format(quote(program.path), arguments)
     local records = ("%s/golden/%s.csv.gz"):format(data.folder, configuration)
     if typed_columns then records = typed_records(records, typed_columns) end
-    local command = { "python3", quote(tool), "--golden", quote(records),
-      "--captures", quote(data.folder), "--config", configuration, "--run", quote(run), "--ok-exit 0,1 --jobs 2 --quiet",
-      "--report", quote(report) }
+    local command = { "python3", quote(tool), "--golden", quote(records), "--captures", quote(data.folder),
+      "--config", configuration, "--run", quote(run), "--ok-exit 0,1 --jobs 2 --quiet", "--report", quote(report) }
     if is_file(EXCEPTIONS) then command[#command + 1] = "--exceptions " .. EXCEPTIONS end
     local result = program.shell(table.concat(command, " "))
     local failures = {}
