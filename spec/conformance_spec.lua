@@ -1,6 +1,7 @@
 -- Records against NFStream's own for every capture of the reference data, in eight configurations and with each of the
--- plugins that come with NFStream, but JA4, which has a spec of its own; and one capture's flows against themselves in a hundred other wrappings. Both need
--- the reference data ($NFENGINE_DATA, or ../shared/data); the first also its comparison tool and Python.
+-- plugins that come with NFStream (but JA4, which is compared in its own spec); and one capture's flows against
+-- themselves in a hundred other wrappings. Both need the reference data ($NFENGINE_DATA, or ../shared/data); the first
+-- also its comparison tool and Python.
 --
 -- Columns of plugins are typed here, so a Python list of NFStream's is compared as its elements parted by commas, and
 -- None in a column of numbers as 0, in the columns that are named so below; everything else as it stands.

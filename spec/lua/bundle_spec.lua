@@ -7,15 +7,6 @@ local lfs = require "nfengine.lfs"
 local meter = require "spec.support.meter"
 local program = require "spec.support.program"
 
-local function names_in(folder)
-  local names = {}
-  for name in lfs.dir(folder) do
-    if not name:match "^%.+$" then names[#names + 1] = name end
-  end
-  table.sort(names)
-  return table.concat(names, " ")
-end
-
 local function write(files, name) program.write("x", files:path(name)) end
 
 describe("bundle", function()
@@ -26,9 +17,9 @@ describe("bundle", function()
     local files = bundle.new(folder .. "/out/", { "a", "b" })
     write(files, "a")
     write(files, "b")
-    assert.equal("a.part b.part", names_in(folder .. "/out"))
+    assert.equal("a.part b.part", program.names_in(folder .. "/out"))
     files:finish()
-    assert.equal("a b", names_in(folder .. "/out"))
+    assert.equal("a b", program.names_in(folder .. "/out"))
   end)
 
   it("gives the last one its name last", function()
@@ -37,7 +28,7 @@ describe("bundle", function()
     write(files, "b")
     files:path "a" -- which cannot be renamed, as it is not there
     assert.matches("a%.part: No such file", engine.refusal(files.finish, files))
-    assert.equal("b.part", names_in(folder))
+    assert.equal("b.part", program.names_in(folder))
   end)
 
   it("leaves nothing behind when it is abandoned, nor a folder of its own", function()
@@ -45,11 +36,11 @@ describe("bundle", function()
     local files = bundle.new(folder .. "/out", { "a", "b" })
     write(files, "a")
     files:abandon()
-    assert.equal("", names_in(folder))
+    assert.equal("", program.names_in(folder))
     files = bundle.new(folder, { "a" })
     write(files, "a")
     files:abandon()
-    assert.equal("", names_in(folder))
+    assert.equal("", program.names_in(folder))
     assert.is_truthy(lfs.attributes(folder))
   end)
 
@@ -57,7 +48,7 @@ describe("bundle", function()
     local folder = capture.folder()
     program.write("mine", folder .. "/notes")
     bundle.new(folder, { "a" }):abandon()
-    assert.equal("notes", names_in(folder))
+    assert.equal("notes", program.names_in(folder))
   end)
 
   it("refuses to replace a file, and folders that cannot be", function()
@@ -67,7 +58,7 @@ describe("bundle", function()
       engine.refusal(bundle.new, folder, { "a", "b" }))
     assert.equal('"/nowhere/out": No such file or directory, expected a folder to write',
       engine.refusal(bundle.new, "/nowhere/out", { "a" }))
-    assert.equal("b", names_in(folder))
+    assert.equal("b", program.names_in(folder))
   end)
 
   it("writes tables of some columns, under other names too, several at once", function()
@@ -100,6 +91,6 @@ describe("bundle", function()
     }
     assert.matches("No space left on device", engine.refusal(files.close, files))
     files:abandon()
-    assert.equal("", names_in(folder))
+    assert.equal("", program.names_in(folder))
   end)
 end)

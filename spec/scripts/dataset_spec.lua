@@ -71,15 +71,6 @@ end
 
 local function manifest_of(folder) return json.decode(program.read(folder .. "/manifest.json")) end
 
-local function files_in(folder)
-  local names = {}
-  for name in lfs.dir(folder) do
-    if not name:match "^%.+$" then names[#names + 1] = name end
-  end
-  table.sort(names)
-  return table.concat(names, " ")
-end
-
 describe("scripts/dataset.lua", function()
   after_each(engine.cleanup)
 
@@ -91,7 +82,7 @@ describe("scripts/dataset.lua", function()
       packet(2, "10.0.0.3", 5002, 53), packet(3, "10.0.0.1", 5000, 80, true) }
     local folder = made({ path, "--columns=src_ip,src_port,protocol,bidirectional_packets" },
       { "--label-rules=" .. rules })
-    assert.equal("flows.csv flows_keys.csv manifest.json", files_in(folder))
+    assert.equal("flows.csv flows_keys.csv manifest.json", program.names_in(folder))
     assert.equal('protocol,bidirectional_packets,label\n17,1,"names"\n17,2,"web"\n',
       program.read(folder .. "/flows.csv"))
     assert.equal('src_ip,src_port\n"10.0.0.3",5002\n"10.0.0.1",5000\n', program.read(folder .. "/flows_keys.csv"))
@@ -168,7 +159,7 @@ describe("scripts/dataset.lua", function()
     it("keep conversations together, cut as they are and whoever speaks first", function()
       local folder = made({ busy_capture(), CUT }, { rules, "--unlabelled=other", "--split=0.6,0.2,0.2" })
       assert.equal("manifest.json test.csv test_keys.csv train.csv train_keys.csv validation.csv validation_keys.csv",
-        files_in(folder))
+        program.names_in(folder))
       local part_of, sizes = parts_by_group(folder, { "train", "validation", "test" }, ends_of)
       local groups = 0
       for _ in pairs(part_of) do groups = groups + 1 end
@@ -230,7 +221,7 @@ describe("scripts/dataset.lua", function()
         local folder = made({ path, CUT, "--n-meters=" .. n_meters, "--splt-analysis=2" },
           { rules, "--unlabelled=other", "--split=0.6,0.2,0.2" })
         local texts = {}
-        for name in files_in(folder):gmatch "%S+" do
+        for name in program.names_in(folder):gmatch "%S+" do
           local text = program.read(folder .. "/" .. name)
           if name == "manifest.json" then
             text = text:gsub('"n_meters": %d', ""):gsub('"meters": %d', ""):gsub('"write": "[^"]*"', "")

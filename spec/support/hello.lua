@@ -33,36 +33,31 @@ function hello.alpn(...)
   return { 16, behind_length(2, table.concat(parts)) }
 end
 
+local function encoded(extensions)
+  if extensions == false then return "" end
+  local parts = {}
+  for i, extension in ipairs(extensions or {}) do
+    parts[i] = P.u16(extension[1]) .. behind_length(2, extension[2])
+  end
+  return behind_length(2, table.concat(parts))
+end
+
 -- ---- messages ----
 
 function hello.body(fields)
   local parts = {
     P.u16(fields.version or 0x0303), ("r"):rep(32), behind_length(1, fields.session or ""),
     fields.cookie and behind_length(1, fields.cookie) or "", behind_length(2, numbers(fields.ciphers or { 0x1301 })),
-    "\1\0",
+    "\1\0", encoded(fields.extensions),
   }
-  if fields.extensions ~= false then
-    local extensions = {}
-    for i, extension in ipairs(fields.extensions or {}) do
-      extensions[i] = P.u16(extension[1]) .. behind_length(2, extension[2])
-    end
-    parts[#parts + 1] = behind_length(2, table.concat(extensions))
-  end
   return table.concat(parts)
 end
 
 function hello.server(fields)
   local parts = {
     P.u16(fields.version or 0x0303), fields.random or ("R"):rep(32), behind_length(1, fields.session or ""),
-    P.u16(fields.cipher or 0x1301), "\0",
+    P.u16(fields.cipher or 0x1301), "\0", encoded(fields.extensions),
   }
-  if fields.extensions ~= false then
-    local extensions = {}
-    for i, extension in ipairs(fields.extensions or {}) do
-      extensions[i] = P.u16(extension[1]) .. behind_length(2, extension[2])
-    end
-    parts[#parts + 1] = behind_length(2, table.concat(extensions))
-  end
   return hello.handshake(2, table.concat(parts))
 end
 

@@ -5,6 +5,7 @@
 --
 -- The program is ./nfengine, or the one that $NFENGINE names (a sanitizer build, say).
 
+local lfs = require "nfengine.lfs"
 local shell = require "nfengine.shell"
 
 local program = {}
@@ -21,6 +22,16 @@ function program.read(path)
   local text = file:read "*a"
   file:close()
   return text
+end
+
+--- Names of what a folder holds, sorted and parted by blanks.
+function program.names_in(folder)
+  local names = {}
+  for name in lfs.dir(folder) do
+    if not name:match "^%.+$" then names[#names + 1] = name end
+  end
+  table.sort(names)
+  return table.concat(names, " ")
 end
 
 --- Writes a file and returns its path; without a path, to a new temporary one with that ending.
