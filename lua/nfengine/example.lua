@@ -41,12 +41,7 @@ function example.parse(whole)
 end
 
 --- The examples of a file.
-function example.of(path)
-  local file = assert(io.open(path, "rb"))
-  local whole = file:read "*a"
-  file:close()
-  return example.parse(whole)
-end
+function example.of(path) return example.parse(shell.contents(path)) end
 
 local PREPARE = [[
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT && mkdir "$folder/bin" &&

@@ -5,7 +5,8 @@ local shell = {}
 --- A word as the shell takes it literally.
 function shell.quote(word) return "'" .. tostring(word):gsub("'", "'\\''") .. "'" end
 
-local function contents(path)
+--- What a file holds.
+function shell.contents(path)
   local file = assert(io.open(path, "rb"))
   local text = file:read "*a"
   file:close()
@@ -19,7 +20,7 @@ function shell.run(command)
   -- LuaJIT gives system()'s number: the status in the high byte, or the signal that ended the shell.
   local status = type(raw) ~= "number" and (raw and 0 or 1) or raw >= 256 and math.floor(raw / 256) or 128 + raw
   if raw == 0 then status = 0 end
-  local result = { status = status, out = contents(out), err = contents(err) }
+  local result = { status = status, out = shell.contents(out), err = shell.contents(err) }
   os.remove(out)
   os.remove(err)
   return result

@@ -29,13 +29,6 @@ end
 --- This program's file.
 function trial.program() return lfs.symlinkattributes("/proc/self/exe", "target") end
 
-local function contents(path)
-  local file = assert(io.open(path, "rb"))
-  local whole = file:read "*a"
-  file:close()
-  return whole
-end
-
 --- The capture that a golden file was made of, or nil.
 local function sample_of(root, name)
   for _, folder in ipairs { root, collection.root } do
@@ -69,7 +62,7 @@ end
 
 --- Runs one golden file's command with so many meters. Returns what is wrong, or nil.
 local function try_golden(path, plugin_path, sample, meters)
-  local expected = contents(path)
+  local expected = shell.contents(path)
   local option = profile.is_profile(commands.read(plugin_path)) and "--profile=" or "--plugin="
   local words = { trial.program(), "-q", "flows", "--n-dissections=0", "--n-meters=" .. meters,
     option .. plugin_path, "--columns=" .. (expected:match "^[^\n]*"), sample }

@@ -167,7 +167,7 @@ end
 
 local made = {}
 
-local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+local quoted = require("nfengine.shell").quote
 
 local function write(path, bytes)
   local file = assert(io.open(path, "wb"))
