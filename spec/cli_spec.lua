@@ -29,9 +29,11 @@ end
 describe("a script", function()
   after_each(engine.cleanup)
 
-  it("that is a plugin is told from one", function()
+  it("that is a plugin or a profile is told from one", function()
     assert.equal("plugins/flow_slicer.lua: a plugin, expected a script: try nfengine flows "
       .. "--plugin=plugins/flow_slicer.lua", failing(2, "plugins/flow_slicer.lua", DNS))
+    assert.equal("plugins/nettisa.lua: a profile, expected a script: try nfengine flows --profile=plugins/nettisa.lua",
+      failing(2, "plugins/nettisa.lua", DNS))
   end)
 
   it("is told of an option that it reads and has not declared", function()

@@ -213,8 +213,10 @@ local function run_script(path, words, is_help_wanted)
   local chunk, message = loadfile(path)
   if not chunk then error(message, 0) end
   local made = chunk(unpack(words))
-  if require("nfengine.plugin").is_class(made) then
-    error({ usage = ("%s: a plugin, expected a script: try nfengine flows --plugin=%s"):format(path, path) }, 0)
+  local kind = require("nfengine.plugin").is_class(made) and "plugin"
+    or require("nfengine.profile").is_profile(made) and "profile"
+  if kind then
+    error({ usage = ("%s: a %s, expected a script: try nfengine flows --%s=%s"):format(path, kind, kind, path) }, 0)
   end
   if is_help_wanted then script.ready() end
 end
