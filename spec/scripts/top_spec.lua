@@ -4,9 +4,9 @@ local example = require "spec.support.example"
 local golden = require "spec.support.golden"
 local live = require "spec.support.live"
 local meter = require "spec.support.meter"
-local network = require "spec.support.network"
 local P = require "nfengine.testing.packet"
 local program = require "spec.support.program"
+local terminal = require "spec.support.terminal"
 
 local function top(...)
   local result = program.run("-q", "top", ...)
@@ -22,42 +22,6 @@ local function rows_of(out, title)
     rows[#rows + 1] = row:gsub(" +", " ")
   end
   return rows
-end
-
--- What a terminal shows of a text, as a list of lines: it knows the commands that scripts/top.lua uses, and no others.
-local function screen(text)
-  local lines, line, column = { "" }, 1, 0
-  local at = 1
-  local function cut() lines[line] = lines[line]:sub(1, column) end
-  while at <= #text do
-    local count, command = text:match("^\27%[(%d*)(%a)", at)
-    local plain = text:match("^[\32-\126]+", at)
-    if command == "F" then line, column = line - tonumber(count), 0
-    elseif command == "K" then cut()
-    elseif command == "J" then
-      cut()
-      for i = #lines, line + 1, -1 do lines[i] = nil end
-    elseif text:sub(at, at) == "\r" then column = 0
-    elseif text:sub(at, at) == "\n" then line, lines[line + 1] = line + 1, lines[line + 1] or ""
-    else
-      assert(plain, "what a terminal may take for anything: " .. text:sub(at, at + 9):gsub("%c", "?"))
-      lines[line] = lines[line] .. (" "):rep(column - #lines[line])
-      lines[line] = lines[line]:sub(1, column) .. plain .. lines[line]:sub(column + #plain + 1)
-      column = column + #plain
-    end
-    assert(line >= 1, "above what was drawn")
-    at = at + (command and #count + 3 or plain and #plain or 1)
-  end
-  return lines
-end
-
--- Runs a command at a terminal of its own; what it writes there.
-local function at_terminal(command)
-  local path = program.temporary ".typescript"
-  local result = program.shell(("TERM=xterm LINES=24 COLUMNS=80 setsid script -qec %s %s </dev/null")
-    :format(program.quote(command), path))
-  assert.equal(0, result.status, result.err)
-  return program.read(path):gsub("^Script started[^\n]*\n", ""):gsub("\nScript done[^\n]*\n$", "")
 end
 
 describe("scripts/top.lua", function()
@@ -116,8 +80,8 @@ describe("scripts/top.lua", function()
   end)
 
   it("draws at a terminal over what it drew before, and leaves the end there", function()
-    local text = at_terminal(program.path .. " top --n-dissections=0 samples/web.pcap -- --top=2")
-    local lines = screen(text)
+    local text = terminal.run(program.path .. " top --n-dissections=0 samples/web.pcap -- --top=2")
+    local lines = terminal.screen(text)
     assert.matches("^2026%-11%-23 16:16:43 UTC  384 packets, ", lines[1])
     assert.matches("^PORT ", lines[3])
     assert.matches("^FLOW ", lines[11])
@@ -127,8 +91,8 @@ describe("scripts/top.lua", function()
   end)
 
   it("shows a small terminal fewer rows", function()
-    local text = at_terminal(program.path .. " -q top --n-dissections=0 samples/web.pcap -- --top=100")
-    local lines = screen(text)
+    local text = terminal.run(program.path .. " -q top --n-dissections=0 samples/web.pcap -- --top=100")
+    local lines = terminal.screen(text)
     assert.is_true(#lines <= 24, #lines .. " lines")
     assert.equal(5, #rows_of(table.concat(lines, "\n"), "PORT"))
   end)
@@ -159,10 +123,8 @@ describe("scripts/top.lua", function()
         for i, layers in ipairs { ... } do packets[i] = { bytes = (P.eth {} .. layers):bytes() } end
         return capture.file(capture.pcap(packets))
       end
-      local path = program.temporary ".typescript"
-      local function drawn(what) return function() return (program.read(path) or ""):find(what) end end
-      local command = program.path .. " -q top -i vb -- --interval=0.25"
-      local run = live.spawn(cable.net.b, ("script -qefc %s %s"):format(program.quote(command), path))
+      local run, text = terminal.start(cable.net.b, program.path .. " -q top -i vb -- --interval=0.25")
+      local function drawn(what) return function() return text():find(what) end end
       live.wait_for("a first look", drawn "no packets yet")
       cable.send(part(there .. P.tcp { src_port = 40000, dst_port = 8123, flags = "S" },
         back .. P.tcp { src_port = 8123, dst_port = 40000, flags = "SA" }))
@@ -170,27 +132,24 @@ describe("scripts/top.lua", function()
       cable.send(part(there .. P.tcp { src_port = 40000, dst_port = 8123, seq = 2, ack = 2 }
         .. "GET / HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: x\r\n\r\n"))
       live.wait_for("its application", drawn "\nHTTP ")
-      network.check(cable.net.b, "kill -INT $(pgrep -P " .. run.pid .. ")")
-      assert.equal(0, run:finish().status)
-      local lines = screen((program.read(path):gsub("^Script started[^\n]*\n", ""):gsub("\nScript done.*$", "")))
+      assert.equal(0, terminal.interrupt(run))
+      local lines = terminal.screen(text())
       local rows = rows_of(table.concat(lines, "\n"), "APPLICATION")
       assert.equal(1, #rows)
       assert.matches("^HTTP .* 218 B 1$", rows[1]) -- 54 + 54 + 54 + 56
     end)
 
     it("looks at the clock while no packet comes, and ends on Ctrl-C", function()
-      local path = program.temporary ".typescript"
-      local command = ("%s -q top -i vb --n-dissections=0 -- --interval=0.25"):format(program.path)
-      local run = live.spawn(cable.net.b, ("script -qefc %s %s"):format(program.quote(command), path))
-      local function drawn() return select(2, (program.read(path) or ""):gsub("no packets yet", "")) end
+      local run, text = terminal.start(cable.net.b,
+        program.path .. " -q top -i vb --n-dissections=0 -- --interval=0.25")
+      local function drawn() return select(2, text():gsub("no packets yet", "")) end
       live.wait_for("a first look", function() return drawn() >= 1 end)
       local first = drawn()
       live.wait_for("two more", function() return drawn() >= first + 2 end)
       cable.send(cable.udp_file(5001, 5003))
-      live.wait_for("a port", function() return (program.read(path) or ""):find "2000/udp" end)
-      network.check(cable.net.b, "kill -INT $(pgrep -P " .. run.pid .. ")")
-      assert.equal(0, run:finish().status)
-      local lines = screen((program.read(path):gsub("^Script started[^\n]*\n", ""):gsub("\nScript done.*$", "")))
+      live.wait_for("a port", function() return text():find "2000/udp" end)
+      assert.equal(0, terminal.interrupt(run))
+      local lines = terminal.screen(text())
       assert.matches("UTC  3 packets, 129 B in ", lines[1])
     end)
   end)
