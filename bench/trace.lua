@@ -105,10 +105,11 @@ local function add_templates(templates, path)
   local reason = ffi.new("char[?]", C.NF_ERROR_SIZE)
   local source = C.nf_files_open(ffi.new("const char *[1]", { path }), 1, nil, reason)
   assert(source ~= nil, ffi.string(reason))
-  local frames, packet, flows = ffi.new "struct nf_frame[64]", ffi.new "struct nf_packet", {}
+  local frames, flows = ffi.new "struct nf_frame[64]", {}
+  local packet, fragmented = ffi.new "struct nf_packet", ffi.new "struct nf_fragmented"
 
   local function add(frame)
-    if frame.link_type ~= ETHERNET or C.nf_decode(packet, frame, true) ~= 0 then return end
+    if frame.link_type ~= ETHERNET or C.nf_decode(packet, fragmented, frame, true) ~= 0 then return end
     local key = key_of(packet.tuple)
     local template = flows[key] or flows[key_of(reversed(packet.tuple))]
     if not template then

@@ -50,9 +50,9 @@ struct nf_crew {
   uint32_t size;
   bool is_live;
   struct member *members;
-  uint16_t all_of_them[AHEAD_LIVE];   /* 0, 1, 2 ...: the packets of a batch that is shared with nobody */
-  struct nf_intake *intake;           /* of files shared by several meters */
-  atomic_uint_least64_t packets_left; /* that all intakes together may give */
+  uint16_t all_of_them[AHEAD_LIVE + NF_BATCH_SPARE]; /* 0, 1, 2 ...: of a batch that is shared with nobody */
+  struct nf_intake *intake;                          /* of files shared by several meters */
+  atomic_uint_least64_t packets_left;                /* that all intakes together may give */
   struct nf_handout *handout;
   struct nf_merge *merge;
   struct nf_sockets *sockets; /* once started, if wanted */
@@ -256,7 +256,7 @@ struct nf_crew *nf_crew_new(const struct nf_options *options, char *error) {
   atomic_init(&crew->packets_left, options->max_packets ? options->max_packets : UINT64_MAX);
   crew->progress_ms = now_ms() + PROGRESS_LIVE_MS;
   crew->report_ms = now_ms() + report_interval_ms(crew);
-  for (uint16_t i = 0; i < AHEAD_LIVE; i++) crew->all_of_them[i] = i;
+  for (uint16_t i = 0; i < AHEAD_LIVE + NF_BATCH_SPARE; i++) crew->all_of_them[i] = i;
   nf_hash_seed(&crew->key);
   (void)pthread_mutex_init(&crew->lock, NULL);
   (void)pthread_cond_init(&crew->changed, NULL);

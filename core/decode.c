@@ -60,24 +60,6 @@ static enum nf_ignored read_transport(struct transport *transport, const struct 
   return NF_IGNORED_NONE;
 }
 
-/* Tuples are compared as bytes, so what lies behind an IPv4 address is zero. */
-static void write_tuple(struct nf_tuple *tuple, const struct nf_walk *walk, const struct transport *transport) {
-  memset(tuple, 0, sizeof *tuple);
-  const uint8_t *ip = walk->frame.data + walk->ip_at;
-  if (NF_LIKELY(walk->ip_version == 4)) {
-    memcpy(tuple->src_address, ip + 12, 4);
-    memcpy(tuple->dst_address, ip + 16, 4);
-  } else {
-    memcpy(tuple->src_address, ip + 8, 16);
-    memcpy(tuple->dst_address, ip + 24, 16);
-  }
-  tuple->src_port = transport->src_port;
-  tuple->dst_port = transport->dst_port;
-  tuple->vlan_id = walk->vlan_id;
-  tuple->protocol = walk->protocol;
-  tuple->tunnel_id = walk->tunnel_id;
-}
-
 /* Spreads eight bits over eight bytes, lowest first. */
 static uint64_t bits_to_bytes(uint8_t bits) {
   const uint64_t each = bits * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
@@ -87,7 +69,7 @@ static uint64_t bits_to_bytes(uint8_t bits) {
 static void write_packet(struct nf_packet *packet, const struct nf_frame *frame, const struct nf_walk *walk,
                          const struct transport *transport) {
   const uint32_t captured = frame->captured;
-  write_tuple(&packet->tuple, walk, transport);
+  nf_ip_write_tuple(&packet->tuple, walk, walk->protocol, transport->src_port, transport->dst_port);
   packet->frame = frame->data;
   packet->position = frame->number;
   packet->time_ns = frame->time_ns;
@@ -101,6 +83,7 @@ static void write_packet(struct nf_packet *packet, const struct nf_frame *frame,
   packet->transport_offset = min_u32(walk->at, captured);
   packet->payload_offset = min_u32(walk->at + transport->header, captured);
   packet->ip_version = walk->ip_version;
+  packet->is_fragment = walk->is_later;
   packet->tcp_flags = transport->tcp_flags;
   const uint64_t flags = bits_to_bytes(transport->tcp_flags);
   memcpy(&packet->fin, &flags, sizeof flags);
@@ -108,24 +91,36 @@ static void write_packet(struct nf_packet *packet, const struct nf_frame *frame,
   memcpy(packet->dst_mac_address, walk->dst_mac, 6);
 }
 
-enum nf_ignored nf_decode(struct nf_packet *packet, const struct nf_frame *frame, bool tunnels) {
+static enum nf_ignored walk_to_transport(struct nf_walk *walk, uint32_t link_type, bool tunnels) {
+  enum nf_ignored reason = nf_link_read(walk, link_type);
+  if (NF_UNLIKELY(reason != NF_IGNORED_NONE)) return reason;
+  reason = nf_ip_read(walk, true);
+  if (NF_UNLIKELY(reason != NF_IGNORED_NONE)) return reason;
+  return tunnels && walk->protocol == NF_PROTOCOL_UDP ? nf_tunnel_read(walk) : NF_IGNORED_NONE;
+}
+
+/* It has bytes to count, but no headers to read, nor data that could be read without what stands before it. */
+static void write_later_fragment(struct nf_packet *packet, const struct nf_frame *frame, struct nf_walk *walk) {
+  const struct transport transport = {.payload = walk->transport_size};
+  walk->at = frame->captured;
+  write_packet(packet, frame, walk, &transport);
+}
+
+enum nf_ignored nf_decode(struct nf_packet *packet, struct nf_fragmented *fragmented, const struct nf_frame *frame,
+                          bool tunnels) {
   struct nf_walk walk = {
       .frame = {frame->data, frame->captured},
       .wire = frame->size > frame->captured ? frame->size : frame->captured,
       .src_mac = no_mac,
       .dst_mac = no_mac,
+      .fragmented = fragmented,
   };
-  enum nf_ignored reason = nf_link_read(&walk, frame->link_type);
-  if (NF_UNLIKELY(reason != NF_IGNORED_NONE)) return reason;
-  reason = nf_ip_read(&walk, true);
-  if (NF_UNLIKELY(reason != NF_IGNORED_NONE)) return reason;
-  if (tunnels && walk.protocol == NF_PROTOCOL_UDP) {
-    reason = nf_tunnel_read(&walk);
-    if (NF_UNLIKELY(reason != NF_IGNORED_NONE)) return reason;
-  }
   struct transport transport = {0};
-  reason = read_transport(&transport, &walk);
-  if (NF_UNLIKELY(reason != NF_IGNORED_NONE)) return reason;
-  write_packet(packet, frame, &walk, &transport);
-  return NF_IGNORED_NONE;
+  enum nf_ignored reason = walk_to_transport(&walk, frame->link_type, tunnels);
+  if (NF_LIKELY(reason == NF_IGNORED_NONE)) reason = read_transport(&transport, &walk);
+  fragmented->count = walk.datagrams;
+  fragmented->is_later = walk.is_later;
+  if (NF_LIKELY(reason == NF_IGNORED_NONE)) write_packet(packet, frame, &walk, &transport);
+  else if (walk.is_later) write_later_fragment(packet, frame, &walk);
+  return reason;
 }

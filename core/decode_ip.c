@@ -10,6 +10,8 @@
 
 enum {
   IPV4_HEADER = 20,
+  MORE_FRAGMENTS = 0x2000,
+  FRAGMENT_OFFSET = 0x1FFF,
   IPV6_HEADER = 40,
   /* More levels of IP in IP than this are in no honest network. */
   IP_LEVELS = 16
@@ -24,6 +26,21 @@ enum ipv6_extension {
   MOBILITY = 135
 };
 
+/*
+ * Notes the datagram that the innermost IP packet is a fragment of. Of more levels than are kept, a later fragment's is
+ * what must not be missing.
+ */
+static enum nf_ignored note_fragment(struct nf_walk *walk, uint8_t protocol, uint32_t identification, bool is_later) {
+  const bool is_kept = walk->datagrams < NF_FRAGMENT_LEVELS;
+  if (is_kept) walk->datagrams++;
+  if (is_kept || is_later) {
+    struct nf_tuple *datagram = &walk->fragmented->datagrams[walk->datagrams - 1];
+    nf_ip_write_tuple(datagram, walk, protocol, (uint16_t)(identification >> 16), (uint16_t)identification);
+  }
+  walk->is_later = is_later;
+  return is_later ? NF_IGNORED_FRAGMENT : NF_IGNORED_NONE;
+}
+
 static enum nf_ignored read_ipv4(struct nf_walk *walk) {
   const uint32_t at = walk->at;
   const uint8_t *ip = nf_at(walk->frame, at, IPV4_HEADER);
@@ -32,7 +49,6 @@ static enum nf_ignored read_ipv4(struct nf_walk *walk) {
   uint32_t size = nf_be16(ip + 2);
   if (NF_UNLIKELY(size == 0)) size = walk->wire - at;
   if (NF_UNLIKELY(header < IPV4_HEADER || size < header)) return NF_IGNORED_BAD_HEADER;
-  if (NF_UNLIKELY(nf_be16(ip + 6) & 0x1FFF)) return NF_IGNORED_FRAGMENT;
 
   walk->ip_version = 4;
   walk->ip_at = at;
@@ -40,7 +56,9 @@ static enum nf_ignored read_ipv4(struct nf_walk *walk) {
   walk->transport_size = size - header;
   walk->protocol = ip[9];
   walk->at = at + header;
-  return NF_IGNORED_NONE;
+  const uint16_t fragment = nf_be16(ip + 6);
+  if (NF_LIKELY(!(fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET)))) return NF_IGNORED_NONE;
+  return note_fragment(walk, ip[9], nf_be16(ip + 4), fragment & FRAGMENT_OFFSET);
 }
 
 /*
@@ -58,13 +76,19 @@ static enum nf_ignored skip_extensions(struct nf_walk *walk) {
     case MOBILITY: break;
     default: return NF_IGNORED_NONE;
     }
-    if (!nf_has(walk->frame, walk->at, 4)) return NF_IGNORED_TRUNCATED;
-    const uint32_t length = kind == FRAGMENT ? 8 : 8 + nf_u8(walk->frame, walk->at + 1) * 8u;
+    const uint32_t at = walk->at;
+    if (!nf_has(walk->frame, at, kind == FRAGMENT ? 8 : 4)) return NF_IGNORED_TRUNCATED;
+    const uint32_t length = kind == FRAGMENT ? 8 : 8 + nf_u8(walk->frame, at + 1) * 8u;
     if (length > walk->transport_size) return NF_IGNORED_BAD_HEADER;
-    if (kind == FRAGMENT && nf_u16(walk->frame, walk->at + 2) >> 3) return NF_IGNORED_FRAGMENT;
-    walk->protocol = nf_u8(walk->frame, walk->at);
+    walk->protocol = nf_u8(walk->frame, at);
     walk->transport_size -= length;
     walk->at += length;
+    if (kind != FRAGMENT) continue;
+    const uint16_t place = nf_u16(walk->frame, at + 2); /* offset in 13 bits, two reserved, more fragments */
+    const bool is_later = place >> 3, is_alone = !is_later && !(place & 1);
+    if (is_alone) continue;
+    const enum nf_ignored reason = note_fragment(walk, FRAGMENT, nf_u32(walk->frame, at + 4), is_later);
+    if (reason != NF_IGNORED_NONE) return reason;
   }
 }
 

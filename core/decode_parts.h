@@ -38,6 +38,9 @@ struct nf_walk {
   uint8_t ip_version;
   uint8_t protocol;
   uint8_t tunnel_id;
+  bool is_later;                    /* the innermost IP packet is a later fragment */
+  uint8_t datagrams;                /* noted so far in ... */
+  struct nf_fragmented *fragmented; /* ... what the caller gets; what a walk that is given up has noted there is lost */
 };
 
 /* Where a wireless frame comes from decides how far it follows the standard's layout. */
@@ -54,6 +57,26 @@ enum nf_ignored nf_wlan_read(struct nf_walk *walk, enum nf_wlan_form form);
 
 /* Reads an IP header with what extends it, and with `nested` any IP packets inside it, down to the transport header. */
 enum nf_ignored nf_ip_read(struct nf_walk *walk, bool nested);
+
+/* The tuple of the innermost IP packet read so far, with this protocol and these ports. Tuples are compared as bytes,
+   so what lies behind an IPv4 address is zero. */
+static inline void nf_ip_write_tuple(struct nf_tuple *tuple, const struct nf_walk *walk, uint8_t protocol,
+                                     uint16_t src_port, uint16_t dst_port) {
+  memset(tuple, 0, sizeof *tuple);
+  const uint8_t *ip = walk->frame.data + walk->ip_at;
+  if (NF_LIKELY(walk->ip_version == 4)) {
+    memcpy(tuple->src_address, ip + 12, 4);
+    memcpy(tuple->dst_address, ip + 16, 4);
+  } else {
+    memcpy(tuple->src_address, ip + 8, 16);
+    memcpy(tuple->dst_address, ip + 24, 16);
+  }
+  tuple->src_port = src_port;
+  tuple->dst_port = dst_port;
+  tuple->vlan_id = walk->vlan_id;
+  tuple->protocol = protocol;
+  tuple->tunnel_id = walk->tunnel_id;
+}
 
 /* Behind nf_ip_read, for UDP: enters the tunnels inside, as deep as they go. Where there is none, or none that holds an
    IP packet, the walk stays where it was. */

@@ -102,9 +102,10 @@ enum nf_ignored nf_tunnel_read(struct nf_walk *walk) {
     if (walk->protocol != NF_PROTOCOL_UDP || walk->transport_size < NF_UDP_HEADER) break;
     struct nf_walk inside = *walk;
     const enum nf_ignored reason = enter(&inside);
-    if (reason == NF_IGNORED_TRUNCATED || reason == NF_IGNORED_FRAGMENT) return reason;
-    if (reason != NF_IGNORED_NONE) break;
+    if (reason == NF_IGNORED_TRUNCATED) return reason;
+    if (reason != NF_IGNORED_NONE && reason != NF_IGNORED_FRAGMENT) break;
     *walk = inside;
+    if (reason == NF_IGNORED_FRAGMENT) return reason;
     if (walk->tunnel_id == NF_TUNNEL_GTP) break;
   }
   return NF_IGNORED_NONE;

@@ -5,8 +5,8 @@
  *
  * nDPI 4.2 was not hardened against hostile packets, so it sees none as captured: each is copied out of the capture
  * with zeros behind it (dissectors look a few bytes past the end), without link-layer padding, and what is known to
- * crash it is kept from it. Which packets are shown and what is read from the state afterwards follows NFStream, so
- * that the columns agree with its.
+ * crash it is kept from it, and later fragments, which it would take for whole packets. Which packets are shown and
+ * what is read from the state afterwards follows NFStream, so that the columns agree with its.
  */
 #include "dpi.h"
 
@@ -399,7 +399,7 @@ void nf_dpi_packet(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *ext
                    uint64_t count, uint64_t ticks_per_ms) {
   if (count == 1) l7->dissection = dissection_new(dpi);
   if (!l7->dissection) return;
-  dissect(dpi, l7->dissection, packet, packet->tick / ticks_per_ms);
+  if (!packet->is_fragment) dissect(dpi, l7->dissection, packet, packet->tick / ticks_per_ms);
   if (count >= dpi->limit || is_finished(dpi, l7->dissection)) {
     conclude(dpi, l7, extra);
   } else if (dpi->publish) {

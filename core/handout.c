@@ -33,7 +33,7 @@ struct nf_handout {
   struct member *members;
   struct slot slots[BATCHES];
   uint32_t slot_count;
-  uint16_t owners[BATCH]; /* of the packets of the batch being handed out */
+  uint16_t owners[BATCH + NF_BATCH_SPARE]; /* of the packets of the batch being handed out */
   pthread_t thread;
   bool is_running;
   pthread_mutex_t lock;
@@ -47,7 +47,7 @@ struct nf_handout {
 
 static bool make_slot(struct slot *slot, uint32_t members, bool has_bytes) {
   slot->batch = nf_batch_new(BATCH, true, has_bytes);
-  slot->mine = calloc(BATCH, sizeof *slot->mine);
+  slot->mine = calloc(BATCH + NF_BATCH_SPARE, sizeof *slot->mine);
   slot->starts = calloc(members + 1, sizeof *slot->starts);
   return slot->batch && slot->mine && slot->starts;
 }

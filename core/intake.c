@@ -26,6 +26,7 @@ struct nf_intake {
   uint8_t time_unit;
   bool decode_tunnels;
   bool has_comments; /* packets get what their frames have of them */
+  bool defragment;
   bool is_live;
   uint64_t ticks_per_ms, sweep_interval; /* ticks */
   uint64_t tick, last_sweep, last_wall_sweep;
@@ -34,6 +35,7 @@ struct nf_intake {
   bool is_out_of_memory;
   bool has_unknown_link; /* packets came of a link type that nf_decode does not know */
   struct nf_warnings warnings;
+  struct nf_fragments *fragments; /* from the first one on */
 };
 
 /* ---- batches ---- */
@@ -45,9 +47,10 @@ struct nf_batch *nf_batch_new(uint32_t capacity, bool is_lasting, bool has_bytes
   batch->is_lasting = is_lasting;
   batch->has_bytes = has_bytes;
   batch->bytes_room = is_lasting && has_bytes ? BYTES_FIRST : 0;
-  batch->packets = calloc(capacity, sizeof *batch->packets);
-  batch->hashes = calloc(capacity, sizeof *batch->hashes);
-  batch->sweeps = calloc(capacity + 1, sizeof *batch->sweeps); /* one a packet, and one by the wall clock */
+  const uint32_t room = capacity + NF_BATCH_SPARE;
+  batch->packets = calloc(room, sizeof *batch->packets);
+  batch->hashes = calloc(room, sizeof *batch->hashes);
+  batch->sweeps = calloc(room + 1, sizeof *batch->sweeps); /* one a packet, and one by the wall clock */
   if (batch->bytes_room) batch->bytes = malloc(batch->bytes_room);
   if (batch->packets && batch->hashes && batch->sweeps && (batch->bytes || !batch->bytes_room)) return batch;
   nf_batch_free(batch);
@@ -118,6 +121,7 @@ struct nf_intake *nf_intake_new(const struct nf_options *o, const struct nf_hash
   intake->time_unit = o->time_unit;
   intake->decode_tunnels = o->decode_tunnels;
   intake->has_comments = o->comments;
+  intake->defragment = o->defragment;
   intake->ticks_per_ms = nf_ticks_per_ms(o->time_unit);
   intake->sweep_interval = SWEEP_INTERVAL_MS * intake->ticks_per_ms;
   intake->is_live = nf_source_is_live(o->sources, o->source_count);
@@ -133,6 +137,7 @@ void nf_intake_free(struct nf_intake *intake) {
   if (!intake) return;
   nf_source_close(intake->source);
   nf_warnings_clear(&intake->warnings);
+  nf_fragments_free(intake->fragments);
   free(intake);
 }
 
@@ -150,10 +155,14 @@ static void note_sweep(struct nf_batch *batch, uint64_t position, uint64_t tick)
   batch->sweeps[batch->sweep_count++] = (struct nf_sweep){.position = position, .tick = tick};
 }
 
-static void move_clock(struct nf_intake *intake, struct nf_batch *batch, struct nf_packet *packet) {
+/* What the clock shows when this packet has come. */
+static uint64_t clock_at(const struct nf_intake *intake, const struct nf_packet *packet) {
   uint64_t tick = to_ticks(intake, packet->time_ns);
-  if (tick > intake->tick) intake->tick = tick;
-  packet->tick = intake->tick;
+  return tick > intake->tick ? tick : intake->tick;
+}
+
+static void move_clock(struct nf_intake *intake, struct nf_batch *batch, struct nf_packet *packet) {
+  packet->tick = intake->tick = clock_at(intake, packet);
   intake->position = packet->position;
   if (intake->tick - intake->last_sweep < intake->sweep_interval) return;
   intake->last_sweep = intake->tick;
@@ -175,19 +184,58 @@ static void take_comment(struct nf_packet *packet, const struct nf_frame *frame)
   packet->comment_size = frame->comment_size;
 }
 
-static bool take_frame(struct nf_intake *intake, struct nf_batch *batch, const struct nf_frame *frame) {
+/* The batch's next packet is there. */
+static bool add_packet(struct nf_intake *intake, struct nf_batch *batch) {
   struct nf_packet *packet = &batch->packets[batch->count];
-  enum nf_ignored why = nf_decode(packet, frame, intake->decode_tunnels);
-  if (why != NF_IGNORED_NONE) {
-    ignore(intake, frame, why);
-    return true;
-  }
-  if (NF_UNLIKELY(intake->has_comments)) take_comment(packet, frame);
   if (!keep_frame(batch, packet)) return false;
   batch->hashes[batch->count] = nf_hash_tuple(&intake->key, &packet->tuple);
   move_clock(intake, batch, packet);
   batch->count++;
   return true;
+}
+
+/* The packet added last says whose fragments the others of this datagram are. Those that came before it follow it. */
+static bool lead_fragments(struct nf_intake *intake, struct nf_batch *batch, const struct nf_tuple *datagram) {
+  const struct nf_packet *leader = &batch->packets[batch->count - 1];
+  nf_fragments_learn(intake->fragments, datagram, leader, intake->tick);
+  for (;;) {
+    struct nf_packet *packet = &batch->packets[batch->count];
+    if (!nf_fragments_take(intake->fragments, datagram, packet)) return true;
+    packet->tuple = leader->tuple;
+    packet->ip_version = leader->ip_version;
+    packet->position = leader->position;
+    if (!add_packet(intake, batch)) return false;
+  }
+}
+
+/* The batch's next packet, which is decoded, is a fragment. */
+static bool take_fragment(struct nf_intake *intake, struct nf_batch *batch, const struct nf_fragmented *fragmented) {
+  if (!intake->fragments && !(intake->fragments = nf_fragments_new(&intake->key, intake->ticks_per_ms))) return false;
+  struct nf_packet *packet = &batch->packets[batch->count];
+  const struct nf_tuple *innermost = &fragmented->datagrams[fragmented->count - 1];
+  const uint64_t tick = clock_at(intake, packet);
+  if (fragmented->is_later && !nf_fragments_lend(intake->fragments, innermost, packet, tick)) {
+    nf_fragments_hold(intake->fragments, innermost, packet, tick);
+    return true;
+  }
+  bool is_kept = add_packet(intake, batch);
+  const uint32_t led = fragmented->count - (fragmented->is_later ? 1 : 0);
+  for (uint32_t i = 0; i < led && is_kept; i++) is_kept = lead_fragments(intake, batch, &fragmented->datagrams[i]);
+  return is_kept;
+}
+
+static bool take_frame(struct nf_intake *intake, struct nf_batch *batch, const struct nf_frame *frame) {
+  struct nf_packet *packet = &batch->packets[batch->count];
+  struct nf_fragmented fragmented;
+  enum nf_ignored why = nf_decode(packet, &fragmented, frame, intake->decode_tunnels);
+  const bool has_place = why == NF_IGNORED_NONE || (intake->defragment && fragmented.is_later);
+  if (!has_place) {
+    ignore(intake, frame, why);
+    return true;
+  }
+  if (NF_UNLIKELY(intake->has_comments)) take_comment(packet, frame);
+  if (NF_UNLIKELY(fragmented.count > 0 && intake->defragment)) return take_fragment(intake, batch, &fragmented);
+  return add_packet(intake, batch);
 }
 
 /* Time passes on a silent link, too. Packets keep their own clock: what is late does not become later by this. */
@@ -199,7 +247,7 @@ static void sweep_by_wall_clock(struct nf_intake *intake, struct nf_batch *batch
 }
 
 static bool has_room(const struct nf_batch *batch) {
-  return batch->capacity - batch->count >= READ && batch->bytes_used < BYTES_FIRST;
+  return batch->count + READ <= batch->capacity && batch->bytes_used < BYTES_FIRST;
 }
 
 int nf_intake_read(struct nf_intake *intake, struct nf_batch *batch) {
@@ -207,6 +255,7 @@ int nf_intake_read(struct nf_intake *intake, struct nf_batch *batch) {
   int count, answer = 0;
   batch->count = batch->sweep_count = 0;
   batch->bytes_used = 0;
+  if (intake->fragments) nf_fragments_begin(intake->fragments, intake->tick);
   do {
     count = nf_source_read(intake->source, frames, READ);
     if (count > 0) answer = 1;
@@ -216,6 +265,7 @@ int nf_intake_read(struct nf_intake *intake, struct nf_batch *batch) {
         return NF_ERR_NOMEM;
       }
   } while (batch->is_lasting && count > 0 && has_room(batch));
+  if (count < 0 && intake->fragments) nf_fragments_end(intake->fragments);
   if (count == 0 && intake->is_live) sweep_by_wall_clock(intake, batch);
   batch->position = intake->position;
   return count < 0 && answer == 0 ? count : answer; /* an end is told when asked next */
@@ -229,6 +279,7 @@ void nf_intake_count(struct nf_intake *intake, struct nf_counters *counters) {
     counters->packets += intake->ignored[i];
   }
   counters->bytes += intake->ignored_bytes;
+  if (intake->fragments) nf_fragments_count(intake->fragments, counters);
   nf_source_count(intake->source, counters);
 }
 

@@ -4,6 +4,7 @@
  */
 #include <stdatomic.h>
 
+#include "fragments.h"
 #include "hash.h"
 
 struct nf_intake;
@@ -33,8 +34,11 @@ struct nf_batch {
   bool has_bytes;
 };
 
-/* A batch of up to `capacity` packets that are valid until the intake is read again; `is_lasting`: until the batch is
-   filled again, their frames being NULL unless `has_bytes`. NULL when out of memory. */
+/* Packets that a batch may hold beyond its capacity: fragments that waited for the packet before them. */
+enum { NF_BATCH_SPARE = NF_FRAGMENTS_HELD };
+
+/* A batch of up to `capacity` packets and the spare ones, which are valid until the intake is read again; `is_lasting`:
+   until the batch is filled again, their frames being NULL unless `has_bytes`. NULL when out of memory. */
 struct nf_batch *nf_batch_new(uint32_t capacity, bool is_lasting, bool has_bytes);
 void nf_batch_free(struct nf_batch *batch);
 

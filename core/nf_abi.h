@@ -50,7 +50,7 @@ enum nf_ignored {
   NF_IGNORED_NOT_IP,     /* another network protocol, or a link-layer control frame */
   NF_IGNORED_TRUNCATED,  /* the capture ends before the headers do */
   NF_IGNORED_BAD_HEADER, /* a header contradicts itself */
-  NF_IGNORED_FRAGMENT,   /* a later IP fragment: its ports are in the first one */
+  NF_IGNORED_FRAGMENT,   /* a later fragment without the first, in which the ports are */
   NF_IGNORED_FILTERED,   /* bpf_filter refused it */
   NF_IGNORED_COUNT
 };
@@ -85,6 +85,10 @@ struct nf_tuple {
  * of these bytes. Offsets count from the frame's first byte and never exceed captured_size; what lies behind
  * captured_size does not exist. The fields under "for hooks" repeat others as Lua numbers, and are set only where a
  * hook will see the packet.
+ *
+ * A later IP fragment has the tuple of the first of its datagram, and no transport header: what it carries counts as
+ * payload, but both offsets are captured_size, since without its beginning it cannot be read. One that came before the
+ * first is dealt with right behind it, and has its position.
  */
 struct nf_packet {
   union {
@@ -123,6 +127,7 @@ struct nf_packet {
   uint8_t direction;                              /* 0 source to destination, 1 back */
   uint8_t src_mac_address[6];
   uint8_t dst_mac_address[6];
+  bool is_fragment;  /* a later IP fragment */
   bool has_comments; /* nf_options.comments: else there is no knowing */
   /* for hooks */
   double number, time, delta_time; /* position, tick, delta */
@@ -280,6 +285,7 @@ struct nf_options {
   bool system_visibility; /* interfaces: the process section is filled */
   bool dpi_cache;         /* nDPI's memory across flows is kept: what one flow teaches may name another */
   bool comments;          /* pcapng: packets come with their comments */
+  bool defragment;        /* later IP fragments get the ports of the first, and so a flow; else they are ignored */
 };
 
 /* What a run has seen so far. packets = those of all flows, with those that frozen ones absorbed, + ignored. */

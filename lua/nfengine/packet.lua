@@ -3,7 +3,8 @@
 -- A packet is valid while its hook runs. Flags are the numbers 0 and 1 (in Lua, 0 counts as true: write
 -- `packet.syn == 1`). Fields: number, time, delta_time, direction, raw_size, ip_size, transport_size, payload_size,
 -- captured_size, src_ip, src_mac, src_oui, src_port, dst_ip, dst_mac, dst_oui, dst_port, protocol, ip_version,
--- vlan_id, tunnel_id, link_type, fin, syn, rst, psh, ack, urg, ece, cwr; comment, where a plugin needs comments.
+-- vlan_id, tunnel_id, link_type, fin, syn, rst, psh, ack, urg, ece, cwr; is_fragment, true or false; comment, where a
+-- plugin needs comments.
 -- Besides, time_ns: the time as captured in nanoseconds since 1970, a 64-bit integer, as a Lua number would not be
 -- exact; compare it with 1600000000000000000ULL.
 --
@@ -146,7 +147,7 @@ end
 local function unknown(key)
   local names = text.sorted_keys(getters)
   for field in ("number time time_ns delta_time direction raw_size ip_size transport_size payload_size captured_size "
-    .. "src_port dst_port protocol ip_version vlan_id tunnel_id link_type "
+    .. "src_port dst_port protocol ip_version vlan_id tunnel_id link_type is_fragment "
     .. "fin syn rst psh ack urg ece cwr"):gmatch "%S+" do
     names[#names + 1] = field
   end

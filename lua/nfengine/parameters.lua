@@ -85,6 +85,7 @@ parameters.list = {
     doc = "capture file, folder, \"-\" for standard input, or a list of these read as one capture; or a network "
       .. "interface, or a list of these; defaults to the command line's" },
   boolean("decode_tunnels", true, "look inside GTP-U, CAPWAP and TZSP; adds the column tunnel_id"),
+  boolean("defragment", true, "count later IP fragments in the flow of the first; off, they are ignored"),
   { name = "bpf_filter", kind = "string", value = "EXPR", doc = "only packets that this libpcap filter accepts" },
   boolean("promiscuous_mode", true, "live capture: see all packets of the network"),
   integer("snapshot_length", 1536, 1, 4294967295, "BYTES", "live capture: bytes kept of each packet"),

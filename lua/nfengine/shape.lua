@@ -97,7 +97,7 @@ local function c_options(parameters, wanted_events, wants_comments, udps_size, h
   for _, name in ipairs {
     "max_flows", "max_packets", "n_meters", "n_dissections", "splt_analysis", "snapshot_length", "socket_buffer_size",
     "system_visibility_poll_ms", "accounting_mode", "dpi_cache", "decode_tunnels", "statistical_analysis",
-    "promiscuous_mode", "reconnect",
+    "promiscuous_mode", "reconnect", "defragment",
   } do
     options[name] = parameters[name]
   end

@@ -38,6 +38,18 @@ describe("IPv4", function()
     refused("later fragment", P.eth {} .. P.ipv4 { offset = 8, more = true, protocol = 17 } .. "12345678")
   end)
 
+  it("tells the datagram of a fragment, and nothing of whole packets", function()
+    assert.same({}, (D.fragmented(P.eth {} .. udp4)))
+    local vlan = P.eth {} .. P.vlan { id = 5 }
+    local first = vlan .. P.ipv4 { id = 77, more = true } .. P.udp {} .. "12345678"
+    assert.same({ { "10.0.0.1 10.0.0.2 17 5 0 77" }, nil }, { D.fragmented(first) })
+    local later = vlan .. P.ipv4 { id = 77, offset = 16, protocol = 17 } .. "12345678"
+    local datagrams, fields = D.fragmented(later)
+    assert.same({ "10.0.0.1 10.0.0.2 17 5 0 77" }, datagrams)
+    assert.same({ true, 28, 8, 8, 0, 46, 46, 18 }, { fields.is_fragment, fields.ip_size, fields.transport_size,
+      fields.payload_size, fields.src_port, fields.transport_offset, fields.payload_offset, fields.ip_offset })
+  end)
+
   it("refuses later fragments on every link type (D5)", function()
     local fragment = P.ipv4 { offset = 40, protocol = 17 } .. ("z"):rep(30)
     refused("later fragment", P.null { little = true } .. fragment, { link = link.null })
@@ -76,6 +88,22 @@ describe("IPv6", function()
   it("refuses later fragments, keeps the first", function()
     expect(P.eth {} .. P.ipv6 {} .. P.fragment { more = true } .. P.udp {} .. "hello", nil, { src_port = 1000 })
     refused("later fragment", P.eth {} .. P.ipv6 {} .. P.fragment { offset = 8, next = 17 } .. "hello")
+  end)
+
+  it("tells the datagram of a fragment, by 32 bits, and nothing of one that is alone", function()
+    assert.same({}, (D.fragmented(P.eth {} .. P.ipv6 {} .. P.fragment {} .. P.udp {} .. "hello")))
+    local function fragment(fields)
+      return P.eth {} .. P.ipv6 {} .. P.hop_by_hop {} .. P.fragment(fields) .. P.udp {} .. "hello"
+    end
+    local name = D.is_udp6.src .. " " .. D.is_udp6.dst .. " 44 0 0 4000000001"
+    assert.same({ { name }, nil }, { D.fragmented(fragment { id = 4000000001, more = true }) })
+    local datagrams, fields = D.fragmented(fragment { id = 4000000001, offset = 16 })
+    assert.same({ name }, datagrams)
+    assert.same({ 69, 13, 13 }, { fields.ip_size, fields.transport_size, fields.payload_size })
+  end)
+
+  it("needs the whole fragment header", function()
+    refused("truncated", P.eth {} .. P.ipv6 {} .. P.fragment { more = true } .. P.udp {} .. "x", { captured = 54 + 7 })
   end)
 
   it("refuses extension headers that overrun the payload", function()
@@ -122,6 +150,15 @@ describe("IP in IP", function()
     refused("later fragment", P.eth {} .. P.ipv4 { offset = 8, protocol = 4 } .. udp4)
     refused("later fragment", P.eth {} .. P.ipv4 {} .. P.ipv4 { offset = 8, protocol = 17 } .. "hello")
     expect(P.eth {} .. P.ipv4 { more = true } .. udp4, nil, is_udp4)
+  end)
+
+  it("tells the datagrams of two levels, and of a later fragment always", function()
+    local outer = P.ipv4 { src = "10.9.0.1", id = 1, more = true }
+    local middle = P.ipv4 { src = "10.9.0.2", id = 2, more = true }
+    local names = { "10.9.0.1 10.0.0.2 4 0 0 1", "10.9.0.2 10.0.0.2 4 0 0 2" }
+    assert.same(names, (D.fragmented(P.eth {} .. outer .. middle .. P.ipv4 { id = 3, more = true } .. P.udp {} .. "x")))
+    local later = P.ipv4 { id = 3, offset = 8, protocol = 17 } .. "x"
+    assert.same({ names[1], "10.0.0.1 10.0.0.2 17 0 0 3" }, (D.fragmented(P.eth {} .. outer .. middle .. later)))
   end)
 
   it("holds the version that the protocol number says", function()

@@ -27,7 +27,7 @@ local function decoded(frame, position, captured)
   ffi.copy(data, bytes, captured)
   local f, packet = ffi.new "struct nf_frame", ffi.new "struct nf_packet"
   f.data, f.captured, f.size, f.link_type, f.number = data, captured, #bytes, 1, position
-  assert.are.equal(C.NF_IGNORED_NONE, C.nf_decode(packet, f, true))
+  assert.are.equal(C.NF_IGNORED_NONE, C.nf_decode(packet, ffi.new "struct nf_fragmented", f, true))
   packet.tick = 1600000000000ULL + position
   return packet
 end

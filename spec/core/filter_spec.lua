@@ -19,7 +19,7 @@ local function matches(expression, layers, fields)
   local kept = ffi.new("uint8_t[?]", #bytes, bytes:sub(1, fields.captured))
   frame.data, frame.captured, frame.size = kept, fields.captured or #bytes, fields.size or #bytes
   frame.link_type = fields.link_type or 1
-  assert(C.nf_decode(packet, frame, true) == C.NF_IGNORED_NONE)
+  assert(C.nf_decode(packet, ffi.new "struct nf_fragmented", frame, true) == C.NF_IGNORED_NONE)
   assert.equal(frame.link_type, packet.link_type)
   return C.nf_filter_matches(assert(compile(expression)), packet)
 end

@@ -2,7 +2,7 @@
 
 local ffi = require "ffi"
 ffi.cdef "typedef uint64_t atomic_uint_least64_t;" -- which LuaJIT does not know
-local C = require "spec.support.core" ("hash", "stream", "intake")
+local C = require "spec.support.core" ("hash", "stream", "frame", "decode", "fragments", "intake")
 local P = require "nfengine.testing.packet"
 local capture = require "nfengine.testing.capture"
 local meter = require "spec.support.meter"

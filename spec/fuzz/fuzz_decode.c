@@ -21,8 +21,11 @@ static enum nf_ignored decode(struct nf_packet *packet, const uint8_t *bytes, ui
   nf_require(copy);
   memcpy(copy, bytes, captured);
   const struct nf_frame frame = {copy, captured, size, 1234567890, 7, link_type};
+  struct nf_fragmented fragmented;
   memset(packet, 0xEE, sizeof *packet);
-  const enum nf_ignored reason = nf_decode(packet, &frame, tunnels);
+  const enum nf_ignored reason = nf_decode(packet, &fragmented, &frame, tunnels);
+  nf_require(fragmented.count <= NF_FRAGMENT_LEVELS);
+  nf_require(!fragmented.is_later || (fragmented.count > 0 && reason == NF_IGNORED_FRAGMENT));
   if (reason == NF_IGNORED_NONE) nf_require(packet->frame == copy);
   free(copy);
   return reason;

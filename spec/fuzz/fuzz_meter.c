@@ -58,6 +58,7 @@ static struct nf_options choose(const uint8_t *data) {
       .decode_tunnels = data[0] & FLAG_TUNNELS,
       .statistical_analysis = data[0] & FLAG_STATISTICS,
       .comments = data[0] & FLAG_COMMENTS,
+      .defragment = !(data[5] & 0x20),
   };
 }
 

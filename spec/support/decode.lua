@@ -25,11 +25,10 @@ local function address_text(packet, address)
     or hex(address, 16)
 end
 
-local packet = ffi.new "struct nf_packet"
+local packet, fragmented = ffi.new "struct nf_packet", ffi.new "struct nf_fragmented"
 
---- Decodes a built packet or a string; options: link, captured, size, tunnels (default true). Returns the packet's
--- fields as a table, or nil and the reason's name.
-function D.decode(frame, options)
+-- Decodes into `packet` and `fragmented`; returns the reason's number and the frame's bytes.
+local function decode(frame, options)
   options = options or {}
   local bytes = type(frame) == "string" and frame or frame:bytes()
   local data = ffi.new("uint8_t[?]", #bytes)
@@ -38,8 +37,10 @@ function D.decode(frame, options)
   f.data, f.captured, f.size = data, options.captured or #bytes, options.size or #bytes
   f.link_type, f.number, f.time_ns = options.link or D.link.ethernet, 7, 1234567890
   ffi.fill(packet, ffi.sizeof(packet), 0xEE)
-  local reason = C.nf_decode(packet, f, options.tunnels ~= false)
-  if reason ~= C.NF_IGNORED_NONE then return nil, ffi.string(C.nf_ignored_name(reason)) end
+  return C.nf_decode(packet, fragmented, f, options.tunnels ~= false), data
+end
+
+local function fields(data)
   local t = packet.tuple
   return {
     src = address_text(packet, t.src_address), dst = address_text(packet, t.dst_address),
@@ -50,7 +51,32 @@ function D.decode(frame, options)
     transport_size = packet.transport_size, payload_size = packet.payload_size,
     ip_offset = packet.ip_offset, transport_offset = packet.transport_offset, payload_offset = packet.payload_offset,
     position = tonumber(packet.position), time_ns = tonumber(packet.time_ns), same_frame = packet.frame == data,
+    is_fragment = packet.is_fragment,
   }
+end
+
+--- Decodes a built packet or a string; options: link, captured, size, tunnels (default true). Returns the packet's
+-- fields as a table, or nil and the reason's name.
+function D.decode(frame, options)
+  local reason, data = decode(frame, options)
+  if reason ~= C.NF_IGNORED_NONE then return nil, ffi.string(C.nf_ignored_name(reason)) end
+  return fields(data)
+end
+
+--- The datagrams that a frame is a fragment of, the outermost first, as "source destination protocol VLAN tunnel
+-- identification", and the fields of the packet if it is a later fragment.
+function D.fragmented(frame, options)
+  local reason, data = decode(frame, options)
+  assert.are.equal(fragmented.is_later, reason == C.NF_IGNORED_FRAGMENT)
+  local datagrams = {}
+  for i = 0, fragmented.count - 1 do
+    local t = fragmented.datagrams[i]
+    local version = hex(t.src_address + 4, 12) == ("0"):rep(24) and 4 or 6
+    local as = { ip_version = version }
+    datagrams[i + 1] = ("%s %s %d %d %d %d"):format(address_text(as, t.src_address), address_text(as, t.dst_address),
+      t.protocol, t.vlan_id, t.tunnel_id, t.src_port * 65536 + t.dst_port)
+  end
+  return datagrams, fragmented.is_later and fields(data) or nil
 end
 
 --- Decodes and compares the fields of `want`; returns all of them.

@@ -58,6 +58,7 @@ static void meter(const char *path, bool give_up) {
       .udps_size = 24,
       .events = NF_EVENT_INIT | NF_EVENT_UPDATE,
       .decode_tunnels = true,
+      .defragment = true,
       .statistical_analysis = true,
       .l7_extra = true,
       .comments = true,

@@ -7,7 +7,7 @@ local ORDER = {
   { "bytes", "clock", "counters", "filter", "frame", "hash", "interrupt", "place", "privileges", "shortest", "thread",
     "warnings" },
   { "crypto", "format", "table", "features", "decode_parts", "decode", "stream" },
-  { "flow", "capfile", "cell", "device", "dpi_cache", "dpi_text", "sockets", "sockets_parts" },
+  { "flow", "fragments", "capfile", "cell", "device", "dpi_cache", "dpi_text", "sockets", "sockets_parts" },
   { "files", "dpi", "merge", "writer" }, { "source" }, { "intake" }, { "meter" }, { "handout" }, { "crew" },
   { "script" }, { "main" },
 }
