@@ -72,7 +72,7 @@ describe("scripts/summary.lua", function()
   end)
 
   it("says which packets reached no flow, and why", function()
-    local out = summary("--bpf-filter=icmp or arp", "samples/fragments.pcap")
+    local out = summary("--bpf-filter=icmp or arp", "--no-defragment", "samples/fragments.pcap")
     assert.is_truthy(out:match "\n  ignored  45 filtered, 10 later fragment, 2 not IP\n", out)
   end)
 
