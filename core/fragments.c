@@ -11,9 +11,12 @@
 enum {
   SETS = 1024,
   WAYS = 4,
-  KNOWN_MS = 30000, /* how long Linux waits for the fragments of a datagram */
-  HELD_MS = 1000,   /* reordering on the way takes far less */
-  BYTES = 512 << 10 /* of frames held: what fits into a datagram several times */
+  KNOWN_MS = 30000,       /* how long Linux waits for the fragments of a datagram */
+  HELD_MS = 1000,         /* reordering on the way takes far less */
+  HELD_BYTES = 512 << 10, /* of frames: several datagrams of the largest size */
+  FRAME_MAX = 68 << 10,   /* the largest IP packet in its frame, with a comment */
+  /* Who has taken a frame still reads it while as many more come as NF_FRAGMENTS_READ says. */
+  ROOM = HELD_BYTES + (NF_FRAGMENTS_READ + 2) * FRAME_MAX
 };
 
 struct known {
@@ -25,9 +28,9 @@ struct known {
 
 struct held {
   struct nf_tuple datagram;
-  struct nf_packet packet; /* frame and comment lie in bytes[at .. at + size) */
-  uint64_t tick;           /* when it came */
-  uint32_t at, size;
+  struct nf_packet packet; /* its frame and comment are in bytes, so many of them: */
+  uint32_t size;
+  uint64_t tick; /* when it came */
   bool is_taken;
 };
 
@@ -38,9 +41,10 @@ struct nf_fragments {
   struct held ring[NF_FRAGMENTS_HELD];
   uint32_t first, count; /* places of the ring in use */
   uint32_t waiting;      /* of them, not taken */
-  uint32_t on_loan;      /* of them, taken since nf_fragments_begin: their bytes are still read */
+  uint32_t held_bytes;   /* of all of them */
+  uint32_t next_byte;
   uint64_t lost, lost_bytes;
-  uint8_t bytes[BYTES];
+  uint8_t bytes[ROOM];
 };
 
 struct nf_fragments *nf_fragments_new(const struct nf_hash_key *key, uint64_t ticks_per_ms) {
@@ -103,80 +107,69 @@ static void lose(struct nf_fragments *f, const struct nf_packet *packet) {
   f->lost_bytes += packet->raw_size;
 }
 
-/* The oldest gives way; false when somebody still reads it. */
-static bool drop_oldest(struct nf_fragments *f) {
+static void drop_oldest(struct nf_fragments *f) {
   const struct held *h = oldest(f);
-  if (h->is_taken && f->on_loan > 0) return false;
   if (!h->is_taken) {
     lose(f, &h->packet);
     f->waiting--;
   }
+  f->held_bytes -= h->size;
   f->first++;
   f->count--;
-  return true;
 }
 
-static bool overlaps(const struct held *h, uint32_t from, uint32_t to) { return h->at < to && from < h->at + h->size; }
+static bool has_expired(const struct nf_fragments *f, const struct held *h, uint64_t tick) {
+  return h->tick + f->held_for < tick;
+}
 
-/* Makes room behind the newest: bytes and a place of the ring. Returns where the bytes begin, or BYTES for no room. */
-static uint32_t make_room(struct nf_fragments *f, uint32_t size) {
-  if (size > BYTES) return BYTES;
-  if (f->count == NF_FRAGMENTS_HELD && !drop_oldest(f)) return BYTES;
-  if (f->count == 0) return 0;
-  const struct held *newest = &f->ring[(f->first + f->count - 1) % NF_FRAGMENTS_HELD];
-  uint32_t end = newest->at + newest->size;
-  bool is_wrapped = size > BYTES - end;
-  while (f->count > 0) {
-    const struct held *h = oldest(f);
-    bool is_in_the_way = is_wrapped ? h->at >= end || overlaps(h, 0, size) : overlaps(h, end, end + size);
-    if (!is_in_the_way) break;
-    if (!drop_oldest(f)) return BYTES;
-  }
-  return is_wrapped ? 0 : end;
+/* A stretch of bytes, whose last user is gone. */
+static uint8_t *take_bytes(struct nf_fragments *f, uint32_t size) {
+  if (f->next_byte + size > ROOM) f->next_byte = 0;
+  uint8_t *bytes = f->bytes + f->next_byte;
+  f->next_byte += size;
+  return bytes;
 }
 
 void nf_fragments_hold(struct nf_fragments *f, const struct nf_tuple *datagram, const struct nf_packet *later,
                        uint64_t tick) {
-  uint32_t frame = later->captured_size, comment = later->comment_data ? later->comment_size : 0;
-  uint32_t at = frame <= BYTES && comment <= BYTES ? make_room(f, frame + comment) : BYTES;
-  if (at == BYTES) {
+  const uint32_t frame = later->captured_size, comment = later->comment_data ? later->comment_size : 0;
+  if (frame > FRAME_MAX || comment > FRAME_MAX - frame) {
     lose(f, later);
     return;
   }
+  const uint32_t size = frame + comment;
+  while (f->count > 0 && (oldest(f)->is_taken || has_expired(f, oldest(f), tick))) drop_oldest(f);
+  while (f->count == NF_FRAGMENTS_HELD || f->held_bytes + size > HELD_BYTES) drop_oldest(f);
   struct held *h = &f->ring[(f->first + f->count) % NF_FRAGMENTS_HELD];
-  *h = (struct held){.datagram = *datagram, .packet = *later, .tick = tick, .at = at, .size = frame + comment};
-  memcpy(f->bytes + at, later->frame, frame);
-  h->packet.frame = f->bytes + at;
+  *h = (struct held){.datagram = *datagram, .packet = *later, .size = size, .tick = tick};
+  uint8_t *bytes = take_bytes(f, size);
+  memcpy(bytes, later->frame, frame);
+  h->packet.frame = bytes;
   if (later->comment_data) {
-    memcpy(f->bytes + at + frame, later->comment_data, comment);
-    h->packet.comment_data = (const char *)f->bytes + at + frame;
+    memcpy(bytes + frame, later->comment_data, comment);
+    h->packet.comment_data = (const char *)bytes + frame;
   }
+  f->held_bytes += size;
   f->count++;
   f->waiting++;
 }
 
-bool nf_fragments_take(struct nf_fragments *f, const struct nf_tuple *datagram, struct nf_packet *later) {
+bool nf_fragments_take(struct nf_fragments *f, const struct nf_tuple *datagram, struct nf_packet *later,
+                       uint64_t tick) {
   if (f->waiting == 0) return false;
   for (uint32_t i = 0; i < f->count; i++) {
     struct held *h = &f->ring[(f->first + i) % NF_FRAGMENTS_HELD];
-    if (h->is_taken || !same(&h->datagram, datagram)) continue;
+    if (h->is_taken || !same(&h->datagram, datagram) || has_expired(f, h, tick)) continue;
     h->is_taken = true;
     f->waiting--;
-    f->on_loan++;
     *later = h->packet;
     return true;
   }
   return false;
 }
 
-void nf_fragments_begin(struct nf_fragments *f, uint64_t tick) {
-  f->on_loan = 0;
-  while (f->count > 0 && (oldest(f)->is_taken || oldest(f)->tick + f->held_for < tick)) (void)drop_oldest(f);
-}
-
 void nf_fragments_end(struct nf_fragments *f) {
-  f->on_loan = 0;
-  while (f->count > 0) (void)drop_oldest(f);
+  while (f->count > 0) drop_oldest(f);
 }
 
 void nf_fragments_count(const struct nf_fragments *f, struct nf_counters *counters) {

@@ -6,7 +6,10 @@
 #include "decode.h"
 #include "hash.h"
 
-enum { NF_FRAGMENTS_HELD = 128 /* later fragments that wait for the first of their datagram at most */ };
+enum {
+  NF_FRAGMENTS_HELD = 128, /* later fragments that wait for the first of their datagram at most */
+  NF_FRAGMENTS_READ = 32   /* frames that were taken stay valid while no more than these are held anew */
+};
 
 struct nf_fragments;
 
@@ -23,16 +26,15 @@ void nf_fragments_learn(struct nf_fragments *fragments, const struct nf_tuple *d
 bool nf_fragments_lend(struct nf_fragments *fragments, const struct nf_tuple *datagram, struct nf_packet *later,
                        uint64_t tick);
 
-/* Keeps a copy of a later fragment, frame and comment included, until the first one comes. The longest kept is given up
-   for it. */
+/* Keeps a copy of a later fragment, frame and comment included, until the first one comes. The longest kept are given up
+   for it. What is kept and what is given up depends on nothing but the fragments and their ticks. */
 void nf_fragments_hold(struct nf_fragments *fragments, const struct nf_tuple *datagram, const struct nf_packet *later,
                        uint64_t tick);
-/* Takes the next fragment held of a datagram, as it was given, in the order in which they came. Its frame is valid
-   until the next nf_fragments_begin. False when there is no more. */
-bool nf_fragments_take(struct nf_fragments *fragments, const struct nf_tuple *datagram, struct nf_packet *later);
+/* Takes the next fragment held of a datagram, as it was given, in the order in which they came. False when there is no
+   more. */
+bool nf_fragments_take(struct nf_fragments *fragments, const struct nf_tuple *datagram, struct nf_packet *later,
+                       uint64_t tick);
 
-/* What was taken is not needed any more; what was held for too long is given up. */
-void nf_fragments_begin(struct nf_fragments *fragments, uint64_t tick);
 /* Gives up whatever is held. */
 void nf_fragments_end(struct nf_fragments *fragments);
 

@@ -13,7 +13,7 @@
 #include "warnings.h"
 
 enum {
-  READ = 32, /* frames asked of the source at a time */
+  READ = NF_FRAGMENTS_READ, /* frames asked of the source at a time */
   SWEEP_INTERVAL_MS = 10,
   WALL_SWEEP_MS = 100,      /* between two sweeps by the wall clock, which lag that much ... */
   WALL_LAG_MS = 500,        /* ... behind it: what was captured before may still be on its way */
@@ -200,7 +200,7 @@ static bool lead_fragments(struct nf_intake *intake, struct nf_batch *batch, con
   nf_fragments_learn(intake->fragments, datagram, leader, intake->tick);
   for (;;) {
     struct nf_packet *packet = &batch->packets[batch->count];
-    if (!nf_fragments_take(intake->fragments, datagram, packet)) return true;
+    if (!nf_fragments_take(intake->fragments, datagram, packet, intake->tick)) return true;
     packet->tuple = leader->tuple;
     packet->ip_version = leader->ip_version;
     packet->position = leader->position;
@@ -255,7 +255,6 @@ int nf_intake_read(struct nf_intake *intake, struct nf_batch *batch) {
   int count, answer = 0;
   batch->count = batch->sweep_count = 0;
   batch->bytes_used = 0;
-  if (intake->fragments) nf_fragments_begin(intake->fragments, intake->tick);
   do {
     count = nf_source_read(intake->source, frames, READ);
     if (count > 0) answer = 1;
