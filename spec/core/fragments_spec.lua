@@ -311,7 +311,8 @@ describe("fragments", function()
       local path = capture.file(capture.pcap(sent(all), { ns = true }))
       local one
       for _, meters in ipairs { 1, 2, 3 } do
-        local result = program.run("flows", "--n-meters=" .. meters, "--plugin=payload_bytes", "--splt-analysis=30", path)
+        local result = program.run("flows", "--n-meters=" .. meters, "--plugin=payload_bytes", "--splt-analysis=30",
+          path)
         assert.equal(0, result.status)
         assert.matches("ignored %(%d+ later fragment%)", result.err)
         one = one or result.out
