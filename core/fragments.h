@@ -26,8 +26,8 @@ void nf_fragments_learn(struct nf_fragments *fragments, const struct nf_tuple *d
 bool nf_fragments_lend(struct nf_fragments *fragments, const struct nf_tuple *datagram, struct nf_packet *later,
                        uint64_t tick);
 
-/* Keeps a copy of a later fragment, frame and comment included, until the first one comes. The longest kept are given up
-   for it. What is kept and what is given up depends on nothing but the fragments and their ticks. */
+/* Keeps a copy of a later fragment, frame and comment included, until the first one comes. The longest kept are given
+   up for it. What is kept and what is given up depends on nothing but the fragments and their ticks. */
 void nf_fragments_hold(struct nf_fragments *fragments, const struct nf_tuple *datagram, const struct nf_packet *later,
                        uint64_t tick);
 /* Takes the next fragment held of a datagram, as it was given, in the order in which they came. False when there is no
