@@ -172,6 +172,12 @@ describe("a run from the command line", function()
     assert.is_true(has("bidirectional_mean_ps", "--statistical-analysis"))
   end)
 
+  it("switches L7 off by a word of its own", function()
+    local none = run(DNS, "--no-dpi")
+    assert.equal(run(DNS, "--n-dissections=0").out, none.out)
+    assert.is_nil(first_line(none.out):find("application_name", 1, true))
+  end)
+
   it("gives the columns asked for, in that order", function()
     assert.equal("dst_port,id,end_reason", first_line(run(DNS, "--columns=dst_port, id,end_reason").out))
     assert.matches("^id,.*,dst2src_bytes,end_reason$",

@@ -10,6 +10,7 @@
 --   words    what a command takes besides options, in its help
 --   is_file  a string names a file that is read, so that a manifest tells which it was
 --   is_flag  a boolean without a --no- form
+--   off      a number's flag that sets it to 0: "no_dpi" for --no-dpi
 --   is_optional  a list whose value may be left out where nothing follows
 --   is_repeatable  a list to which each further mention adds
 
@@ -201,13 +202,14 @@ local function usage_error(...) error({ usage = (...) }, 0) end
 local function spelled(name) return (name:gsub("_", "-")) end
 
 local function index(declaration)
-  local by_name, by_short, names = {}, {}, {}
+  local by_name, by_short, by_off, names = {}, {}, {}, {}
   for _, option in ipairs(declaration) do
     by_name[option.name] = option
     names[#names + 1] = "--" .. spelled(option.name)
     if option.short then by_short[option.short] = option end
+    if option.off then by_off[option.off] = option end
   end
-  return by_name, by_short, names
+  return by_name, by_short, by_off, names
 end
 
 --- Parses words against a declaration. `--name value`, `--name=value`, `--name`/`--no-name` for booleans, `-s value`,
@@ -215,7 +217,7 @@ end
 -- @return values by name (only those given), other words in order, words behind "--"
 -- Raises { usage = message } for what it does not understand; `hint` is added where an unknown option is like no other.
 function options.parse(words, declaration, hint)
-  local by_name, by_short, names = index(declaration)
+  local by_name, by_short, by_off, names = index(declaration)
   local values, others, rest = {}, {}, {}
   local at = 1
 
@@ -243,6 +245,8 @@ function options.parse(words, declaration, hint)
       values[name] = true
     elseif option and option.is_optional and not value and at == #words then
       values[name] = {}
+    elseif by_off[name] and not value then
+      values[by_off[name].name] = 0
     elseif option then
       take(option, shown, value or next_word(shown))
     else

@@ -7,6 +7,7 @@ local declaration = {
   { name = "output", kind = "string", short = "o", doc = "where to" },
   { name = "idle_timeout", kind = "integer", default = 120, min = 0, max = 1000, doc = "seconds", value = "SECONDS" },
   { name = "weight", kind = "number", default = 0.5, doc = "a share" },
+  { name = "looks", kind = "integer", default = 20, off = "no_looking", doc = "how often" },
   { name = "tunnels", kind = "boolean", default = true, doc = "look inside" },
   { name = "quiet", kind = "boolean", short = "q", is_flag = true, doc = "say nothing" },
   { name = "unit", kind = "choice", choices = { "ms", "us" }, default = "ms", doc = "of times" },
@@ -49,6 +50,12 @@ describe("the command line", function()
     assert.same({ tunnels = false }, (parse "--no_tunnels"))
     assert.same({ tunnels = false }, (parse "--tunnels=false"))
     assert.same({ tunnels = true }, (parse "--tunnels=yes"))
+  end)
+
+  it("takes the flag that sets a number to 0, and no value for it", function()
+    assert.same({ looks = 0 }, (parse "--no-looking"))
+    assert.same({ looks = 3 }, (parse("--no_looking", "--looks=3")))
+    assert.matches("^unknown option %-%-no%-looking", usage "--no-looking=0")
   end)
 
   it("does not take the next word for a boolean's value", function()
