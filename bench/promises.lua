@@ -35,6 +35,14 @@ local PROMISES = {
     text = "SYN flood: a million flows in at most 280 MB" },
   { row = "flood_statistics", kind = "memory", most = 520,
     text = "SYN flood, statistics: a million flows in at most 520 MB" },
+  { row = "flood_bounded", kind = "memory", most = 120,
+    text = "SYN flood, 100,000 flows alive: at most 120 MB" },
+  { row = "flood_bounded", kind = "ratio", against = "core", most = 2,
+    text = "SYN flood, 100,000 flows alive: at least half as fast as the mixture" },
+  { row = "flood_bounded_dpi", kind = "memory", most = 190,
+    text = "SYN flood, 100,000 flows alive, DPI: at most 190 MB" },
+  { row = "flood_bounded_dpi", kind = "ratio", against = "dpi", most = 5,
+    text = "SYN flood, 100,000 flows alive, DPI: at most 5 times the mixture" },
 }
 
 -- Promises are about traces of about a million packets.

@@ -9,6 +9,7 @@ local commands = require "nfengine.commands"
 local text = require "nfengine.text"
 
 local NO_DPI = "--n-dissections=0"
+local BOUNDED = "--max-flows=100000"
 local STATISTICS, SPLT = "--statistical-analysis", "--splt-analysis=20"
 
 local rows = {}
@@ -70,6 +71,8 @@ rows.ours = {
   floor("flood_floor", "syn_flood", "syn_flood"),
   on_flood("flood_core", "core: flows, counted", { NO_DPI }),
   on_flood("flood_statistics", "+ statistics", { NO_DPI, STATISTICS }),
+  on_flood("flood_bounded", "core, at most 100,000 flows alive", { NO_DPI, BOUNDED }),
+  on_flood("flood_bounded_dpi", "DPI, at most 100,000 flows alive", { BOUNDED }),
 }
 
 --- A row for each plugin that comes along, and one for all at once that look at every packet, but those that end or

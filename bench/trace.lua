@@ -2,6 +2,8 @@
 --
 --   luajit bench/trace.lua mix FILE [PACKETS]         an access network's mixture, ten minutes of it
 --   luajit bench/trace.lua syn_flood FILE [PACKETS]   one TCP SYN a flow, from ever new addresses, within ten seconds
+--   luajit bench/trace.lua gtpu_flood FILE [PACKETS]  the same within one GTP-U tunnel
+--   luajit bench/trace.lua long_flows FILE [PACKETS]  flows that all live to the end, five packets each
 --
 -- Every flow of samples/*.pcap is a template for the mixture. An instance has the template's frames, fresh addresses
 -- and ports, and a pace of its own; checksums are left as they were. Runs in a process of its own, so that its memory
@@ -297,16 +299,23 @@ function makers.mix(writer, packets)
   write_in_order(writer, draw_flows(packets))
 end
 
--- ---- the flood ----
+-- ---- the floods ----
 
 -- Ethernet, IPv4, TCP with the options that Linux sends; source address and port are filled in.
 local SYN = "\2\0\0\0\0\1\2\0\0\0\0\2\8\0" .. "\69\0\0\60\0\0\64\0\64\6\0\0" .. "\0\0\0\0" .. "\198\18\0\1"
   .. "\0\0\0\80" .. "\0\0\0\1\0\0\0\0" .. "\160\2\250\240\0\0\0\0"
   .. "\2\4\5\180\4\2\8\10\0\0\0\1\0\0\0\0\1\3\3\7"
 
+local SYN_IP = 14 -- where its IP packet begins, of 60 bytes
+
+-- The tunnel's Ethernet, IPv4, UDP and GTP-U headers.
+local TUNNEL = SYN:sub(1, SYN_IP) .. "\69\0\0\96\0\0\64\0\64\17\0\0" .. "\10\0\0\1\10\0\0\2"
+  .. "\8\104\8\104\0\76\0\0" .. "\48\255\0\60\0\0\0\1"
+
 local FLOOD_SECONDS = 10
 
-function makers.syn_flood(writer, packets)
+-- Copies of a frame whose TCP over IPv4 begins at `ip`.
+local function flood(writer, packets, frame, ip)
   local address, written = 1, 0
   while written < packets do
     -- xorshift (Marsaglia 2003, triple 13, 17, 5): every number but 0 once before any comes again.
@@ -315,11 +324,28 @@ function makers.syn_flood(writer, packets)
     address = bit.bxor(address, bit.lshift(address, 5))
     local first = bit.rshift(address, 24)
     if first ~= 0 and first ~= 127 and first < 224 then
-      local copy = writer:frame(written * FLOOD_SECONDS / packets, SYN, #SYN)
-      put32(copy + 26, address)
-      put16(copy + 34, math.random(1024, 65535))
+      local copy = writer:frame(written * FLOOD_SECONDS / packets, frame, #frame)
+      put32(copy + ip + 12, address)
+      put16(copy + ip + 20, math.random(1024, 65535))
       written = written + 1
     end
+  end
+end
+
+function makers.syn_flood(writer, packets) flood(writer, packets, SYN, SYN_IP) end
+
+function makers.gtpu_flood(writer, packets) flood(writer, packets, TUNNEL .. SYN:sub(SYN_IP + 1), #TUNNEL) end
+
+-- ---- flows that stay ----
+
+local ROUNDS, ROUND_SECONDS, FIRST_ADDRESS = 5, 20, 0x0a000000
+local ACK = SYN:sub(1, SYN_IP + 33) .. "\16" .. SYN:sub(SYN_IP + 35)
+
+function makers.long_flows(writer, packets)
+  local flows = math.ceil(packets / ROUNDS)
+  for i = 0, packets - 1 do
+    local copy = writer:frame(i / flows * ROUND_SECONDS, ACK, #ACK)
+    put32(copy + SYN_IP + 12, FIRST_ADDRESS + i % flows)
   end
 end
 
@@ -328,7 +354,7 @@ end
 local kind, path, packets = ...
 packets = tonumber(packets or 1000000)
 if not makers[kind] or not path or not packets or packets < 1 then
-  io.stderr:write "usage: luajit bench/trace.lua mix|syn_flood FILE [PACKETS]\n"
+  io.stderr:write "usage: luajit bench/trace.lua mix|syn_flood|gtpu_flood|long_flows FILE [PACKETS]\n"
   os.exit(2)
 end
 math.randomseed(1)

@@ -175,6 +175,12 @@ static uint32_t choose_size(const struct nf_crew *crew) {
   return input.input_size > 0 && worth < count ? (uint32_t)worth : count;
 }
 
+/* A meter's part of max_flows, where 0 means no limit: none goes without room for one flow. */
+static uint64_t share_of(uint64_t max_flows, uint32_t size, uint32_t index) {
+  uint64_t share = max_flows / size + (index < max_flows % size);
+  return max_flows && !share ? 1 : share;
+}
+
 static bool make_member(struct nf_crew *crew, uint32_t index, const struct nf_options *options, int32_t *fanout,
                         char *error) {
   struct member *member = &crew->members[index];
@@ -194,7 +200,7 @@ static bool make_member(struct nf_crew *crew, uint32_t index, const struct nf_op
   }
   nf_supply *supply = crew->size == 1 ? supply_one : crew->is_live ? supply_live : supply_shared;
   struct nf_options own = *options;
-  own.max_flows = (options->max_flows + crew->size - 1) / crew->size;
+  own.max_flows = share_of(options->max_flows, crew->size, index);
   member->meter = nf_meter_new(&own, &crew->key, supply, member, error);
   return member->meter != NULL;
 }

@@ -262,7 +262,7 @@ struct nf_options {
   uint64_t idle_timeout_s;
   uint64_t active_timeout_s;
   uint64_t linger_s;             /* how long a flow that is_closing waits for late packets */
-  uint64_t max_flows;            /* live flows at most, shared evenly by the meters; 0 for no limit */
+  uint64_t max_flows;            /* live flows at most, shared by the meters, one each at least; 0: no limit */
   uint64_t max_packets;          /* the input ends after so many; 0 for no limit */
   uint32_t duration_s;           /* the input ends after this long by the wall clock; 0 for no limit */
   uint32_t performance_report_s; /* REPORT events come this often; 0 for none */
