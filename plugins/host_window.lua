@@ -30,6 +30,7 @@
 -- ...
 
 local clear = require "table.clear"
+local hash = require "nfengine.hash"
 local nf = require "nfengine"
 
 -- Keys under which a record counts, one a column, and what is behind their number.
@@ -38,12 +39,19 @@ local KEYS = 7
 local ROOM = 4 -- times as many keys as those of the window are kept until the others are forgotten
 local KIND, ADDRESS = 2 ^ 48, 2 ^ 24 -- a key: kind * KIND + address * ADDRESS + address, port or service
 
--- Addresses are numbered: keys that are texts would take most of the time.
+-- Addresses are numbered: keys that are texts would take most of the time. The numbers begin at a secret one, or hosts
+-- could choose addresses and ports whose keys crowd into one place of the tables: measured in a window of 10,000, 100 us
+-- a record.
+local SECRETS = 2 ^ 22 -- as many leave three quarters of the numbers below ADDRESS to addresses
+
 local function number_of(self, address)
   local number = self.numbers[address]
   if not number then
-    number = table.remove(self.free) or self.highest + 1
-    self.highest = math.max(self.highest, number)
+    number = table.remove(self.free)
+    if not number then
+      self.highest = self.highest + 1
+      number = self.secret + self.highest
+    end
     self.numbers[address] = number
   end
   return number
@@ -164,7 +172,8 @@ return nf.plugin {
     self.known = 0                                        -- how many keys there are, also those with 0
     self.found = {}                                       -- counts of the record at hand
     self.numbers, self.other_numbers = {}, {}             -- of addresses
-    self.free, self.highest = {}, 0                       -- numbers to be used again; the highest so far
+    self.secret = hash.secret() % SECRETS                 -- behind which numbers begin
+    self.free, self.highest = {}, 0                       -- numbers to be used again; how many others there are
     self.services, self.service_count = {}, 0             -- numbers of applications
   end,
   on_record   = count,

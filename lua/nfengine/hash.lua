@@ -7,6 +7,7 @@
 --   hash.sha256_file "a.pcap"      --> 32 bytes, and the file's size
 --   hash.hex(hash.sha1 "abc")      --> "a9993e364706816aba3e25717850c26c9cd0d89d"
 --   hash.base64(hash.sha1 "abc")   --> "qZk+NkcGgWq6PiVxeFDCbJzQ2J0="
+--   hash.secret()                  --> a number that nobody can foresee
 --
 -- A hash of a few bytes takes some 200 ns and makes strings: something for once a flow, not for every packet.
 
@@ -96,6 +97,16 @@ for i = 0, 255 do digits[string.char(i)] = ("%02x"):format(i) end
 function hash.hex(bytes)
   check("hex", bytes)
   return (bytes:gsub(".", digits))
+end
+
+local random = ffi.new "uint8_t[64]"
+
+--- An integer from 0 to 2^32 - 1 that nobody can foresee, another one each time. LuaJIT's tables find texts with a
+-- secret of their own, but numbers without: added to all keys that hosts choose, it keeps them from choosing ones that
+-- crowd into one place and make a table slow.
+function hash.secret()
+  C.nf_random_key(random)
+  return random[0] + random[1] * 2 ^ 8 + random[2] * 2 ^ 16 + random[3] * 2 ^ 24
 end
 
 return hash

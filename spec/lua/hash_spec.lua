@@ -61,6 +61,17 @@ describe("hash", function()
     assert.matches("buffer: more than the 3 bytes", testing.refusal(hash.base64, "abc", new_buffer(3)), 1, true)
   end)
 
+  it("gives secrets, all integers of 32 bits and each another", function()
+    local seen, low, high = {}, 0, 0
+    for _ = 1, 100 do
+      local secret = hash.secret()
+      assert.is_true(secret == math.floor(secret) and secret >= 0 and secret < 2 ^ 32)
+      assert.is_nil(seen[secret])
+      seen[secret], low, high = true, low + secret % 2, high + math.floor(secret / 2 ^ 31)
+    end
+    assert.is_true(low > 10 and low < 90 and high > 10 and high < 90) -- but once in 10^17 runs
+  end)
+
   it("refuses what is no string", function()
     for _, name in ipairs { "sha1", "sha256", "sha256_file", "base64", "hex" } do
       for _, value in ipairs { 7, {}, false } do

@@ -195,6 +195,21 @@ describe("host_window", function()
     for n = 2, 3 do assert.equal(one.out, rows(n).out) end
   end)
 
+  -- What hosts would have to know to make the plugin slow.
+  it("numbers addresses from where nobody knows", function()
+    local function first()
+      local window = { flows = 1, seconds = 0 }
+      HostWindow.definition.setup(window, { time_unit = "ms", ticks_per_second = 1000 })
+      return window.secret
+    end
+    local seen, distinct = {}, 0
+    for _ = 1, 100 do
+      local number = first()
+      if not seen[number] then seen[number], distinct = true, distinct + 1 end
+    end
+    assert.is_true(distinct > 90)
+  end)
+
   it("refuses windows without connections, time before now and other services", function()
     for option, expected in pairs {
       flows = "expected an integer from 1 to 1000000", seconds = "expected a number of at least 0",
