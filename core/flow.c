@@ -14,7 +14,7 @@ static void splt_record(struct nf_flow *flow, const struct nf_layout *layout, co
   int64_t *piat = nf_section(flow, layout->splt);
   int32_t *ps = (int32_t *)(piat + n);
   int8_t *direction = (int8_t *)(ps + n);
-  piat[i] = (int64_t)packet->delta;
+  piat[i] = packet->delta > INT64_MAX ? INT64_MAX : (int64_t)packet->delta;
   ps[i] = packet->accounted_size > INT32_MAX ? INT32_MAX : (int32_t)packet->accounted_size;
   direction[i] = (int8_t)packet->direction;
   flow->splt_count = (uint16_t)(i + 1);

@@ -9,25 +9,37 @@ local data = require "spec.support.data"
 local plugin = require "nfengine.plugin"
 local program = require "spec.support.program"
 
--- What is wrong with how the program ended on some of these captures; `words` makes its words for one.
+local SECONDS = 10 -- for one run, a sanitizer build included
+
+-- What is wrong with how a run ended, or nil. A damaged capture ends with status 1 and a warning; whatever is no line
+-- of the program's own is a sanitizer's or Lua's, and a plugin's or script's error names it.
+local function trouble(result)
+  if result.status == 124 then return ("not done after %d s"):format(SECONDS) end
+  if result.status > 1 then return "status " .. result.status end
+  if result.status == 1 and result.err == "" then return "status 1 without a reason" end
+  for line in result.err:gmatch "[^\n]+" do
+    local is_ours = line:match "^nfengine: "
+    if not is_ours or line:match "plugin [%w_]+: " or line:match "[%w_/]+%.lua:%d+: " then return line end
+  end
+end
+
+-- The same of the program on each of these captures; `words` makes its words for one.
 local function troubles(paths, words)
   local found = {}
   for _, path in ipairs(paths) do
-    local result = program.run("-q", unpack(words(path)))
-    -- A damaged capture ends with status 1 and a warning; a plugin's or script's error names it.
-    local line = result.err:match "plugin [%w_]+: [^\n]*" or result.err:match "[%w_/]+%.lua:%d+: [^\n]*"
-      or result.err:match "ERROR: %w+Sanitizer[^\n]*" or result.err:match "runtime error[^\n]*"
-    if result.status > 1 or line then
-      found[#found + 1] = ("%s: status %d: %s"):format(path, result.status, line or result.err:match "[^\n]*" or "")
-    end
+    local command = { "timeout", SECONDS, program.path, "-q", unpack(words(path)) }
+    for i, word in ipairs(command) do command[i] = program.quote(word) end
+    local result = program.shell(table.concat(command, " "))
+    local what = trouble(result)
+    if what then found[#found + 1] = ("%s: %s: %s"):format(path, what, result.err:match "[^\n]*") end
     program.remove_temporaries()
   end
   return table.concat(found, "\n", 1, math.min(#found, 20))
 end
 
-local function with_data(name, step, test)
+local function with_data(name, step, test, folders)
   it(name, function()
-    local paths = data.captures(step)
+    local paths = data.captures(step, folders)
     if #paths == 0 then return pending(data.absent) end
     assert.equal("", test(paths))
   end)
@@ -54,6 +66,16 @@ describe("over the reference data", function()
   with_data("all plugins that look at flows together", 29, function(paths)
     return troubles(paths, flows_with("--n-meters=1", "--plugin=" .. table.concat(together, ",")))
   end)
+
+  for _, meters in ipairs { 1, 3 } do
+    with_data(("everything there is, hostile captures, %d meters"):format(meters), 15, function(paths)
+      return troubles(paths, function(path)
+        return { "flows", "--format=jsonl", "-o", "/dev/null", "--n-meters=" .. meters, "--n-dissections=255",
+          "--l7-columns=all", "--statistical-analysis", "--splt-analysis=20", path,
+          "--plugin=" .. table.concat(together, ",") }
+      end)
+    end, "hostile")
+  end
 
   with_data("the same with several meters and L7, in ns", 61, function(paths)
     return troubles(paths, flows_with("--n-meters=3", "--time-unit=ns", "--n-dissections=20",
