@@ -43,11 +43,9 @@ local function as_utf8(bytes)
   return (bytes:gsub("[\128-\255]+", function(part)
     local out, at = {}, 1
     while at <= #part do
-      local character = part:match("^[\194-\223][\128-\191]", at)
-        or part:match("^[\224-\239][\128-\191][\128-\191]", at)
-        or part:match("^[\240-\244][\128-\191][\128-\191][\128-\191]", at)
-      out[#out + 1] = character or "?"
-      at = at + #(character or "?")
+      local _, size = text.character_at(part, at)
+      out[#out + 1] = size and part:sub(at, at + size - 1) or "?"
+      at = at + (size or 1)
     end
     return table.concat(out)
   end))

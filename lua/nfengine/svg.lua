@@ -7,6 +7,7 @@
 -- the reader's choice of light or dark. Every text is escaped.
 
 local show = require "nfengine.show"
+local words = require "nfengine.text"
 
 local svg = {}
 
@@ -33,23 +34,6 @@ svg.style = [[
 local REPLACEMENT = "\239\191\189"
 local entities = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["'"] = "&#39;" }
 
---- The character that begins at a position of a text, and how many bytes it has; nil where there is no UTF-8.
-local function character_at(text, at)
-  local byte = text:byte(at)
-  if byte < 0x80 then return byte, 1 end
-  local size = byte >= 0xF0 and 4 or byte >= 0xE0 and 3 or byte >= 0xC2 and 2
-  if not size or byte > 0xF4 then return nil end
-  local code = byte % 2 ^ (7 - size)
-  for i = at + 1, at + size - 1 do
-    local next_byte = text:byte(i)
-    if not next_byte or next_byte < 0x80 or next_byte > 0xBF then return nil end
-    code = code * 64 + next_byte % 64
-  end
-  local is_overlong = size == 3 and code < 0x800 or size == 4 and code < 0x10000
-  if is_overlong or code > 0x10FFFF or code >= 0xD800 and code <= 0xDFFF then return nil end
-  return code, size
-end
-
 --- Characters that show as nothing or turn the text around them: names made of them look like other names.
 local function is_deceptive(code)
   return code < 0x20 or code >= 0x7F and code < 0xA0 or code == 0xAD or code == 0x61C or code == 0x180E
@@ -59,12 +43,12 @@ end
 
 --- Text for HTML and SVG, in elements and in quoted attributes. What is no UTF-8, no character or deceptive shows as
 -- U+FFFD.
-function svg.escape(text)
-  text = tostring(text)
+function svg.escape(value)
+  local text = tostring(value)
   if text:find "[^\32-\126]" then
     local parts, at = {}, 1
     while at <= #text do
-      local code, size = character_at(text, at)
+      local code, size = words.character_at(text, at)
       parts[#parts + 1] = code and not is_deceptive(code) and text:sub(at, at + size - 1) or REPLACEMENT
       at = at + (size or 1)
     end

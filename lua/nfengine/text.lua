@@ -88,4 +88,22 @@ function text.wrap(words, indent, width)
   return table.concat(lines, "\n" .. indent)
 end
 
+--- The character that begins at a position of some bytes, and how many of them it has; nil where there is no UTF-8
+-- (RFC 3629).
+function text.character_at(bytes, at)
+  local byte = bytes:byte(at)
+  if byte < 0x80 then return byte, 1 end
+  local size = byte >= 0xF0 and 4 or byte >= 0xE0 and 3 or byte >= 0xC2 and 2
+  if not size or byte > 0xF4 then return nil end
+  local code = byte % 2 ^ (7 - size)
+  for i = at + 1, at + size - 1 do
+    local next_byte = bytes:byte(i)
+    if not next_byte or next_byte < 0x80 or next_byte > 0xBF then return nil end
+    code = code * 64 + next_byte % 64
+  end
+  local is_overlong = size == 3 and code < 0x800 or size == 4 and code < 0x10000
+  if is_overlong or code > 0x10FFFF or code >= 0xD800 and code <= 0xDFFF then return nil end
+  return code, size
+end
+
 return text

@@ -55,6 +55,9 @@ describe("manifest.encode", function()
 
   it("replaces what is no UTF-8", function()
     assert.equal('["a?b", "?", "é?", "€😀"]\n', encode { "a\255b", "\195", "é\169", "€😀" })
+    -- An overlong slash, a surrogate, beyond Unicode.
+    assert.equal('["??", "???", "???", "????"]\n',
+      encode { "\192\175", "\224\128\175", "\237\160\128", "\244\144\128\128" })
   end)
 end)
 
