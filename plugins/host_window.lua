@@ -40,8 +40,7 @@ local ROOM = 4 -- times as many keys as those of the window are kept until the o
 local KIND, ADDRESS = 2 ^ 48, 2 ^ 24 -- a key: kind * KIND + address * ADDRESS + address, port or service
 
 -- Addresses are numbered: keys that are texts would take most of the time. The numbers begin at a secret one, or hosts
--- could choose addresses and ports whose keys crowd into one place of the tables: measured in a window of 10,000, 100 us
--- a record.
+-- could choose addresses and ports whose keys crowd into one place of the table: 100 us a record in a window of 10,000.
 local SECRETS = 2 ^ 22 -- as many leave three quarters of the numbers below ADDRESS to addresses
 
 local function number_of(self, address)

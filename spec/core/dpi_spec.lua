@@ -58,13 +58,15 @@ local function told(l7, extra)
 end
 
 -- Shows a flow's packets and returns what is told of it at its end and, as a list, after each of them. A frame may be
--- { frame, captured = bytes }. Options: limit, publish, cache, dpi (to use one for several flows).
+-- { frame, captured = bytes, is_fragment = true }. Options: limit, publish, cache, dpi (to use one for several flows).
 local function identify(frames, options)
   options = options or {}
   local dpi = options.dpi or new_dpi(options)
   local l7, extra, after = ffi.new "struct nf_l7", ffi.new "struct nf_l7_extra", {}
   for i, frame in ipairs(frames) do
-    local packet = frame.captured and decoded(frame[1], i, frame.captured) or decoded(frame, i)
+    local has_fields = frame.captured or frame.is_fragment
+    local packet = decoded(has_fields and frame[1] or frame, i, frame.captured)
+    packet.is_fragment = frame.is_fragment or false
     C.nf_dpi_packet(dpi, l7, extra, packet, i, 1)
     after[i] = told(l7, extra)
   end
@@ -560,6 +562,12 @@ describe("what nDPI is not shown", function()
     end
     expect({ application_name = "TLS", server_fingerprint = "" }, (identify {
       tcp(443).client(tls_record(1, client_hello(TLS12))), udp(40000, 443).server(DTLS_SERVER_HELLO) }))
+  end)
+
+  it("are later fragments, which begin with no header", function()
+    local u = udp(40000, 53)
+    expect({ application_name = "DNS", dns_response_code = -1 },
+      (identify { u.client(QUERY), { u.server(RESPONSE), is_fragment = true } }))
   end)
 
   it("are segments without their whole header once it knows the protocol", function()
