@@ -87,10 +87,11 @@ static uint8_t confidence(const struct ndpi_flow_struct *flow) {
 enum {
   PACKET_MAX = UINT16_MAX, /* nDPI counts a packet's bytes in 16 bits */
   PADDING = 64,
-  SPARE_MAX = 64
+  SPARE_MAX = 64,
+  SYN_MAX = 128 /* with IPv6 and all options; what is longer does not wait */
 };
 
-/* A flow without a verdict. */
+/* nDPI's state of a flow without a verdict. */
 struct nf_dissection {
   struct ndpi_flow_struct flow;
   ndpi_protocol verdict; /* what nDPI says so far */
@@ -101,8 +102,24 @@ struct nf_dissection {
   bool is_answered; /* a DNS response was seen */
 };
 
+/*
+ * A flow that has only asked for a connection, and so has told nDPI no more than its tuple does, has no state yet: its
+ * SYN waits where the user agent will stand. A flood of SYNs takes half the memory then, and less time.
+ */
+struct waiting_syn {
+  char end_of_text; /* so that the user agent is empty */
+  uint8_t ip_version;
+  uint16_t size;
+  uint64_t time_ms;
+  uint8_t packet[SYN_MAX];
+};
+static_assert(sizeof(struct waiting_syn) <= sizeof((struct nf_l7 *)NULL)->user_agent, "a SYN takes too much");
+
+static struct nf_dissection of_waiting_syn; /* only its address means something */
+
 struct nf_dpi {
   struct ndpi_detection_module_struct *module;
+  struct nf_dissection brief;  /* of a flow that ends while its SYN waits */
   struct nf_dissection *spare; /* flow states to use again */
   uint32_t spares;
   uint32_t limit;
@@ -210,6 +227,7 @@ static struct nf_dissection *dissection_new(struct nf_dpi *dpi) {
 
 static void dissection_free(struct nf_dpi *dpi, struct nf_dissection *dissection) {
   ndpi_free_flow_data(&dissection->flow);
+  if (dissection == &dpi->brief) return;
   if (dpi->spares >= SPARE_MAX) {
     free(dissection);
     return;
@@ -315,15 +333,20 @@ static void conclude(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *e
 
 /* ---- packets ---- */
 
-/* Copies the IP packet, as much of it as was captured, to where nDPI may read; returns its size. */
+/* Lays bytes where nDPI may read, and zeros behind them. */
+static void lay_down(struct nf_dpi *dpi, const uint8_t *bytes, uint32_t size) {
+  memcpy(dpi->packet, bytes, size);
+  if (dpi->used > size) memset(dpi->packet + size, 0, dpi->used - size);
+  dpi->used = size;
+}
+
+/* Lays down the IP packet, as much of it as was captured; returns its size. */
 static uint16_t copy_packet(struct nf_dpi *dpi, const struct nf_packet *packet) {
   if (packet->ip_offset >= packet->captured_size) return 0;
   uint32_t size = packet->captured_size - packet->ip_offset;
   if (size > packet->ip_size) size = packet->ip_size;
   if (size > PACKET_MAX) size = PACKET_MAX;
-  memcpy(dpi->packet, packet->frame + packet->ip_offset, size);
-  if (dpi->used > size) memset(dpi->packet + size, 0, dpi->used - size);
-  dpi->used = size;
+  lay_down(dpi, packet->frame + packet->ip_offset, size);
   /* Segmentation offload leaves IPv4's total length 0 in a capture, for which nDPI would not look at the packet. */
   if (packet->ip_version == 4 && size >= 20 && !dpi->packet[2] && !dpi->packet[3]) {
     dpi->packet[2] = (uint8_t)(size >> 8);
@@ -380,10 +403,10 @@ static bool make_safe(struct nf_dpi *dpi, struct nf_dissection *dissection, uint
   return true;
 }
 
-static void dissect(struct nf_dpi *dpi, struct nf_dissection *dissection, const struct nf_packet *packet,
+/* Shows nDPI the packet that was laid down. */
+static void dissect(struct nf_dpi *dpi, struct nf_dissection *dissection, uint8_t ip_version, uint16_t size,
                     uint64_t time_ms) {
-  uint16_t size = copy_packet(dpi, packet);
-  if (!make_safe(dpi, dissection, packet->ip_version, size)) return;
+  if (!make_safe(dpi, dissection, ip_version, size)) return;
   struct ndpi_flow_struct *flow = &dissection->flow;
   dissection->verdict = process_packet(dpi->module, flow, dpi->packet, size, time_ms);
   if (!dpi->cache) nf_dpi_cache_clear(dpi->module);
@@ -395,25 +418,72 @@ static bool is_finished(struct nf_dpi *dpi, struct nf_dissection *dissection) {
          !ndpi_extra_dissection_possible(dpi->module, &dissection->flow);
 }
 
-void nf_dpi_packet(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *extra, const struct nf_packet *packet,
-                   uint64_t count, uint64_t ticks_per_ms) {
-  if (count == 1) l7->dissection = dissection_new(dpi);
-  if (!l7->dissection) return;
-  if (!packet->is_fragment) dissect(dpi, l7->dissection, packet, packet->tick / ticks_per_ms);
-  if (count >= dpi->limit || is_finished(dpi, l7->dissection)) {
+static void settle(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *extra, bool is_last) {
+  if (is_last || is_finished(dpi, l7->dissection)) {
     conclude(dpi, l7, extra);
   } else if (dpi->publish) {
     fill(dpi, l7, extra);
   }
 }
 
+/* ---- a SYN that waits ---- */
+
+static bool is_waiting(const struct nf_l7 *l7) { return l7->dissection == &of_waiting_syn; }
+
+/* Whether a flow's first packet may wait for the second, or the end: what nDPI says of it, hooks may want at once. */
+static bool may_wait(const struct nf_dpi *dpi, const struct nf_packet *packet) {
+  return packet->tcp_flags == NF_SYN && packet->payload_size == 0 && packet->ip_size <= SYN_MAX && dpi->limit > 1 &&
+         !dpi->publish;
+}
+
+static void let_wait(struct nf_dpi *dpi, struct nf_l7 *l7, const struct nf_packet *packet, uint64_t time_ms) {
+  struct waiting_syn syn = {.time_ms = time_ms, .size = copy_packet(dpi, packet), .ip_version = packet->ip_version};
+  memcpy(syn.packet, dpi->packet, syn.size);
+  memcpy(l7->user_agent, &syn, sizeof syn);
+  l7->dissection = &of_waiting_syn;
+}
+
+/* Shows nDPI the SYN with the flow's state that it gets now. */
+static void wake(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_dissection *dissection) {
+  struct waiting_syn syn;
+  memcpy(&syn, l7->user_agent, sizeof syn);
+  l7->dissection = dissection;
+  lay_down(dpi, syn.packet, syn.size);
+  dissect(dpi, dissection, syn.ip_version, syn.size, syn.time_ms);
+}
+
+/* ---- a flow's life ---- */
+
+void nf_dpi_packet(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *extra, const struct nf_packet *packet,
+                   uint64_t count, uint64_t ticks_per_ms) {
+  const uint64_t time_ms = packet->tick / ticks_per_ms;
+  if (count == 1 && may_wait(dpi, packet)) {
+    let_wait(dpi, l7, packet, time_ms);
+    return;
+  }
+  const bool has_waited = count > 1 && is_waiting(l7);
+  if (count == 1 || has_waited) {
+    struct nf_dissection *dissection = dissection_new(dpi);
+    if (has_waited && dissection) wake(dpi, l7, dissection);
+    l7->dissection = dissection;
+    if (!dissection) return;
+    if (has_waited) settle(dpi, l7, extra, false);
+  }
+  if (!l7->dissection) return;
+  if (!packet->is_fragment) dissect(dpi, l7->dissection, packet->ip_version, copy_packet(dpi, packet), time_ms);
+  settle(dpi, l7, extra, count >= dpi->limit);
+}
+
 void nf_dpi_finish(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *extra) {
+  if (is_waiting(l7)) {
+    memset(&dpi->brief, 0, sizeof dpi->brief);
+    wake(dpi, l7, &dpi->brief);
+  }
   if (l7->dissection) conclude(dpi, l7, extra);
   if (!l7->application_name[0]) fill_unknown(dpi, l7, extra);
 }
 
 void nf_dpi_drop(struct nf_dpi *dpi, struct nf_l7 *l7) {
-  if (!l7->dissection) return;
-  dissection_free(dpi, l7->dissection);
+  if (l7->dissection && !is_waiting(l7)) dissection_free(dpi, l7->dissection);
   l7->dissection = NULL;
 }

@@ -429,6 +429,57 @@ describe("the columns of a live flow", function()
   end)
 end)
 
+-- A SYN is shown to nDPI with the second packet, or at the end, unless hooks read what it says at once.
+describe("a flow that begins with a SYN", function()
+  local SYN, LONG = { flags = "S" }, { flags = "S", options = ("\1"):rep(40) }
+
+  local function same_at_once(frames)
+    local later, after = identify(frames)
+    assert.are.same((identify(frames, { publish = true })), later)
+    return later, after
+  end
+
+  it("is called the same at its end", function()
+    local t = tcp(443)
+    assert.are.equal("TLS", (same_at_once { t.client("", SYN) }).application_name)
+    same_at_once { t.client("", SYN), t.client("", SYN), t.server("", { flags = "RA" }) }
+    same_at_once { t.client("", SYN), { t.client("x"), is_fragment = true } }
+    same_at_once { P.eth {} .. P.ipv6 { src = "2001:db8::1" } .. P.tcp { flags = "S", dst_port = 22 } }
+    same_at_once { P.eth {} .. P.ipv4 { total_length = 0 } .. P.tcp { flags = "S", dst_port = 80 } }
+    local long = P.eth {} .. P.ipv6 {} .. P.destination { data = ("\0"):rep(30) } .. P.tcp(LONG)
+    same_at_once { long, long }
+    for captured = 54, 80 do
+      t = tcp(80)
+      same_at_once { { t.client("", LONG), captured = captured }, t.server("", { flags = "SA" }),
+        t.client(http_request "spec/1.0") }
+    end
+  end)
+
+  it("has no more than that until then", function()
+    local frames = http_flow()
+    local got, after = same_at_once(frames)
+    assert.are.equal("HTTP", got.application_name)
+    expect({ application_name = "", user_agent = "", is_open = true }, after[1])
+  end)
+
+  it("needs no memory of its own while it waits, and leaves none", function()
+    local dpi, waiting, started = new_dpi {}, ffi.new "struct nf_l7", ffi.new "struct nf_l7"
+    local extra, t = ffi.new "struct nf_l7_extra", tcp(80)
+    local syn, other = decoded(t.client("", SYN), 1), ffi.new("struct nf_l7[2]")
+    C.nf_dpi_packet(dpi, waiting, extra, syn, 1, 1)
+    for i = 0, 1 do C.nf_dpi_packet(dpi, other[i], extra, syn, 1, 1) end
+    assert.is_true(waiting.dissection == other[0].dissection and other[0].dissection == other[1].dissection)
+    C.nf_dpi_packet(dpi, started, extra, decoded(t.client("x"), 1), 1, 1)
+    assert.is_true(started.dissection ~= nil and started.dissection ~= waiting.dissection)
+    C.nf_dpi_drop(dpi, other[0])
+    assert.is_true(other[0].dissection == nil)
+    for _, l7 in ipairs { waiting, other[1], started } do
+      C.nf_dpi_finish(dpi, l7, extra)
+      assert.is_true(l7.dissection == nil and ffi.string(l7.application_name) == "HTTP" and l7.is_guessed == 1)
+    end
+  end)
+end)
+
 describe("dropping a flow", function()
   it("frees nDPI's state once", function()
     local dpi, l7 = new_dpi {}, ffi.new "struct nf_l7"
