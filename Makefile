@@ -44,8 +44,8 @@ OBJ  = $(CORE:core/%.c=$(BUILD)/%.o) $(BUILD)/shortest.o
 Q = $(if $(filter 0,$(V)),@)
 say = @printf '  %-6s %s\n' $(1) $(2)
 
-.PHONY: all help deps dev-deps run test check meters collection lint asan tsan fuzz leak golden docs bench install \
-        uninstall clean
+.PHONY: all help deps dev-deps run test check meters collection lint asan tsan fuzz leak faults golden docs bench \
+        install uninstall clean
 all: nfengine libnfengine.so
 
 help:
@@ -58,6 +58,7 @@ help:
 	@echo 'make lint       formatting, static analysis, include order, the contract header'
 	@echo 'make asan       every spec against a build with address and undefined behaviour sanitizers'
 	@echo 'make tsan       the specs that run threads, with the thread sanitizer'
+	@echo 'make faults     every allocation, read, write and so on of some runs made to fail, one after another'
 	@echo 'make leak       the C core alone under the leak sanitizer, over the samples'
 	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (60) each'
 	@echo 'make golden     write the expected outputs of scripts anew'
@@ -117,8 +118,17 @@ lua/nfengine/cdef.lua: core/nf_abi.h Makefile
 SPECS = $(shell find spec -name '*_spec.lua' | sort)
 PROVE_FLAGS ?=
 
-check: all
+check: all $(BUILD)/faults.so
 	prove -j2 $(PROVE_FLAGS) --exec 'busted --lua=$(shell command -v $(LUAJIT)) -o TAP' $(SPECS)
+
+# Makes a program's calls fail, see there. For specs alone, without the sanitizers that they may be run with.
+$(BUILD)/faults.so: spec/support/faults.c Makefile | $(BUILD)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_) $(LDFLAGS) -shared -o $@ $< -ldl
+
+# Every call of every sweep of spec/faults_spec.lua.
+faults: all $(BUILD)/faults.so
+	NFENGINE_EVERY_FAULT=1 busted --lua=$(shell command -v $(LUAJIT)) spec/faults_spec.lua
 
 # Every capture of the reference data, and the traces that $NFENGINE_TRACES names, with 1, 2, 3 and 8 meters.
 meters: all

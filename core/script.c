@@ -13,6 +13,8 @@
 #include <lualib.h>
 #include <unistd.h>
 
+static const char NO_LUA[] = "out of memory: cannot start Lua";
+
 /* Folder of this program's lua/, scripts/ and plugins/: beside or above it in a checkout, under share/ once
    installed. */
 static bool find_root(char *root, size_t size) {
@@ -39,53 +41,81 @@ static void set_search_path(lua_State *L, const char *root) {
   lua_pop(L, 2);
 }
 
-/* In protected mode: require "nfengine.cli".main(arguments, root). */
-static int run(lua_State *L) {
-  int argc = (int)lua_tointeger(L, 1);
-  char **argv = lua_touserdata(L, 2);
-  const char *root = lua_touserdata(L, 3);
-  luaL_openlibs(L);
-  set_search_path(L, root);
-  lua_getglobal(L, "require");
-  lua_pushliteral(L, "nfengine.cli");
-  lua_call(L, 1, 1);
-  lua_getfield(L, -1, "main");
-  lua_createtable(L, argc, 1);
-  for (int i = 0; i < argc; i++) {
-    lua_pushstring(L, argv[i]);
-    lua_rawseti(L, -2, i);
-  }
-  lua_pushstring(L, root);
-  lua_call(L, 2, 1);
-  return 1;
-}
-
 /* What was raised, as text, which it need not be. */
 static const char *raised(lua_State *L) {
   const char *text = lua_tostring(L, -1);
   return text ? text : "an error that is no text";
 }
 
+/* One line for an error, as report.lua says it: Lua's loader parts what it says into lines that begin with a tab. */
+static void say(const char *text) {
+  char line[4096];
+  size_t size = 0;
+  for (const char *at = text; *at && size < sizeof line - 1; at++) {
+    bool is_parted = at[0] == '\n' && at[1] == '\t', is_control = (unsigned char)*at < ' ' || *at == 0x7f;
+    line[size++] = is_parted ? ' ' : is_control ? '?' : *at;
+    at += is_parted;
+  }
+  line[size] = '\0';
+  fprintf(stderr, "nfengine: %s\n", line);
+}
+
+/* LuaJIT comes here, and ends the process with status 1 then, when the system does not let it change the protection of
+   its machine code, of which it could not go on then. */
+static int panic(lua_State *L) {
+  say(raised(L));
+  return 0;
+}
+
+/* NULL, with nothing said, where there is no memory. */
+static lua_State *start_lua(void) {
+  lua_State *L = luaL_newstate();
+  if (L) lua_atpanic(L, panic);
+  return L;
+}
+
+struct command {
+  int argc;
+  char **argv;
+  const char *root;
+  int status; /* of the program */
+};
+
+/* In protected mode: require "nfengine.cli".main(arguments, root). */
+static int run(lua_State *L) {
+  struct command *command = lua_touserdata(L, 1);
+  luaL_openlibs(L);
+  set_search_path(L, command->root);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "nfengine.cli");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "main");
+  lua_createtable(L, command->argc, 1);
+  for (int i = 0; i < command->argc; i++) {
+    lua_pushstring(L, command->argv[i]);
+    lua_rawseti(L, -2, i);
+  }
+  lua_pushstring(L, command->root);
+  lua_call(L, 2, 1);
+  command->status = (int)lua_tointeger(L, -1);
+  return 0;
+}
+
 int nf_script_run(int argc, char **argv) {
   char root[PATH_MAX + 32];
   if (!find_root(root, sizeof root)) {
-    fprintf(stderr, "nfengine: cannot find the Lua library: expected lua/nfengine beside the program or in ../share\n");
+    say("cannot find the Lua library: expected lua/nfengine beside the program or in ../share");
     return 1;
   }
-  lua_State *L = luaL_newstate();
+  lua_State *L = start_lua();
   if (!L) {
-    fprintf(stderr, "nfengine: out of memory: cannot start Lua\n");
+    say(NO_LUA);
     return 1;
   }
-  int status = 1;
-  lua_pushcfunction(L, run);
-  lua_pushinteger(L, argc);
-  lua_pushlightuserdata(L, argv);
-  lua_pushlightuserdata(L, root);
-  if (lua_pcall(L, 3, 1, 0) == 0) status = (int)lua_tointeger(L, -1);
-  else fprintf(stderr, "nfengine: %s\n", raised(L));
+  struct command command = {.argc = argc, .argv = argv, .root = root, .status = 1};
+  if (lua_cpcall(L, run, &command) != 0) say(raised(L));
   lua_close(L);
-  return status;
+  return command.status;
 }
 
 /* ---- a meter's thread ---- */
@@ -121,13 +151,9 @@ static int work(lua_State *L) {
 static void run_meter(struct nf_crew *crew, uint32_t index, void *context) {
   struct plan plan = *(const struct plan *)context;
   plan.index = index;
-  lua_State *L = luaL_newstate();
-  const char *failure = "out of memory: cannot start Lua";
-  if (L) {
-    lua_pushcfunction(L, work);
-    lua_pushlightuserdata(L, &plan);
-    failure = lua_pcall(L, 1, 0, 0) == 0 ? NULL : raised(L);
-  }
+  lua_State *L = start_lua();
+  const char *failure = NO_LUA;
+  if (L) failure = lua_cpcall(L, work, &plan) == 0 ? NULL : raised(L);
   /* The Lua side tells of its failures itself: this one kept it from doing so. */
   if (failure && nf_crew_ready(crew, failure)) nf_crew_leave(crew, index, failure, NULL, 0);
   if (L) lua_close(L);

@@ -1,0 +1,163 @@
+-- Runs in which something fails, at every place where it can: no crash, nothing lost in silence, no row cut in two.
+-- Sweeps take some of their calls, and all of them with $NFENGINE_EVERY_FAULT=1 (make faults).
+
+local capture = require "nfengine.testing.capture"
+local cjson = require "cjson"
+local csv = require "nfengine.csv"
+local faults = require "spec.support.faults"
+local meter = require "spec.support.meter"
+local program = require "spec.support.program"
+
+local WEB = "samples/web.pcap" -- 390 packets, 32 flows
+local PLAIN = "flows -o $out --n-meters=1 " .. WEB
+local PIPED = "flows --format=jsonl --n-meters=1 " .. WEB
+local SEVERAL = "flows -o $out --n-meters=3 " .. WEB
+
+-- ---- what has to hold of every run ----
+
+--- How many rows a text holds; raises what is no row.
+local function count_csv(text)
+  local rows, count = csv.open(program.write(text)), 0
+  local width = #rows.header
+  for row in rows do
+    assert(#row == width, "a row of another width")
+    count = count + 1
+  end
+  rows:close()
+  return count
+end
+
+local function count_jsonl(text)
+  local count = 0
+  for line in text:gmatch "[^\n]+" do
+    cjson.decode(line)
+    count = count + 1
+  end
+  return count
+end
+
+local function count_rows(text)
+  if text == "" then return 0 end
+  assert(text:sub(-1) == "\n", "the last row has no end")
+  return text:sub(1, 1) == "{" and count_jsonl(text) or count_csv(text)
+end
+
+--- What standard error says: the error, of which there may be one, warnings, and the flows of the summary.
+local function read_errors(text)
+  local said = { warnings = 0 }
+  for line in text:gmatch "([^\n]*)\n" do
+    assert(line:match "^nfengine: ", "no line of the program: " .. line)
+    local flows = line:match "^nfengine: [%d,]+ packets?, ([%d,]+) flows?,"
+    if flows then
+      said.flows = tonumber((flows:gsub(",", "")))
+    elseif line:match "^nfengine: warning: " then
+      said.warnings = said.warnings + 1
+    else
+      assert(not said.error, "a second line for the error")
+      said.error = line
+    end
+  end
+  assert(text == "" or text:sub(-1) == "\n", "a line without an end")
+  return said
+end
+
+--- Raises what is wrong with the end of a run. Where standard error itself cannot be written, nothing is said.
+local function check(result, sound, is_silent)
+  assert(result.status == 0 or result.status == 1 or result.status == 130, "status " .. result.status)
+  local output = result.written or result.out
+  local rows = count_rows(output)
+  if is_silent and (result.err == "" or result.err:sub(-1) ~= "\n") then return end
+  local said = read_errors(result.err)
+  assert(not said.flows or said.flows == rows, ("%s flows in the summary, %d rows"):format(said.flows, rows))
+  if result.status == 0 then assert(output == (sound.written or sound.out), "another output") end
+  if result.status == 1 and not is_silent then assert(said.error or said.warnings > 0, "no reason") end
+end
+
+--- Makes the calls of one kind fail, one after another, in a run of these words.
+local function sweep(given)
+  local sound, problems = faults.sound(given), {}
+  assert.equal(given.status or 0, sound.status)
+  assert.is_true(sound.calls > 0)
+  given.calls = sound.calls
+  for _, result in ipairs(faults.sweep(given)) do
+    local ok, problem = pcall(check, result, sound, given.kind == "write")
+    if ok and given.is_harmless then ok, problem = result.status == 0, "status " .. result.status end
+    if not ok then
+      problems[#problems + 1] = ("%s %d of %d, %s: %s: %s"):format(given.kind, result.at, sound.calls,
+        given.error or "ENOMEM", problem, result.err)
+    end
+  end
+  assert.same({}, problems)
+end
+
+--- A test of some sweeps.
+local function swept(name, list)
+  it(name, function()
+    local reason = faults.missing()
+    if reason then return pending(reason) end
+    for _, given in ipairs(list()) do sweep(given) end
+  end)
+end
+
+--- Writes a capture of so many flows of a packet each, a millisecond apart, and returns its path.
+local function flows_of(count)
+  local packets = {}
+  for i = 1, count do packets[i] = meter.udp(i, 1000 + i) end
+  return program.write(capture.pcap(packets, { ns = true }), ".pcap")
+end
+
+describe("a call that fails", function()
+  after_each(program.remove_temporaries)
+
+  swept("machine code refused", function()
+    return {
+      { kind = "mprotect", error = "EACCES", words = PLAIN }, { kind = "mprotect", error = "EACCES", words = SEVERAL },
+    }
+  end)
+
+  swept("a thread cannot be started", function()
+    return {
+      { kind = "thread", error = "EAGAIN", words = SEVERAL },
+      { kind = "thread", error = "EAGAIN", words = SEVERAL, times = 0 },
+    }
+  end)
+
+  swept("a file cannot be opened", function()
+    return {
+      { kind = "open", error = "EMFILE", words = PLAIN }, { kind = "open", error = "EACCES", words = PIPED },
+      { kind = "open", error = "EMFILE", words = SEVERAL },
+    }
+  end)
+
+  swept("a read fails", function()
+    local list = { { kind = "read", error = "EIO", words = PIPED }, { kind = "read", error = "EIO", words = SEVERAL } }
+    for _, path in ipairs { WEB, "samples/dns.pcap.gz", "samples/dns.pcap.zst", "samples/labelled.pcapng" } do
+      list[#list + 1] = { kind = "read", error = "EIO", words = "flows -o $out --n-meters=1 " .. path }
+    end
+    return list
+  end)
+
+  swept("a read gives less than asked for", function()
+    local list = {}
+    for _, path in ipairs { WEB, "samples/dns.pcap.gz", "samples/dns.pcap.zst", "samples/labelled.pcapng" } do
+      local words = "flows -o $out --n-meters=1 " .. path
+      list[#list + 1] = { kind = "read", error = "short", words = words, is_harmless = true }
+      list[#list + 1] = { kind = "read", error = "EINTR", words = words }
+    end
+    return list
+  end)
+
+  swept("a write takes less than asked for", function()
+    local list, path = {}, flows_of(6000)
+    for _, words in ipairs { "-o $out", "--format=jsonl" } do
+      words = ("flows --n-meters=1 --n-dissections=0 %s %s"):format(words, path)
+      list[#list + 1] = { kind = "write", error = "short", words = words, is_harmless = true }
+      list[#list + 1] = { kind = "write", error = "EINTR", words = words }
+    end
+    return list
+  end)
+
+  swept("closing fails", function()
+    return { { kind = "close", error = "EIO", words = PLAIN }, { kind = "close", error = "EIO", words = SEVERAL } }
+  end)
+end)
