@@ -444,40 +444,46 @@ static void let_wait(struct nf_dpi *dpi, struct nf_l7 *l7, const struct nf_packe
 }
 
 /* Shows nDPI the SYN with the flow's state that it gets now. */
-static void wake(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_dissection *dissection) {
+static void wake(struct nf_dpi *dpi, const struct nf_l7 *l7, struct nf_dissection *dissection) {
   struct waiting_syn syn;
   memcpy(&syn, l7->user_agent, sizeof syn);
-  l7->dissection = dissection;
   lay_down(dpi, syn.packet, syn.size);
   dissect(dpi, dissection, syn.ip_version, syn.size, syn.time_ms);
 }
 
 /* ---- a flow's life ---- */
 
-void nf_dpi_packet(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *extra, const struct nf_packet *packet,
+/* A flow gets its state, with its first packet or after its SYN has waited. False when there is no memory for it. */
+static bool start(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *extra) {
+  const bool has_waited = is_waiting(l7);
+  struct nf_dissection *dissection = dissection_new(dpi);
+  l7->dissection = dissection;
+  if (!dissection) return false;
+  if (!has_waited) return true;
+  wake(dpi, l7, dissection);
+  settle(dpi, l7, extra, false);
+  return true;
+}
+
+bool nf_dpi_packet(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *extra, const struct nf_packet *packet,
                    uint64_t count, uint64_t ticks_per_ms) {
   const uint64_t time_ms = packet->tick / ticks_per_ms;
   if (count == 1 && may_wait(dpi, packet)) {
     let_wait(dpi, l7, packet, time_ms);
-    return;
+    return true;
   }
-  const bool has_waited = count > 1 && is_waiting(l7);
-  if (count == 1 || has_waited) {
-    struct nf_dissection *dissection = dissection_new(dpi);
-    if (has_waited && dissection) wake(dpi, l7, dissection);
-    l7->dissection = dissection;
-    if (!dissection) return;
-    if (has_waited) settle(dpi, l7, extra, false);
-  }
-  if (!l7->dissection) return;
+  if ((count == 1 || is_waiting(l7)) && !start(dpi, l7, extra)) return false;
+  if (!l7->dissection) return true;
   if (!packet->is_fragment) dissect(dpi, l7->dissection, packet->ip_version, copy_packet(dpi, packet), time_ms);
   settle(dpi, l7, extra, count >= dpi->limit);
+  return true;
 }
 
 void nf_dpi_finish(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *extra) {
   if (is_waiting(l7)) {
     memset(&dpi->brief, 0, sizeof dpi->brief);
-    wake(dpi, l7, &dpi->brief);
+    l7->dissection = &dpi->brief;
+    wake(dpi, l7, l7->dissection);
   }
   if (l7->dissection) conclude(dpi, l7, extra);
   if (!l7->application_name[0]) fill_unknown(dpi, l7, extra);

@@ -16,9 +16,10 @@ void nf_dpi_free(struct nf_dpi *dpi);
 /*
  * Shows nDPI a flow's next packet while it still wants any. `l7` and `extra` (NULL when absent) are the flow's
  * sections, zeroed before its first packet. `count` is the packet's position in the flow, from 1. The time given to
- * nDPI is packet->tick turned into milliseconds by `ticks_per_ms`.
+ * nDPI is packet->tick turned into milliseconds by `ticks_per_ms`. False when there is no memory for the flow, which
+ * stays unknown then.
  */
-void nf_dpi_packet(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *extra, const struct nf_packet *packet,
+bool nf_dpi_packet(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *extra, const struct nf_packet *packet,
                    uint64_t count, uint64_t ticks_per_ms);
 
 /* A flow ends: gives up where there is no verdict yet, fills the sections, frees nDPI's state. */

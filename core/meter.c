@@ -287,11 +287,12 @@ static struct nf_flow *begin_flow(struct nf_meter *m, struct nf_packet *p, uint6
   return flow;
 }
 
-static void dissect(struct nf_meter *m, struct nf_flow *flow, const struct nf_packet *p) {
+/* False when there is no memory for it. */
+static bool dissect(struct nf_meter *m, struct nf_flow *flow, const struct nf_packet *p) {
   struct nf_l7 *l7 = l7_of(m, flow);
   uint64_t count = flow->scope[NF_BIDIRECTIONAL].packets;
-  if (count > 1 && !l7->dissection) return; /* the verdict is there */
-  nf_dpi_packet(m->dpi, l7, l7_extra_of(m, flow), p, count, m->ticks_per_ms);
+  if (count > 1 && !l7->dissection) return true; /* the verdict is there */
+  return nf_dpi_packet(m->dpi, l7, l7_extra_of(m, flow), p, count, m->ticks_per_ms);
 }
 
 static int handle_packet(struct nf_meter *m, struct nf_packet *p, uint64_t hash) {
@@ -317,9 +318,12 @@ static int handle_packet(struct nf_meter *m, struct nf_packet *p, uint64_t hash)
       return NF_ERR_NOMEM;
     }
   }
-  if (m->dpi) dissect(m, flow, p);
+  bool is_dissected = !m->dpi || dissect(m, flow, p);
   if (m->options.events & kind) tell_packet(m, kind, flow, p);
-  return NF_OK;
+  if (NF_LIKELY(is_dissected)) return NF_OK;
+  nf_fail(m->error, "out of memory: cannot identify the application of %llu live flows",
+          (unsigned long long)nf_table_count(m->table));
+  return NF_ERR_NOMEM;
 }
 
 /* ---- going on ---- */

@@ -109,6 +109,18 @@ end
 describe("a call that fails", function()
   after_each(program.remove_temporaries)
 
+  swept("no memory", function()
+    return {
+      { kind = "alloc", words = PLAIN }, { kind = "alloc", words = PLAIN, times = 0 },
+      { kind = "alloc", words = PIPED },
+      { kind = "alloc", words = "flows -o $out --n-meters=1 --bpf-filter=udp samples/dns.pcap.gz" },
+    }
+  end)
+
+  swept("no memory, several meters", function()
+    return { { kind = "alloc", words = SEVERAL }, { kind = "alloc", words = SEVERAL, times = 0 } }
+  end)
+
   swept("machine code refused", function()
     return {
       { kind = "mprotect", error = "EACCES", words = PLAIN }, { kind = "mprotect", error = "EACCES", words = SEVERAL },
