@@ -2,42 +2,35 @@
  * crypto.c: hashes and ciphers by libcrypto, and the only file that knows it. A handle keeps what libcrypto looks up
  * and allocates, so that a call does neither. It has a library context of its own: what the system's configuration
  * allows for protecting secrets does not matter here, where nothing is protected. Its keys are public.
+ *
+ * libcrypto's present functions for hashes (EVP) allocate at every hash, and five times for an HMAC (3.0), where nobody
+ * could be told that there is no memory. So hashes are made by its older ones, which do not, and take two thirds of
+ * the time.
  */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "crypto.h"
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/params.h>
+#include <openssl/sha.h>
 #include <pthread.h>
 
 struct nf_crypto {
+  SHA256_CTX pieces;
   OSSL_LIB_CTX *library;
-  EVP_MD *sha1, *sha256;
-  EVP_MD_CTX *hash1, *hash256, *pieces;
-  EVP_MAC *hmac;
-  EVP_MAC_CTX *mac;
   EVP_CIPHER *ecb, *gcm;
   EVP_CIPHER_CTX *block, *sealed;
 };
 
 static bool find(struct nf_crypto *c) {
-  return (c->library = OSSL_LIB_CTX_new()) && (c->sha1 = EVP_MD_fetch(c->library, "SHA1", NULL)) &&
-         (c->sha256 = EVP_MD_fetch(c->library, "SHA256", NULL)) &&
-         (c->hmac = EVP_MAC_fetch(c->library, "HMAC", NULL)) &&
-         (c->ecb = EVP_CIPHER_fetch(c->library, "AES-128-ECB", NULL)) &&
+  return (c->library = OSSL_LIB_CTX_new()) && (c->ecb = EVP_CIPHER_fetch(c->library, "AES-128-ECB", NULL)) &&
          (c->gcm = EVP_CIPHER_fetch(c->library, "AES-128-GCM", NULL));
 }
 
 static bool prepare(struct nf_crypto *c) {
   static const uint8_t key[NF_AES_SIZE];
-  char digest[] = "SHA256";
-  const OSSL_PARAM parameters[] = {OSSL_PARAM_construct_utf8_string("digest", digest, 0), OSSL_PARAM_END};
-  return (c->hash1 = EVP_MD_CTX_new()) && EVP_DigestInit_ex2(c->hash1, c->sha1, NULL) == 1 &&
-         (c->hash256 = EVP_MD_CTX_new()) && EVP_DigestInit_ex2(c->hash256, c->sha256, NULL) == 1 &&
-         (c->pieces = EVP_MD_CTX_new()) && EVP_DigestInit_ex2(c->pieces, c->sha256, NULL) == 1 &&
-         (c->mac = EVP_MAC_CTX_new(c->hmac)) && EVP_MAC_init(c->mac, key, sizeof key, parameters) == 1 &&
-         (c->block = EVP_CIPHER_CTX_new()) && EVP_EncryptInit_ex2(c->block, c->ecb, key, NULL, NULL) == 1 &&
+  return (c->block = EVP_CIPHER_CTX_new()) && EVP_EncryptInit_ex2(c->block, c->ecb, key, NULL, NULL) == 1 &&
          EVP_CIPHER_CTX_set_padding(c->block, 0) == 1 && (c->sealed = EVP_CIPHER_CTX_new()) &&
          EVP_DecryptInit_ex2(c->sealed, c->gcm, key, key, NULL) == 1;
 }
@@ -60,7 +53,7 @@ struct nf_crypto *nf_crypto_new(char *error) {
   struct nf_crypto *crypto = make();
   if (crypto) return crypto;
   const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-  nf_fail(error, "libcrypto: hashes or ciphers cannot be had: %s", reason ? reason : "out of memory");
+  nf_fail(error, "libcrypto: ciphers cannot be had: %s", reason ? reason : "out of memory");
   return NULL;
 }
 
@@ -70,41 +63,31 @@ void nf_crypto_free(struct nf_crypto *crypto) {
   EVP_CIPHER_CTX_free(crypto->block);
   EVP_CIPHER_free(crypto->gcm);
   EVP_CIPHER_free(crypto->ecb);
-  EVP_MAC_CTX_free(crypto->mac);
-  EVP_MAC_free(crypto->hmac);
-  EVP_MD_CTX_free(crypto->pieces);
-  EVP_MD_CTX_free(crypto->hash256);
-  EVP_MD_CTX_free(crypto->hash1);
-  EVP_MD_free(crypto->sha256);
-  EVP_MD_free(crypto->sha1);
   OSSL_LIB_CTX_free(crypto->library);
   free(crypto);
 }
 
-/* Contexts have been used with the same algorithm before, so nothing is left that could fail. */
-static void hash(EVP_MD_CTX *context, const EVP_MD *algorithm, const void *data, size_t size, uint8_t *digest) {
-  nf_require(EVP_DigestInit_ex2(context, algorithm, NULL) == 1 && EVP_DigestUpdate(context, data, size) == 1 &&
-             EVP_DigestFinal_ex(context, digest, NULL) == 1);
-}
-
 void nf_sha1(struct nf_crypto *crypto, const void *data, size_t size, uint8_t *digest) {
-  hash(crypto->hash1, crypto->sha1, data, size, digest);
+  (void)crypto;
+  SHA_CTX context;
+  nf_require(SHA1_Init(&context) == 1 && SHA1_Update(&context, data, size) == 1 && SHA1_Final(digest, &context) == 1);
 }
 
 void nf_sha256(struct nf_crypto *crypto, const void *data, size_t size, uint8_t *digest) {
-  hash(crypto->hash256, crypto->sha256, data, size, digest);
+  (void)crypto;
+  SHA256_CTX context;
+  nf_require(SHA256_Init(&context) == 1 && SHA256_Update(&context, data, size) == 1 &&
+             SHA256_Final(digest, &context) == 1);
 }
 
-void nf_sha256_begin(struct nf_crypto *crypto) {
-  nf_require(EVP_DigestInit_ex2(crypto->pieces, crypto->sha256, NULL) == 1);
-}
+void nf_sha256_begin(struct nf_crypto *crypto) { nf_require(SHA256_Init(&crypto->pieces) == 1); }
 
 void nf_sha256_add(struct nf_crypto *crypto, const void *data, size_t size) {
-  nf_require(EVP_DigestUpdate(crypto->pieces, data, size) == 1);
+  nf_require(SHA256_Update(&crypto->pieces, data, size) == 1);
 }
 
 void nf_sha256_end(struct nf_crypto *crypto, uint8_t *digest) {
-  nf_require(EVP_DigestFinal_ex(crypto->pieces, digest, NULL) == 1);
+  nf_require(SHA256_Final(digest, &crypto->pieces) == 1);
 }
 
 size_t nf_base64(char *out, const uint8_t *data, size_t size) {
@@ -112,11 +95,22 @@ size_t nf_base64(char *out, const uint8_t *data, size_t size) {
   return (size_t)EVP_EncodeBlock((uint8_t *)out, data, (int)size);
 }
 
+/* The hash of a block, of `pad` in each byte but for the key in it, and then of the data. */
+static void hash_keyed(const uint8_t *key, uint8_t pad, struct nf_bytes data, uint8_t *digest) {
+  uint8_t block[SHA256_CBLOCK];
+  SHA256_CTX context;
+  for (size_t i = 0; i < sizeof block; i++) block[i] = key[i] ^ pad;
+  nf_require(SHA256_Init(&context) == 1 && SHA256_Update(&context, block, sizeof block) == 1 &&
+             SHA256_Update(&context, data.data, data.size) == 1 && SHA256_Final(digest, &context) == 1);
+}
+
+/* RFC 2104, section 2. */
 void nf_hmac_sha256(struct nf_crypto *crypto, struct nf_bytes key, struct nf_bytes data, uint8_t *digest) {
-  size_t size;
-  nf_require(EVP_MAC_init(crypto->mac, key.data, key.size, NULL) == 1 &&
-             EVP_MAC_update(crypto->mac, data.data, data.size) == 1 &&
-             EVP_MAC_final(crypto->mac, digest, &size, NF_SHA256_SIZE) == 1);
+  uint8_t block[SHA256_CBLOCK] = {0}, inner[NF_SHA256_SIZE];
+  if (key.size > sizeof block) nf_sha256(crypto, key.data, key.size, block);
+  else memcpy(block, key.data, key.size);
+  hash_keyed(block, 0x36, data, inner);
+  hash_keyed(block, 0x5c, (struct nf_bytes){inner, sizeof inner}, digest);
 }
 
 void nf_aes_block(struct nf_crypto *crypto, const uint8_t *key, const uint8_t *block, uint8_t *out) {

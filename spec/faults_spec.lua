@@ -113,6 +113,7 @@ describe("a call that fails", function()
     return {
       { kind = "alloc", words = PLAIN }, { kind = "alloc", words = PLAIN, times = 0 },
       { kind = "alloc", words = PIPED },
+      { kind = "alloc", words = "flows -o $out --n-meters=1 --plugin=ja4 --plugin=community_id " .. WEB },
       { kind = "alloc", words = "flows -o $out --n-meters=1 --bpf-filter=udp samples/dns.pcap.gz" },
     }
   end)
