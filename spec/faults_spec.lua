@@ -122,6 +122,11 @@ describe("a call that fails", function()
     return { { kind = "alloc", words = SEVERAL }, { kind = "alloc", words = SEVERAL, times = 0 } }
   end)
 
+  swept("no memory for a warning", function()
+    local damaged = program.write(program.read(WEB):sub(1, -10), ".pcap")
+    return { { kind = "alloc", words = "flows -o $out --n-meters=1 " .. damaged, status = 1 } }
+  end)
+
   swept("machine code refused", function()
     return {
       { kind = "mprotect", error = "EACCES", words = PLAIN }, { kind = "mprotect", error = "EACCES", words = SEVERAL },
