@@ -458,6 +458,8 @@ int nf_writer_reopen(struct nf_writer *writer, char *error);
 int nf_writer_close(struct nf_writer *writer, char *error);
 /* Whether the reader of a pipe went away (EPIPE), which ends a run quietly. */
 bool nf_writer_is_broken_pipe(const struct nf_writer *writer);
+/* How many records the system has got as whole rows: once flushed all that were written, unless that has failed. */
+uint64_t nf_writer_rows(const struct nf_writer *writer);
 
 /*
  * A filter for packets in hooks, in libpcap's language. It looks at the innermost IP packet alone (as LINKTYPE_RAW), so

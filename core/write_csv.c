@@ -60,12 +60,14 @@ static char *put_row(char *out, const struct nf_row *row, const struct nf_flow *
 }
 
 /* A line end inside quotes ends no row. */
-static size_t measure_rows(const char *bytes, size_t size) {
+static size_t measure_rows(const char *bytes, size_t size, uint64_t *rows) {
   bool is_quoted = false;
   size_t whole = 0;
   for (size_t i = 0; i < size; i++) {
     is_quoted ^= bytes[i] == '"';
-    if (bytes[i] == '\n' && !is_quoted) whole = i + 1;
+    if (bytes[i] != '\n' || is_quoted) continue;
+    whole = i + 1;
+    ++*rows;
   }
   return whole;
 }

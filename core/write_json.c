@@ -83,9 +83,10 @@ static char *put_row(char *out, const struct nf_row *row, const struct nf_flow *
 }
 
 /* Strings hold no line ends, so each one ends a row. */
-static size_t measure_rows(const char *bytes, size_t size) {
-  const char *last = memrchr(bytes, '\n', size);
-  return last ? (size_t)(last - bytes) + 1 : 0;
+static size_t measure_rows(const char *bytes, size_t size, uint64_t *rows) {
+  size_t whole = 0;
+  for (const char *end; (end = memchr(bytes + whole, '\n', size - whole)); ++*rows) whole = (size_t)(end - bytes) + 1;
+  return whole;
 }
 
 const struct nf_syntax nf_jsonl = {put_lead, put_header, put_row, measure_rows};

@@ -22,7 +22,9 @@ struct nf_writer {
   struct nf_row row;
   char *leads;
   char *buffer;
-  size_t used;
+  size_t used, header; /* bytes in it; and of those the header line's, with which it begins */
+  uint64_t buffered;   /* rows in it */
+  uint64_t rows;       /* that the system has got whole */
   int descriptor;
   char *path;  /* of a file that the writer opened itself; NULL for a descriptor that is another's */
   int failure; /* errno of the write that failed, 0 while all is well */
@@ -86,6 +88,10 @@ static void free_writer(struct nf_writer *w) {
   free(w);
 }
 
+static void begin_with_header(struct nf_writer *w) {
+  w->header = w->used = (size_t)(w->syntax->put_header(w->buffer, &w->row) - w->buffer);
+}
+
 static struct nf_writer *new_writer(int format, const struct nf_column *columns, uint32_t count, const uint8_t *key,
                                     char *error) {
   if (format != NF_FORMAT_CSV && format != NF_FORMAT_JSONL) {
@@ -105,7 +111,7 @@ static struct nf_writer *new_writer(int format, const struct nf_column *columns,
   if (!prepare(w, columns, key, &row_bound, error)) goto failed;
   w->buffer = malloc(CHUNK + row_bound);
   if (!w->buffer) goto out_of_memory;
-  w->used = (size_t)(w->syntax->put_header(w->buffer, &w->row) - w->buffer);
+  begin_with_header(w);
   if (key) {
     nf_start_hashing();
     memcpy(w->row.key, key, NF_KEY_SIZE);
@@ -163,13 +169,21 @@ static bool may_retry(const struct nf_writer *w) {
  * Half a row at the end of a file would be taken for a whole one with other values. Where the output is a file and our
  * bytes are its last, they are cut off again.
  */
-static void take_back_partial_row(const struct nf_writer *w, size_t written) {
-  off_t partial = (off_t)(written - w->syntax->measure_rows(w->buffer, written));
+static void take_back(const struct nf_writer *w, off_t partial) {
   off_t end = lseek(w->descriptor, 0, SEEK_CUR);
   struct stat file;
   if (partial == 0 || end < partial || fstat(w->descriptor, &file) < 0) return;
   if (!S_ISREG(file.st_mode) || file.st_size != end) return;
   if (ftruncate(w->descriptor, end - partial) == 0) (void)lseek(w->descriptor, end - partial, SEEK_SET);
+}
+
+/* Of the buffer, so many bytes got out: the whole rows among them stay. */
+static void keep_whole_rows(struct nf_writer *w, size_t written) {
+  size_t whole = 0;
+  if (written >= w->header) {
+    whole = w->header + w->syntax->measure_rows(w->buffer + w->header, written - w->header, &w->rows);
+  }
+  take_back(w, (off_t)(written - whole));
 }
 
 int nf_writer_flush(struct nf_writer *w) {
@@ -179,14 +193,17 @@ int nf_writer_flush(struct nf_writer *w) {
     if (n >= 0) written += (size_t)n;
     else if (!may_retry(w)) w->failure = errno;
   }
-  if (w->failure && written) take_back_partial_row(w, written);
-  w->used = 0;
+  if (!w->failure) w->rows += w->buffered;
+  else keep_whole_rows(w, written);
+  w->used = w->header = 0;
+  w->buffered = 0;
   return w->failure ? NF_ERR_OUTPUT : NF_OK;
 }
 
 int nf_writer_write(struct nf_writer *w, const struct nf_flow *record) {
   if (NF_UNLIKELY(w->failure)) return NF_ERR_OUTPUT;
   w->used = (size_t)(w->syntax->put_row(w->buffer + w->used, &w->row, record) - w->buffer);
+  w->buffered++;
   return w->used < CHUNK ? NF_OK : nf_writer_flush(w);
 }
 
@@ -211,7 +228,7 @@ static int replace_file(struct nf_writer *w, char *error) {
   }
   int closed = close(w->descriptor) < 0 && errno != EINTR ? errno : 0;
   w->descriptor = descriptor;
-  if (file.st_size == 0) w->used = (size_t)(w->syntax->put_header(w->buffer, &w->row) - w->buffer);
+  if (file.st_size == 0) begin_with_header(w);
   if (!closed) return NF_OK;
   tell(w, closed, error);
   return NF_ERR_OUTPUT;
@@ -238,3 +255,4 @@ int nf_writer_close(struct nf_writer *w, char *error) {
 }
 
 bool nf_writer_is_broken_pipe(const struct nf_writer *w) { return w->failure == EPIPE; }
+uint64_t nf_writer_rows(const struct nf_writer *w) { return w->rows; }

@@ -27,8 +27,8 @@ struct nf_syntax {
   /* Writes what comes before the first row, at most that much for each column too. */
   char *(*put_header)(char *out, const struct nf_row *row);
   char *(*put_row)(char *out, const struct nf_row *row, const struct nf_flow *record);
-  /* How many of these bytes, the first of which begins a row, are whole rows. */
-  size_t (*measure_rows)(const char *bytes, size_t size);
+  /* How many of these bytes, the first of which begins a row, are whole rows; adds their number to *rows. */
+  size_t (*measure_rows)(const char *bytes, size_t size, uint64_t *rows);
 };
 
 extern const struct nf_syntax nf_csv, nf_jsonl;

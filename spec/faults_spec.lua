@@ -127,6 +127,15 @@ describe("a call that fails", function()
     return { { kind = "alloc", words = "flows -o $out --n-meters=1 " .. damaged, status = 1 } }
   end)
 
+  swept("no memory for Lua", function()
+    -- LuaJIT before 2.1's releases crashes where compiled code gets no memory, as what meters' threads begin with may.
+    return {
+      { kind = "mmap", words = PLAIN }, { kind = "mmap", words = PLAIN, times = 0 },
+      { kind = "mmap", words = SEVERAL, spared = "libluajit" },
+      { kind = "mmap", words = SEVERAL, spared = "libluajit", times = 0 },
+    }
+  end)
+
   swept("machine code refused", function()
     return {
       { kind = "mprotect", error = "EACCES", words = PLAIN }, { kind = "mprotect", error = "EACCES", words = SEVERAL },
@@ -165,6 +174,18 @@ describe("a call that fails", function()
     return list
   end)
 
+  swept("a write fails", function()
+    local list, path = {}, flows_of(6000)
+    for _, error in ipairs { "ENOSPC", "EIO" } do
+      for _, words in ipairs { "-o $out", "--format=jsonl -o $out", "", "--format=jsonl" } do
+        words = ("flows --n-meters=1 --n-dissections=0 %s %s"):format(words, path)
+        list[#list + 1] = { kind = "write", error = error, words = words, times = 0 }
+        list[#list + 1] = { kind = "write", error = error, words = words }
+      end
+    end
+    return list
+  end)
+
   swept("a write takes less than asked for", function()
     local list, path = {}, flows_of(6000)
     for _, words in ipairs { "-o $out", "--format=jsonl" } do
@@ -177,5 +198,50 @@ describe("a call that fails", function()
 
   swept("closing fails", function()
     return { { kind = "close", error = "EIO", words = PLAIN }, { kind = "close", error = "EIO", words = SEVERAL } }
+  end)
+end)
+
+-- ---- faults that need no switch ----
+
+--- Runs the program on these words, and checks the end of the run but for its status. $out is an output file. `mount`
+-- is a file system's options, for one that this run alone sees, at $folder.
+local function run(words, mount)
+  local path = program.temporary ".csv"
+  local command = ("timeout 20 %s %s"):format(program.quote(program.path), words)
+  if mount then
+    command = "unshare -m sh -c " .. program.quote(([[
+mount -t tmpfs -o %s tmpfs $folder && %s; status=$?
+cp $folder/* $out 2>/dev/null; exit $status]]):format(mount, command))
+  end
+  local result = program.shell(([[
+export out=%s folder=$(mktemp -d)
+%s; status=$?
+rmdir $folder; exit $status]]):format(path, command))
+  result.written = program.read(path)
+  check(result, { written = result.written, out = result.out })
+  return result
+end
+
+--- The flows that a summary counts.
+local function summed_up(result) return read_errors(result.err).flows end
+
+describe("an output", function()
+  after_each(program.remove_temporaries)
+
+  local function without_mounts()
+    local tried = program.shell "unshare -m mount -t tmpfs tmpfs /mnt"
+    if tried.status ~= 0 then return "needs to mount a file system: " .. tried.err:gsub("%s+", " ") end
+  end
+
+  it("a disk that fills up", function()
+    local reason = without_mounts()
+    if reason then return pending(reason) end
+    for _, format in ipairs { "csv", "jsonl" } do
+      local result = run(("flows --n-dissections=0 --format=%s -o $folder/flows %s"):format(format,
+        flows_of(6000)), "size=256k")
+      assert.equal(1, result.status)
+      assert.matches('\nnfengine: cannot write "/tmp/[^\n]+/flows": No space left on device\n$', result.err)
+      assert.is_true(summed_up(result) > 0)
+    end
   end)
 end)

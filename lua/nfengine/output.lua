@@ -33,9 +33,9 @@ function output.drain(current, sink)
   local ok, result = true, 0
   current.has_failed = failure ~= nil
   if not failure then ok, result = pcall(current.drain, current, sink) end
-  current:close()
+  local closed, problem = pcall(current.close, current)
   local closing = failure_of(sink, "close")
-  failure = not ok and result or failure or closing
+  failure = not ok and result or failure or not closed and problem or closing
   if failure then error(failure, 0) end
   return result
 end
@@ -52,7 +52,7 @@ local function chunk_name(path, number)
   return ("%s%s.%d%s"):format(folder, stem or base, number, extension or "")
 end
 
-local file = {}
+local file = { finished_rows = 0 } -- of the chunks before this one
 file.__index = file
 
 local function anonymized_set(names, selected)
@@ -113,6 +113,7 @@ function file:close()
   local writer = self.writer
   self.writer = nil
   C.nf_writer_flush(writer) -- only this may tell that the reader has gone
+  self.finished_rows = self.finished_rows + tonumber(C.nf_writer_rows(writer))
   local is_quiet = C.nf_writer_is_broken_pipe(writer)
   if C.nf_writer_close(writer, self.message) ~= C.NF_OK and not is_quiet then return nil, ffi.string(self.message) end
   return true
@@ -120,6 +121,13 @@ end
 
 --- What is written shows.
 function file:flush() C.nf_writer_flush(self.writer) end
+
+--- How many records have got out, of all that it was given.
+function file:count_written()
+  if self.writer == nil then return self.finished_rows end
+  C.nf_writer_flush(self.writer)
+  return self.finished_rows + tonumber(C.nf_writer_rows(self.writer))
+end
 
 --- Goes on in a new file where the old one was moved away.
 function file:reopen()

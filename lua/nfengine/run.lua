@@ -210,6 +210,8 @@ function run:close()
   local crew = self.crew
   C.nf_crew_stop(crew) -- ended early, it has read ahead of what it has counted
   local ticking = self:last_tick()
+  -- Records that a sink could not write are none that were given out.
+  if self.sink and self.sink.count_written then self.flows = self.sink:count_written() end
   report.finished(self)
   if self.costs then self:tell_costs() end
   local failure = self:clean_up()
