@@ -15,8 +15,10 @@ static void on_signal(int number) {
   errno = kept;
 }
 
+/* With SA_RESTART: else what a script prints is lost where a signal comes while the reader of a pipe lets it wait. What
+   the program itself waits for is looked at by poll, which returns all the same. */
 static void handle(int number, int flags) {
-  struct sigaction action = {.sa_handler = on_signal, .sa_flags = flags};
+  struct sigaction action = {.sa_handler = on_signal, .sa_flags = flags | SA_RESTART};
   sigemptyset(&action.sa_mask);
   sigaction(number, &action, NULL);
 }
@@ -33,8 +35,7 @@ static bool occupy_standard_streams(void) {
 
 int main(int argc, char **argv) {
   if (!occupy_standard_streams()) return 1;
-  /* The first SIGINT or SIGTERM ends the run in order, a second one takes its default course. No SA_RESTART: a read
-     that waits for standard input has to return. */
+  /* The first SIGINT or SIGTERM ends the run in order, a second one takes its default course. */
   handle(SIGINT, (int)SA_RESETHAND);
   handle(SIGTERM, (int)SA_RESETHAND);
   handle(SIGUSR1, 0);

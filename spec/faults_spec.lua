@@ -4,6 +4,7 @@
 local capture = require "nfengine.testing.capture"
 local cjson = require "cjson"
 local csv = require "nfengine.csv"
+local engine = require "spec.support.engine"
 local faults = require "spec.support.faults"
 local meter = require "spec.support.meter"
 local program = require "spec.support.program"
@@ -242,6 +243,36 @@ describe("an output", function()
       assert.equal(1, result.status)
       assert.matches('\nnfengine: cannot write "/tmp/[^\n]+/flows": No space left on device\n$', result.err)
       assert.is_true(summed_up(result) > 0)
+    end
+  end)
+end)
+
+describe("a signal", function()
+  after_each(engine.cleanup)
+
+  it("a signal while the output's reader is slow", function()
+    local script = engine.script_file [[
+      for flow in require("nfengine").streamer({ n_dissections = 0, n_meters = 1, idle_timeout = 1 }):flows() do
+        print(flow.id, ("x"):rep(100))
+      end]]
+    for signal, status in pairs { USR1 = 0, INT = 130, TERM = 130 } do
+      local result = program.shell(([[
+folder=$(mktemp -d); mkfifo $folder/out
+%s %s %s >$folder/out 2>$folder/err & run=$!
+{ sleep 0.5; cat; } <$folder/out >$folder/read & reader=$!
+sleep 0.3; kill -%s $run; wait $run; status=$?; wait $reader
+cat $folder/read; cat $folder/err >&2; rm -r $folder; exit $status]]):format(program.quote(program.path), script,
+        flows_of(6000), signal))
+      assert.equal(status, result.status)
+      local count = 0
+      for line in result.out:gmatch "([^\n]*)\n" do
+        assert.equal(count .. "\t" .. ("x"):rep(100), line)
+        count = count + 1
+      end
+      assert.equal("\n", result.out:sub(-1))
+      assert.is_true(status == 130 or count == 6000)
+      local flows = result.err:match "packets, ([%d,]+) flows, [^\n]*\n$"
+      assert.equal(count, tonumber((flows:gsub(",", ""))))
     end
   end)
 end)
