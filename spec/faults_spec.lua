@@ -1,4 +1,6 @@
 -- Runs in which something fails, at every place where it can: no crash, nothing lost in silence, no row cut in two.
+-- docs/robustness.md tells users what comes of each of these faults; its rows and the tests here go by the same names.
+--
 -- Sweeps take some of their calls, and all of them with $NFENGINE_EVERY_FAULT=1 (make faults).
 
 local capture = require "nfengine.testing.capture"
@@ -13,6 +15,14 @@ local WEB = "samples/web.pcap" -- 390 packets, 32 flows
 local PLAIN = "flows -o $out --n-meters=1 " .. WEB
 local PIPED = "flows --format=jsonl --n-meters=1 " .. WEB
 local SEVERAL = "flows -o $out --n-meters=3 " .. WEB
+
+local is_tested = {} -- rows of docs/robustness.md
+
+--- A test of what a row says.
+local function fault(name, body)
+  is_tested[name] = true
+  it(name, body)
+end
 
 -- ---- what has to hold of every run ----
 
@@ -93,7 +103,7 @@ end
 
 --- A test of some sweeps.
 local function swept(name, list)
-  it(name, function()
+  fault(name, function()
     local reason = faults.missing()
     if reason then return pending(reason) end
     for _, given in ipairs(list()) do sweep(given) end
@@ -234,7 +244,7 @@ describe("an output", function()
     if tried.status ~= 0 then return "needs to mount a file system: " .. tried.err:gsub("%s+", " ") end
   end
 
-  it("a disk that fills up", function()
+  fault("a disk that fills up", function()
     local reason = without_mounts()
     if reason then return pending(reason) end
     for _, format in ipairs { "csv", "jsonl" } do
@@ -245,12 +255,163 @@ describe("an output", function()
       assert.is_true(summed_up(result) > 0)
     end
   end)
+
+  fault("a folder that is read only", function()
+    local reason = without_mounts()
+    if reason then return pending(reason) end
+    local result = run("flows -q -o $folder/flows.csv " .. WEB, "ro")
+    assert.equal(1, result.status)
+    assert.matches('^nfengine: cannot write "[^\n]+": Read%-only file system\n$', result.err)
+  end)
+
+  fault("a path below a file", function()
+    local result = run(("flows -q -o %s/flows.csv %s"):format(WEB, WEB))
+    assert.equal(1, result.status)
+    assert.equal(('nfengine: cannot write "%s/flows.csv": Not a directory\n'):format(WEB), result.err)
+  end)
+end)
+
+describe("a file that changes while it is read", function()
+  after_each(engine.cleanup)
+
+  local COUNT = 6000 -- more than a block of what is read at once
+
+  --- Runs a script on a capture, which does this to its $path at the first flow.
+  local function while_read(action, meters)
+    local path = flows_of(COUNT)
+    local script = engine.script_file(([[
+      local nf, is_done = require "nfengine", false
+      local Change = nf.plugin { name = "change", independent = true, on_init = function(_, packet)
+        if is_done then return end
+        is_done = true
+        local path = %q
+        %s
+      end }
+      nf.streamer({ udps = Change, n_dissections = 0, columns = { "id", "src_port" }, n_meters = %d }):write()
+    ]]):format(path, action, meters or 1))
+    return run(("-o $out %s %s"):format(script, path)), path
+  end
+
+  fault("a capture that grows", function()
+    local record = capture.pcap({ meter.udp(COUNT + 1, 999) }, { ns = true }):sub(25)
+    local result = while_read(("local file = io.open(path, 'ab') file:write(%q) file:close()"):format(record))
+    assert.equal(0, result.status)
+    assert.equal(COUNT + 1, summed_up(result))
+    result = while_read(("local file = io.open(path, 'ab') file:write(%q) file:close()"):format(record:sub(1, -2)))
+    assert.equal(1, result.status)
+    assert.matches("warning: [^\n]+: damaged after packet 6000 [^\n]+ the file ends within a record", result.err)
+    assert.equal(COUNT, summed_up(result))
+  end)
+
+  fault("a capture that is cut off", function()
+    for _, meters in ipairs { 1, 3 } do
+      local result = while_read("os.execute('truncate -s 24 ' .. path)", meters)
+      if result.status ~= 0 then assert.matches("warning: [^\n]+: damaged after packet ", result.err) end
+      assert.is_true(meters > 1 or result.status == 1)
+      assert.is_true(summed_up(result) > 0)
+    end
+  end)
+
+  fault("a capture that is removed", function()
+    for _, meters in ipairs { 1, 3 } do
+      local result, path = while_read("os.remove(path)", meters)
+      assert.equal(0, result.status)
+      assert.equal(COUNT, summed_up(result))
+      assert.is_nil(program.read(path))
+    end
+  end)
+
+  fault("a script that is removed", function()
+    for _, meters in ipairs { 1, 3 } do
+      local script = engine.script_file([[
+        os.remove(arg[0])
+        require("nfengine").streamer({ n_dissections = 0, n_meters = ]] .. meters .. [[ }):write() ]])
+      local result = run("-o $out " .. script .. " " .. WEB)
+      assert.equal(0, result.status)
+      assert.equal(32, summed_up(result))
+      assert.is_nil(program.read(script))
+    end
+  end)
+
+  fault("a plugin's file that is removed", function()
+    local PLUGIN = [[
+      local nf = require "nfengine"
+      %s
+      return nf.plugin { name = "gone", version = "1", description = "removes itself", author = "a", license = "MIT",
+        categories = { "example" }, columns = { { "gone", "uint32", "that its file has gone" } },
+        on_init = function(self, packet, flow)
+          %s
+          flow.udps.gone = 1
+        end }]]
+    for _, meters in ipairs { 1, 3 } do
+      local path = program.temporary ".lua"
+      local removal = ("os.remove %q"):format(path)
+      program.write(PLUGIN:format("", removal), path)
+      local words = ("flows -o $out --n-dissections=0 --n-meters=%d --plugin=%s %s"):format(meters, path, WEB)
+      local result = run(words)
+      assert.equal(0, result.status)
+      assert.equal(32, summed_up(result))
+      assert.is_nil(program.read(path))
+      program.write(PLUGIN:format(removal, ""), path) -- before meters of their own have read it
+      result = run(words)
+      assert.equal(meters == 1 and 0 or 1, result.status)
+      if meters == 3 then assert.matches("^nfengine: [^\n]*" .. path:gsub("%p", "%%%0"), result.err) end
+    end
+  end)
 end)
 
 describe("a signal", function()
   after_each(engine.cleanup)
 
-  it("a signal while the output's reader is slow", function()
+  --- Runs the program so many times, and sends each run a signal at some moment of its life.
+  local function signalled(signal, runs, words)
+    local path, folder = flows_of(20000), program.shell("mktemp -d").out:gsub("\n", "")
+    local script = program.write(([[
+out=$folder/$1.written
+timeout --foreground --preserve-status -k 20 -s %s $2 %s %s %s 2>$folder/$1.err >$folder/$1.out
+echo $? >$folder/$1.status]]):format(signal, program.quote(program.path), words, path))
+    local began = program.shell "date +%s.%N".out
+    program.shell(("export folder=%s; sh %s 0 20"):format(folder, script))
+    local lasts, moments = program.shell "date +%s.%N".out - began, {}
+    for i = 1, runs do moments[i] = ("%d %.4f"):format(i, 0.001 + math.random() * lasts) end
+    program.shell(("export folder=%s; printf '%%s\\n' %s | xargs -P $(nproc) -n 2 sh %s"):format(folder,
+      table.concat(moments, " "), script))
+    local function result(i)
+      local function part(name) return program.read(("%s/%d.%s"):format(folder, i, name)) end
+      return { status = tonumber(part "status"), out = part "out", err = part "err", written = part "written" }
+    end
+    local sound, problems, interrupted = result(0), {}, 0
+    assert.equal(0, sound.status)
+    for i = 1, runs do
+      local one = result(i)
+      -- A signal that comes before the program minds any ends it as any other program, before it has done anything.
+      if one.err .. one.out .. (one.written or "") ~= "" then
+        local ok, problem = pcall(check, one, sound)
+        local is_interrupted = one.err:match ", interrupted\n$" ~= nil
+        if not ok or one.status ~= (is_interrupted and 130 or 0) then
+          problems[#problems + 1] = ("%s: status %d: %s"):format(tostring(problem), one.status, one.err)
+        end
+        interrupted = interrupted + (is_interrupted and 1 or 0)
+      end
+    end
+    program.shell("rm -r " .. folder)
+    assert.same({}, problems)
+    assert.is_true(interrupted > 0)
+  end
+
+  fault("SIGINT at any moment", function()
+    signalled("INT", 100, "flows --n-meters=1 --idle-timeout=1 --columns=id,src_ip -o $out")
+  end)
+
+  fault("SIGTERM at any moment", function()
+    signalled("TERM", 50, "flows --n-meters=1 --format=jsonl --idle-timeout=1 --columns=id,src_ip")
+  end)
+
+  fault("SIGINT at any moment, several meters", function()
+    signalled("INT", 50, "flows --n-meters=3 --idle-timeout=1 --columns=id,src_ip -o $out")
+  end)
+
+  fault("a signal while the output's reader is slow", function()
     local script = engine.script_file [[
       for flow in require("nfengine").streamer({ n_dissections = 0, n_meters = 1, idle_timeout = 1 }):flows() do
         print(flow.id, ("x"):rep(100))
@@ -274,5 +435,41 @@ cat $folder/read; cat $folder/err >&2; rm -r $folder; exit $status]]):format(pro
       local flows = result.err:match "packets, ([%d,]+) flows, [^\n]*\n$"
       assert.equal(count, tonumber((flows:gsub(",", ""))))
     end
+  end)
+end)
+
+-- ---- what other specs show ----
+
+--- A row that a test of this name, in another file, stands for.
+local function shown_by(row, path, name)
+  is_tested[row] = true
+  it("is shown by another spec: " .. row, function()
+    assert.is_truthy(program.read(path):find(('it("%s'):format(name), 1, true))
+  end)
+end
+
+local ENDS = "spec/cli_ends_spec.lua"
+
+describe("a row of docs/robustness.md", function()
+  shown_by("a full disk from the start", ENDS, "is a failure with one line on standard output")
+  shown_by("an output that is a folder, or in none", ENDS, "is a failure with -o")
+  shown_by("a reader that goes away", ENDS, "ends an export quietly")
+  shown_by("a standard output that is closed", ENDS, "is a failure where standard output is closed")
+  shown_by("a standard error that is closed or full", ENDS, "holds records alone where standard error is closed")
+  shown_by("an output that is the capture", ENDS, "a capture is never written over")
+  shown_by("a file size limit", "spec/core/writer_spec.lua", "takes a partial row back in the new file as well")
+  shown_by("a damaged capture", ENDS, "gives what could be read, a warning and a failure")
+  shown_by("a second signal", ENDS, "can be ended for good by a second signal")
+  shown_by("SIGHUP", ENDS, "ends a run on files as SIGTERM does")
+  shown_by("an error in a plugin or script", ENDS, "the summary counts the flows written before an error")
+  shown_by("a script that ends the process", ENDS, "loses no flows that it was given, in a hook, a sink or between")
+
+  it("has a test, and each test here a row", function()
+    local rows = {}
+    for row in program.read "docs/robustness.md":gmatch "\n| ([^|]-) +|" do
+      if row ~= "fault" then rows[row] = true end
+    end
+    rows[("-"):rep(3)] = nil
+    assert.same(is_tested, rows)
   end)
 end)
