@@ -59,7 +59,7 @@ help:
 	@echo 'make asan       every spec against a build with address and undefined behaviour sanitizers'
 	@echo 'make tsan       the specs that run threads, with the thread sanitizer'
 	@echo 'make faults     every allocation, read, write and so on of some runs made to fail, one after another'
-	@echo 'make leak       the C core alone under the leak sanitizer, over the samples'
+	@echo 'make leak       the C core alone under the leak sanitizer, also with each allocation failing'
 	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (60) each'
 	@echo 'make golden     write the expected outputs of scripts anew'
 	@echo 'make docs       write the generated parts of README.md anew'
@@ -168,13 +168,19 @@ tsan: all
 	  prove $(PROVE_FLAGS) --exec '$(TSAN_BUILD)/busted --ignore-lua -o TAP' $(TSAN_SPECS)
 
 # LuaJIT's own heap hides what it points to from the leak checker, so a C program alone drives the core.
+# Then with each of its allocations failing, for captures of different kinds.
+STARVED = samples/dns.pcap.gz samples/labelled.pcapng
 leak:
 	@$(ASAN_MAKE) $(ASAN_BUILD)/leak
 	ASAN_OPTIONS=detect_leaks=1 $(ASAN_BUILD)/leak samples/*.pcap* samples
+	ASAN_OPTIONS=detect_leaks=1 $(ASAN_BUILD)/leak --starve $(STARVED)
+
+comma  := ,
+WRAPPED = malloc calloc realloc strdup asprintf vasprintf fmemopen scandir mmap mprotect
 
 $(BUILD)/leak: spec/support/leak.c $(OBJ) | $(BUILD)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_) -iquote core $(LDFLAGS) -o $@ $< $(OBJ) $(PKG_LIBS) -lm
+	$(Q)$(CC) $(CFLAGS_) -iquote core $(LDFLAGS) $(WRAPPED:%=-Wl$(comma)--wrap=%) -o $@ $< $(OBJ) $(PKG_LIBS) -lm
 
 $(BUILD)/busted: spec/support/busted.c $(OBJ) | $(BUILD)
 	$(call say,LINK,$@)

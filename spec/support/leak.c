@@ -1,13 +1,74 @@
 /*
- * leak.c: drives the core without Lua over each file given, with everything switched on, for the leak sanitizer to judge at
- * exit. Half-way through each second file the run is given up, so that what is live then has to be freed too.
+ * leak.c: drives the core without Lua over each file given, with everything switched on, for the leak sanitizer to judge
+ * at exit. Half-way through each second file the run is given up, so that what is live then has to be freed too.
+ *
+ * With --starve first, each file is read once for every allocation that the core makes for it, with that one failing,
+ * and once more with all from that one on; the leak sanitizer judges after each. The linker puts the functions below,
+ * __wrap_..., in the place of those that the core calls. What libraries allocate for themselves does not fail.
  */
-#include "base.h"
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sanitizer/lsan_interface.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
 
-static void fail(const char *what, const char *why) {
+#include "crew.h"
+
+static _Noreturn void fail(const char *what, const char *why) {
   fprintf(stderr, "leak: %s: %s\n", what, why);
   exit(1);
 }
+
+/* ---- allocations that fail ---- */
+
+static bool is_starving;
+static uint64_t first_failing, last_failing; /* of the allocations that fail */
+static atomic_uint_least64_t allocations;
+
+static bool starves(void) {
+  uint64_t number = atomic_fetch_add(&allocations, 1) + 1;
+  if (!is_starving || number < first_failing || number > last_failing) return false;
+  errno = ENOMEM;
+  return true;
+}
+
+#define WRAP(type, name, parameters, arguments, failure) \
+  type __real_##name parameters;                         \
+  type __wrap_##name parameters;                         \
+  type __wrap_##name parameters { return starves() ? failure : __real_##name arguments; }
+
+WRAP(void *, malloc, (size_t size), (size), NULL)
+WRAP(void *, calloc, (size_t count, size_t size), (count, size), NULL)
+WRAP(void *, realloc, (void *block, size_t size), (block, size), NULL)
+WRAP(char *, strdup, (const char *text), (text), NULL)
+WRAP(int, vasprintf, (char **text, const char *format, va_list rest), (text, format, rest), -1)
+WRAP(FILE *, fmemopen, (void *bytes, size_t size, const char *mode), (bytes, size, mode), NULL)
+WRAP(void *, mmap, (void *at, size_t size, int protection, int flags, int descriptor, off_t offset),
+     (at, size, protection, flags, descriptor, offset), MAP_FAILED)
+WRAP(int, mprotect, (void *at, size_t size, int protection), (at, size, protection), -1)
+WRAP(int, scandir,
+     (const char *folder, struct dirent ***entries, int (*is_wanted)(const struct dirent *),
+      int (*compare)(const struct dirent **, const struct dirent **)),
+     (folder, entries, is_wanted, compare), -1)
+
+int __wrap_asprintf(char **text, const char *format, ...);
+int __wrap_asprintf(char **text, const char *format, ...) {
+  va_list rest;
+  va_start(rest, format);
+  int size = __wrap_vasprintf(text, format, rest);
+  va_end(rest);
+  return size;
+}
+
+/* What could not be had is an error, unless something had to fail; then it has to have a reason of one line. */
+static void refused(const char *what, const char *why) {
+  if (!is_starving) fail(what, why);
+  if (!*why || strchr(why, '\n')) fail(what, "failed without a reason of one line");
+}
+
+/* ---- what the core is asked for ---- */
 
 /* What hooks use beside flows, given all there is to see. */
 struct tools {
@@ -17,12 +78,23 @@ struct tools {
   struct nf_crypto *crypto;
 };
 
-static struct tools make_tools(void) {
-  char error[NF_ERROR_SIZE];
+static void free_tools(struct tools t) {
+  nf_filter_free(t.filter);
+  nf_assembly_free(t.assembly);
+  nf_quic_free(t.quic);
+  nf_crypto_free(t.crypto);
+}
+
+static bool make_tools(struct tools *t) {
+  char error[NF_ERROR_SIZE] = "out of memory"; /* which nf_assembly_new says by returning NULL */
   if (nf_filter_new("no such thing", error)) fail("filter", "compiles what is none");
-  struct tools t = {nf_filter_new("udp", error), nf_assembly_new(4, 64, 3), nf_quic_new(error), nf_crypto_new(error)};
-  if (!t.filter || !t.assembly || !t.quic || !t.crypto) fail("tools", error);
-  return t;
+  *t = (struct tools){0};
+  if ((t->filter = nf_filter_new("udp", error)) && (t->assembly = nf_assembly_new(4, 64, 3)) &&
+      (t->quic = nf_quic_new(error)) && (t->crypto = nf_crypto_new(error)))
+    return true;
+  refused("tools", error);
+  free_tools(*t);
+  return false;
 }
 
 static void use_tools(const struct tools *t, const struct nf_packet *packet) {
@@ -37,18 +109,10 @@ static void use_tools(const struct tools *t, const struct nf_packet *packet) {
   nf_sha256(t->crypto, payload, size, digest);
 }
 
-static void free_tools(struct tools t) {
-  nf_filter_free(t.filter);
-  nf_assembly_free(t.assembly);
-  nf_quic_free(t.quic);
-  nf_crypto_free(t.crypto);
-}
-
-static void meter(const char *path, bool give_up) {
-  char error[NF_ERROR_SIZE];
-  struct nf_options options = {
-      .sources = &path,
-      .n_meters = 1,
+static struct nf_options options_for(const char *const *path, uint32_t meters) {
+  return (struct nf_options){
+      .sources = path,
+      .n_meters = meters,
       .source_count = 1,
       .bpf_filter = "ip or ip6 or vlan or mpls",
       .idle_timeout_s = 1,
@@ -63,26 +127,85 @@ static void meter(const char *path, bool give_up) {
       .l7_extra = true,
       .comments = true,
   };
-  struct nf_column column = {
+}
+
+static struct nf_writer *open_writer(void) {
+  char error[NF_ERROR_SIZE];
+  const struct nf_column column = {
       .name = "id", .offset = offsetof(struct nf_flow, record_id), .length = 1, .type = NF_TYPE_UINT64};
-  struct nf_crew *m = nf_crew_new(&options, error);
-  if (!m) fail(path, error);
   struct nf_writer *writer = nf_writer_open("/dev/null", NF_FORMAT_CSV, &column, 1, NULL, error);
-  if (!writer) fail("/dev/null", error);
-  struct tools tools = make_tools();
+  if (!writer) refused("/dev/null", error);
+  return writer;
+}
+
+/* Goes through the events of a run, and all of them unless it is to be given up. */
+static void follow(struct nf_crew *crew, struct nf_writer *writer, const struct tools *tools, bool give_up) {
   int kind, updates = 0;
-  while ((kind = nf_crew_next(m)) >= 0) {
-    if (kind == NF_EVENT_EXPIRE) nf_writer_write(writer, nf_crew_event(m)->flow);
-    if (kind == NF_EVENT_UPDATE) use_tools(&tools, &nf_crew_event(m)->packet);
-    if (kind == NF_EVENT_UPDATE && give_up && ++updates == 20) break;
+  while ((kind = nf_crew_next(crew)) >= 0) {
+    if (kind == NF_EVENT_EXPIRE) nf_writer_write(writer, nf_crew_event(crew)->flow);
+    if (kind == NF_EVENT_UPDATE) use_tools(tools, &nf_crew_event(crew)->packet);
+    if (kind == NF_EVENT_UPDATE && give_up && ++updates == 20) return;
   }
-  while (nf_crew_warning(m)) continue;
-  free_tools(tools);
+  if (kind != NF_END) refused("run", nf_crew_error(crew));
+}
+
+/* A meter's thread, without hooks. */
+static void work(struct nf_crew *crew, uint32_t index, void *context) {
+  (void)context;
+  if (!nf_crew_ready(crew, NULL)) return;
+  struct nf_meter *meter = nf_crew_meter(crew, index);
+  int kind;
+  while ((kind = nf_meter_next(meter)) >= 0)
+    if (kind == NF_EVENT_EXPIRE && !nf_crew_give(crew, index)) break;
+  nf_crew_leave(crew, index, kind >= 0 || kind == NF_END ? NULL : nf_meter_error(meter), "state", sizeof "state");
+}
+
+static void run(const char *path, uint32_t meters, bool give_up) {
+  char error[NF_ERROR_SIZE];
+  struct nf_options options = options_for(&path, meters);
+  struct nf_crew *crew = nf_crew_new(&options, error);
+  if (!crew) {
+    refused(path, error);
+    return;
+  }
+  struct tools tools;
+  struct nf_writer *writer = open_writer();
+  if (writer && make_tools(&tools)) {
+    if (nf_crew_launch(crew, work, NULL, error) != NF_OK) refused("launch", error);
+    else follow(crew, writer, &tools, give_up);
+    free_tools(tools);
+  }
+  while (nf_crew_warning(crew)) continue;
   nf_writer_close(writer, NULL);
-  nf_crew_free(m);
+  nf_crew_free(crew);
+}
+
+/* The same with each allocation failing, alone and with all that come after it. */
+static void starve(const char *path, uint32_t meters) {
+  atomic_store(&allocations, 0);
+  run(path, meters, false);
+  uint64_t count = atomic_load(&allocations);
+  is_starving = true;
+  for (first_failing = 1; first_failing <= count; first_failing++) {
+    for (int all = 0; all < 2; all++) {
+      last_failing = all ? UINT64_MAX : first_failing;
+      atomic_store(&allocations, 0);
+      run(path, meters, false);
+      if (!__lsan_do_recoverable_leak_check()) continue;
+      fprintf(stderr, "leak: %s: allocation %llu of %llu failed\n", path, (unsigned long long)first_failing,
+              (unsigned long long)count);
+      exit(1);
+    }
+  }
+  is_starving = false;
+  printf("leak: %s, %u meter%s: %llu allocations failed one after another\n", path, meters, meters == 1 ? "" : "s",
+         (unsigned long long)count);
 }
 
 int main(int argc, char **argv) {
-  for (int i = 1; i < argc; i++) meter(argv[i], i % 2 == 0);
+  bool starving = argc > 1 && strcmp(argv[1], "--starve") == 0;
+  for (int i = 1; !starving && i < argc; i++) run(argv[i], 1, i % 2 == 0);
+  for (int i = 2; starving && i < argc; i++)
+    for (uint32_t meters = 1; meters <= 3; meters += 2) starve(argv[i], meters);
   return 0;
 }
