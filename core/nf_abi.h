@@ -577,7 +577,8 @@ bool nf_quic_next_crypto(const uint8_t *frames, uint32_t size, struct nf_quic_cr
 double nf_now(void);  /* seconds on a clock that never goes back */
 double nf_time(void); /* seconds since 1970 */
 bool nf_is_terminal(int descriptor);
-bool nf_has_failed(void *file); /* whether writing it has failed before */
+bool nf_terminal_size(int descriptor, int *columns, int *lines); /* 0 where a terminal does not know */
+bool nf_has_failed(void *file);                                  /* whether writing it has failed before */
 int nf_descriptor_of(void *file);
 
 /* What the process needs after giving up its privileges. */
