@@ -19,6 +19,7 @@
 
 #include <linux/filter.h>
 #include <linux/if_packet.h>
+#include <linux/netlink.h>
 #include <pcap/pcap.h>
 
 #include "clock.h"
@@ -103,7 +104,32 @@ static int64_t now_ms(void) { return nf_clock_ms(CLOCK_MONOTONIC); }
 
 static bool is_any(const char *name) { return strcmp(name, "any") == 0; }
 
-bool nf_device_exists(const char *name) { return is_any(name) || if_nametoindex(name) != 0; }
+/* A socket to ask about interfaces. Of the kind that libpcap opens anyway, so that a sandbox need let in no other. */
+static int open_control(void) { return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE); }
+
+static void put_name(struct ifreq *request, const char *name) {
+  snprintf(request->ifr_name, sizeof request->ifr_name, "%s", name);
+}
+
+/* Whether there seems to be such an interface, for who may open no socket: it is to be told that, and not of a missing
+   file. */
+static bool is_listed(const char *name) {
+  char path[64];
+  snprintf(path, sizeof path, "/sys/class/net/%s", name);
+  return access(path, F_OK) == 0;
+}
+
+bool nf_device_exists(const char *name) {
+  if (is_any(name)) return true;
+  if (!*name || strlen(name) >= IF_NAMESIZE || strchr(name, '/')) return false;
+  int control = open_control();
+  if (control < 0) return is_listed(name);
+  struct ifreq request = {0};
+  put_name(&request, name);
+  bool exists = ioctl(control, SIOCGIFINDEX, &request) == 0;
+  close(control);
+  return exists;
+}
 
 /* Names may hold anything; an error is one line. */
 static void make_line(char *text) {
@@ -134,7 +160,7 @@ static enum presence presence_of(const struct nf_devices *devices, const struct 
 static enum presence presence_of_name(const struct nf_devices *devices, const char *name) {
   if (is_any(name)) return UP;
   struct ifreq request = {0};
-  snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+  put_name(&request, name);
   return presence_of_request(devices, &request);
 }
 
@@ -339,7 +365,7 @@ struct nf_devices *nf_devices_open(const struct nf_device_options *options, char
   devices->buffer_size = options->buffer_size > INT32_MAX ? INT32_MAX : (int)options->buffer_size;
   devices->promiscuous = options->promiscuous;
   devices->reconnect = options->reconnect;
-  devices->control = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  devices->control = open_control();
   if (options->count == 0) {
     nf_fail(error, "no interface, expected at least one");
     goto fail;
