@@ -443,6 +443,14 @@ struct nf_writer *nf_writer_open(const char *path, int format, const struct nf_c
 /* The same on an open descriptor, which the writer does not close. */
 struct nf_writer *nf_writer_attach(int descriptor, int format, const struct nf_column *columns, uint32_t count,
                                    const uint8_t *key, char *error);
+/*
+ * A file in two steps, for who may open none later on. First it is opened, and made if need be, with what is in it
+ * kept: its descriptor, or -1 with a one-line reason in `error`. Then it becomes a writer's, and all is as with
+ * nf_writer_open; without one, for want of memory say, the descriptor stays the caller's.
+ */
+int nf_writer_reserve(const char *path, char *error);
+struct nf_writer *nf_writer_adopt(int descriptor, const char *path, int format, const struct nf_column *columns,
+                                  uint32_t count, const uint8_t *key, char *error);
 /* Writes one record; NF_ERR_OUTPUT sticks and later calls do nothing. */
 int nf_writer_write(struct nf_writer *writer, const struct nf_flow *record);
 /* Hands buffered rows to the system. */

@@ -142,15 +142,44 @@ struct nf_writer *nf_writer_attach(int descriptor, int format, const struct nf_c
   return w;
 }
 
-struct nf_writer *nf_writer_open(const char *path, int format, const struct nf_column *columns, uint32_t count,
-                                 const uint8_t *key, char *error) {
-  if (strcmp(path, "-") == 0) return nf_writer_attach(STDOUT_FILENO, format, columns, count, key, error);
+/* A writer of the file at a path, which it has not opened. */
+static struct nf_writer *new_file_writer(const char *path, int format, const struct nf_column *columns, uint32_t count,
+                                         const uint8_t *key, char *error) {
   struct nf_writer *w = new_writer(format, columns, count, key, error);
   if (!w) return NULL;
   snprintf(w->name, sizeof w->name, "\"%.*s\"", NAME_SIZE - 3, path);
   w->path = strdup(path);
-  if (w->path) w->descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (w->path) return w;
+  tell(w, errno, error);
+  free_writer(w);
+  return NULL;
+}
+
+struct nf_writer *nf_writer_open(const char *path, int format, const struct nf_column *columns, uint32_t count,
+                                 const uint8_t *key, char *error) {
+  if (strcmp(path, "-") == 0) return nf_writer_attach(STDOUT_FILENO, format, columns, count, key, error);
+  struct nf_writer *w = new_file_writer(path, format, columns, count, key, error);
+  if (!w) return NULL;
+  w->descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (w->descriptor >= 0) return w;
+  tell(w, errno, error);
+  free_writer(w);
+  return NULL;
+}
+
+int nf_writer_reserve(const char *path, char *error) {
+  int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor < 0) nf_fail(error, "cannot write \"%.*s\": %s", NAME_SIZE - 3, path, strerror(errno));
+  return descriptor;
+}
+
+struct nf_writer *nf_writer_adopt(int descriptor, const char *path, int format, const struct nf_column *columns,
+                                  uint32_t count, const uint8_t *key, char *error) {
+  struct nf_writer *w = new_file_writer(path, format, columns, count, key, error);
+  if (!w) return NULL;
+  w->descriptor = descriptor;
+  /* Pipes and devices have nothing that could be cut off. */
+  if (ftruncate(descriptor, 0) == 0 || errno == EINVAL) return w;
   tell(w, errno, error);
   free_writer(w);
   return NULL;
