@@ -591,8 +591,10 @@ int nf_descriptor_of(void *file);
 
 /* What the process needs after giving up its privileges. */
 enum nf_privilege {
-  NF_PRIVILEGE_CAPTURE = 1,  /* open interfaces again: CAP_NET_RAW */
-  NF_PRIVILEGE_PROCESSES = 2 /* see other users' sockets in /proc: CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH */
+  NF_PRIVILEGE_CAPTURE = 1,   /* open interfaces again: CAP_NET_RAW */
+  NF_PRIVILEGE_PROCESSES = 2, /* see other users' sockets in /proc: CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH */
+  NF_PRIVILEGE_FILES = 4,     /* write files that are not open yet: no capability */
+  NF_PRIVILEGE_IDENTITY = 8   /* become another user, enter a narrower sandbox: those it has */
 };
 /*
  * Becomes `user` (a name or number; its primary group, no other groups) for the whole process, and keeps no capability
@@ -604,6 +606,14 @@ enum nf_privilege {
 int nf_privileges_drop(const char *user, int keep, char *error);
 /* Whether that can be expected to work, before anything is opened for it. */
 int nf_privileges_check(const char *user, char *error);
+/*
+ * Takes from the process, all its threads and for good, what it does not need: network, programs, other processes,
+ * devices, and files that would be written, but for what it shall keep (bits of enum nf_privilege). It may still read
+ * files, start threads, and use what is open. What is refused fails with EPERM; calls in the way of another processor
+ * end the process. Programs bring no privileges from now on. NF_OK, or NF_ERR_SYSTEM with a one-line reason in `error`,
+ * and nothing is taken.
+ */
+int nf_sandbox_enter(int keep, char *error);
 
 /* Our version, and those of the libraries as they say themselves. Static. */
 const char *nf_version(void);

@@ -18,7 +18,7 @@ local ALONE = {
   ["ndpi_typedefs.h"] = "dpi_cache.c", ["pcap/pcap.h"] = "filter.c device.c", ["lua.h"] = "script.c",
   ["lauxlib.h"] = "script.c", ["lualib.h"] = "script.c", ["sodium.h"] = "cell.c", ["zlib.h"] = "stream.c",
   ["zstd.h"] = "stream.c", ["dragonbox/dragonbox.h"] = "shortest.cc", ["cap-ng.h"] = "privileges.c",
-  ["openssl/evp.h"] = "crypto.c", ["openssl/sha.h"] = "crypto.c",
+  ["seccomp.h"] = "sandbox.c", ["openssl/evp.h"] = "crypto.c", ["openssl/sha.h"] = "crypto.c",
 }
 
 local problems = {}
