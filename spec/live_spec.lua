@@ -268,8 +268,8 @@ describe("live capture", function()
   describe("with --user", function()
     local NOTHING = ("0"):rep(16)
 
-    -- What every thread is: user, groups, capabilities.
-    local function check_threads(run, count, capabilities)
+    -- What every thread is: user, groups, capabilities, confined.
+    local function check_threads(run, count, capabilities, is_free)
       local seen = 0
       for path in program.shell(("ls -d /proc/%d/task/*"):format(run.pid)).out:gmatch "[^\n]+" do
         local text = program.read(path .. "/status")
@@ -278,6 +278,7 @@ describe("live capture", function()
         for _, set in ipairs { "CapPrm", "CapEff" } do
           assert.matches("\n" .. set .. ":\t" .. (capabilities or NOTHING) .. "\n", text)
         end
+        assert.matches("\nSeccomp:\t" .. (is_free and 0 or 2) .. "\n", text)
         seen = seen + 1
       end
       assert(seen >= count, seen .. " threads")
@@ -311,6 +312,44 @@ describe("live capture", function()
       assert.equal(0, run:stop().status)
     end)
 
+    -- A script that says what it can do after its first flow.
+    local function trying()
+      return engine.script_file [[
+        local ffi = require "ffi"
+        ffi.cdef "int socket(int, int, int);"
+        for _ in require("nfengine").streamer({ n_dissections = 0, max_nflows = 1, idle_timeout = 0 }):flows() do
+          local path = os.tmpname()
+          print("file", io.open(path, "w") ~= nil, os.remove(path))
+          print("program", os.execute "true" == 0, io.popen "true" ~= nil)
+          for family = 0, 20 do
+            if ffi.C.socket(family, 3, 0) >= 0 then print("socket", family) end
+          end
+        end
+      ]]
+    end
+
+    -- What it says when the program gets these words.
+    local function said(...)
+      local run = live.start(cable.net.b, "-i", "vb", "--user=nobody", trying(), ...)
+      local sender = cable.send_endlessly()
+      local result = run:finish()
+      sender:stop "TERM"
+      return result.out
+    end
+
+    it("scripts write files as that user, but start no programs and connect to nobody", function()
+      assert.equal("file\ttrue\ttrue\nprogram\tfalse\tfalse\n", said())
+      assert.equal("file\ttrue\ttrue\nprogram\tfalse\tfalse\nsocket\t16\nsocket\t17\n", said "--reconnect")
+      assert.equal("file\ttrue\ttrue\nprogram\tfalse\tfalse\nsocket\t16\n", said "--system-visibility-mode=1")
+    end)
+
+    it("they may with --no-sandbox", function()
+      local run = ports("--user=nobody", "--no-sandbox")
+      check_threads(run, 1, nil, true)
+      assert.equal(0, run:stop().status)
+      assert.matches("^file\ttrue\ttrue\nprogram\ttrue\ttrue\n", said "--no-sandbox")
+    end)
+
     it("an unknown user is an error", function()
       local result = network.run(cable.net.b, "timeout 10 " .. live.command("flows", "-i", "vb", "--user=nobodi"))
       assert.equal(1, result.status)
@@ -322,6 +361,55 @@ describe("live capture", function()
         .. "--inh-caps=+net_raw --ambient-caps=+net_raw " .. live.command("flows", "-i", "vb", "--user=root"))
       assert.equal(1, result.status)
       assert.matches("^nfengine: %-%-user: [^\n]*root[^\n]*\n$", result.err)
+    end)
+  end)
+
+  describe("with --sandbox", function()
+    both_sizes("it captures, and goes on in its file alone", function(meters)
+      local path, old, perf = program.temporary ".csv", program.temporary ".csv", program.temporary ".perf"
+      local run = ports("--sandbox", "--user=nobody", "-o", path, "--performance-report=1",
+        "--performance-report-file=" .. perf, meters)
+      send(udp_file(1, 10))
+      assert(os.rename(path, old))
+      run:signal "HUP"
+      live.wait_for("warning", function() return run:err():find "the old file stays in use" end)
+      local result = run:stop()
+      assert.same({ 0, 10 }, { result.status, count_rows(program.read(old)) })
+      assert.matches(('cannot write "%s": Operation not permitted: the old file'):format(path), result.err, 1, true)
+      assert.is_true(#reports(program.read(perf)) > 0)
+      assert.is_nil(program.read(path))
+    end)
+
+    it("it reconnects, and looks at processes", function()
+      local run = ports("--sandbox", "--reconnect", "--system-visibility-mode=1")
+      link "set vb down"
+      live.wait_for("warning", function() return run:err():find "went down" end)
+      link "set vb up"
+      live.wait_for("return", function() return run:err():find "is back" end)
+      send(udp_file(1, 10))
+      live.wait_for_packets(run, 10)
+      local result = run:stop()
+      assert.same({ 0, 10 }, { result.status, count_rows(result.out) })
+    end)
+
+    it("a script has what opening interfaces takes until its run starts, and then no more", function()
+      local result = network.run(cable.net.b, "timeout 10 " .. live.command("--sandbox", "-q", "-i", "vb",
+        engine.script_file [[
+          local ffi = require "ffi"
+          ffi.cdef "int socket(int, int, int);"
+          local function tell(when)
+            local open = {}
+            for family = 0, 50 do
+              if ffi.C.socket(family, 2, 0) >= 0 then open[#open + 1] = family end
+            end
+            print(when, table.concat(open, " "), os.execute "true" == 0, io.open("/dev/null", "w"))
+          end
+          tell "before"
+          require("nfengine").streamer({ duration = 1 }):to { write = function() end }
+          tell "after"
+        ]]))
+      assert.same({ status = 0, err = "", out = "before\t16 17\tfalse\tnil\t/dev/null: Operation not permitted\t1\n"
+        .. "after\t\tfalse\tnil\t/dev/null: Operation not permitted\t1\n" }, result)
     end)
   end)
 

@@ -9,6 +9,7 @@ local output = require "nfengine.output"
 local parameters = require "nfengine.parameters"
 local report = require "nfengine.report"
 local run = require "nfengine.run"
+local sandbox = require "nfengine.sandbox"
 local script = require "nfengine.script"
 local text = require "nfengine.text"
 
@@ -22,6 +23,9 @@ local general = {
     doc = "capture live from this network interface (\"any\" for all of them); may be given more than once" },
   { name = "user", kind = "string", value = "NAME",
     doc = "become this user once interfaces and outputs are open, keeping no more privileges than needed" },
+  { name = "sandbox", kind = "boolean",
+    doc = "refuse scripts and plugins the network, programs, other processes and all files to write but -o's; "
+      .. "with --user, --no-sandbox refuses nothing" },
   { name = "plugin", kind = "list", value = "NAME", is_repeatable = true,
     doc = "add this plugin to every run of the script; may be given more than once" },
   { name = "set", short = "a", kind = "list", value = "PLUGIN.OPTION=VALUE", is_repeatable = true,
@@ -285,6 +289,7 @@ local function main(words, root)
   if values.version then return print_version() end
   if values.help and not others[1] then return print_usage() end
   report.is_program = true
+  sandbox.prepare(values)
   local status = run_command(values, others)
   if status then return status end
   local path = choose_script(others, values.interface ~= nil)

@@ -11,6 +11,17 @@ local output = {}
 --- What the command line set: `path`, `format`; `is_used` once a sink has taken them.
 output.overrides = {}
 
+-- The descriptor of the command line's file where it is open already.
+local reserved
+
+--- Opens the command line's file now, for a process that may open none when it is to be written. What is in it stays
+-- until then. Raises one line.
+function output.reserve(path)
+  local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
+  reserved = C.nf_writer_reserve(path, message)
+  if reserved < 0 then error(ffi.string(message), 0) end
+end
+
 --- Whether standard output cannot be written any more (its reader went away, the disk is full).
 function output.is_stdout_gone()
   return C.nf_has_failed(io.stdout)
@@ -97,6 +108,9 @@ function file:open_chunk()
   local shown, place = names_of(path)
   if C.nf_crew_reads(self.crew, place) then
     return nil, ("cannot write %s: it is a capture of this run"):format(shown)
+  elseif self.descriptor and path == self.path then
+    self.writer = C.nf_writer_adopt(self.descriptor, path, formats[self.format], self.columns, self.count, self.key,
+      self.message)
   elseif type(path) == "string" then
     self.writer = C.nf_writer_open(path, formats[self.format], self.columns, self.count, self.key, self.message)
   else
@@ -216,6 +230,7 @@ function output.file(streamer, path, format, given)
     error(("-o \"%s\": this script writes more than once, expected no -o"):format(overrides.path), 3)
   end
   overrides.is_used = true
+  local descriptor = overrides.path and reserved
   path = overrides.path or path
   if path == nil and format then
     local source = streamer.source
@@ -231,7 +246,8 @@ function output.file(streamer, path, format, given)
   if options.flows_per_file > 0 and (path == "-" or type(path) ~= "string") then
     error("flows_per_file: expected a file to write to, got standard output", 3)
   end
-  local self = setmetatable({ path = path, format = format, options = options, chunk = 0 }, file)
+  local self = setmetatable({ path = path, format = format, options = options, chunk = 0, descriptor = descriptor },
+    file)
   if options.flows_per_file > 0 then self.write = file.write_chunked end
   return self
 end

@@ -13,6 +13,7 @@ local dispatch = require "nfengine.dispatch"
 local hooks = require "nfengine.hooks"
 local plugin = require "nfengine.plugin"
 local report = require "nfengine.report"
+local sandbox = require "nfengine.sandbox"
 local shape = require "nfengine.shape"
 local text = require "nfengine.text"
 
@@ -53,7 +54,8 @@ local function open_report(parameters, crew)
   if C.nf_crew_reads(crew, path) then
     return nil, ("performance_report_file: %s: is the input, expected a file to write"):format(text.quote(path))
   end
-  local file, message = io.open(path, "a")
+  local file, message = sandbox.take(path), nil
+  if not file then file, message = io.open(path, "a") end
   if not file then return nil, ("performance_report_file: %s, expected a file to write"):format(message) end
   return file
 end
@@ -125,12 +127,14 @@ run.user = nil
 
 --- Gives up what the process was allowed to do so far but for what this run still needs. Returns a failure, or nil.
 function run:drop_privileges()
-  if not run.user then return nil end
   local message, keep = ffi.new("char[?]", C.NF_ERROR_SIZE), 0
   if self.options.reconnect then keep = bit.bor(keep, C.NF_PRIVILEGE_CAPTURE) end
   if self.options.system_visibility then keep = bit.bor(keep, C.NF_PRIVILEGE_PROCESSES) end
-  if C.nf_privileges_drop(run.user, keep, message) ~= C.NF_OK then return "--user: " .. ffi.string(message) end
+  if run.user and C.nf_privileges_drop(run.user, keep, message) ~= C.NF_OK then
+    return "--user: " .. ffi.string(message)
+  end
   run.user = nil
+  return sandbox.narrow(keep)
 end
 
 --- Starts the run's threads and sets the plugins up, here or in the meters' threads. Raises what fails.
