@@ -416,7 +416,7 @@ static int read_pcapng(struct nf_capfile *file, struct nf_frame *frames, int max
 static int foreign(struct nf_capfile *file, struct nf_bytes bytes) {
   const char *verb = bytes.size == 0 ? "empty" : nf_stream_is_packed(file->stream) ? "unpacks to" : "starts with";
   char hex[3 * 4 + 1] = "";
-  for (uint32_t i = 0; i < bytes.size && i < 4; i++) sprintf(hex + 3 * i, " %02x", bytes.data[i]);
+  for (size_t i = 0; i < bytes.size && i < 4; i++) sprintf(hex + 3 * i, " %02x", bytes.data[i]);
   snprintf(file->problem, sizeof file->problem, "not a capture: %s%s, expected pcap or pcapng", verb, hex);
   return file->status = NF_CAPFILE_FOREIGN;
 }

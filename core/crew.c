@@ -262,7 +262,7 @@ struct nf_crew *nf_crew_new(const struct nf_options *options, char *error) {
   atomic_init(&crew->packets_left, options->max_packets ? options->max_packets : UINT64_MAX);
   crew->progress_ms = now_ms() + PROGRESS_LIVE_MS;
   crew->report_ms = now_ms() + report_interval_ms(crew);
-  for (uint16_t i = 0; i < AHEAD_LIVE + NF_BATCH_SPARE; i++) crew->all_of_them[i] = i;
+  for (int i = 0; i < AHEAD_LIVE + NF_BATCH_SPARE; i++) crew->all_of_them[i] = (uint16_t)i;
   nf_hash_seed(&crew->key);
   (void)pthread_mutex_init(&crew->lock, NULL);
   (void)pthread_cond_init(&crew->changed, NULL);

@@ -217,7 +217,7 @@ static bool join_group(struct device *device, char *reason) {
     nf_fail(reason, "fan-out group %d: %s, expected a group of this interface or -1", device->group, strerror(errno));
     return false;
   }
-  device->group = argument & 0xffff;
+  device->group = (int32_t)(argument & 0xffff);
   return true;
 }
 

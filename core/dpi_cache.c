@@ -15,7 +15,7 @@
 #if NDPI_MINOR < 6
 /* Say so, but do without ndpi_config.h, which need not be installed. */
 #define NDPI_LIB_COMPILATION
-#define _NDPI_CONFIG_H_
+#define _NDPI_CONFIG_H_ /* NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): nDPI's name */
 #include "ndpi_typedefs.h"
 #undef NDPI_LIB_COMPILATION
 #endif

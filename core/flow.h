@@ -18,5 +18,5 @@ void nf_flow_finish(struct nf_flow *flow, const struct nf_layout *layout, enum n
 
 /* A slot's sections, NULL where the layout has none. */
 static inline void *nf_section(const struct nf_flow *flow, uint32_t offset) {
-  return offset ? (char *)(uintptr_t)flow + offset : NULL;
+  return offset ? (char *)flow + offset : NULL;
 }

@@ -174,7 +174,7 @@ static void find_zeros(const uint16_t *words, int *first, int *count) {
 static char *put_ipv6(char *out, const uint8_t *address) {
   uint16_t words[8];
   int first, count;
-  for (int i = 0; i < 8; i++) words[i] = (uint16_t)(address[2 * i] << 8 | address[2 * i + 1]);
+  for (size_t i = 0; i < 8; i++) words[i] = (uint16_t)(address[2 * i] << 8 | address[2 * i + 1]);
   find_zeros(words, &first, &count);
   /* IPv4 inside: mapped (::ffff:a.b.c.d) or, of old, compatible (::a.b.c.d). */
   bool has_ipv4 = count && first == 0 && (count == 6 || (count == 5 && words[5] == 0xffff));

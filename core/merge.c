@@ -55,7 +55,12 @@ struct nf_merge {
 
 struct nf_merge *nf_merge_new(uint32_t count, uint32_t record_size, bool is_ordered) {
   struct nf_merge *merge = calloc(1, sizeof *merge);
-  if (!merge) return NULL;
+  struct lane *lanes = calloc(count, sizeof *lanes);
+  if (!merge || !lanes) {
+    free(lanes);
+    free(merge);
+    return NULL;
+  }
   merge->record_size = record_size;
   merge->is_ordered = is_ordered;
   merge->room = RING_MIN;
@@ -66,10 +71,10 @@ struct nf_merge *nf_merge_new(uint32_t count, uint32_t record_size, bool is_orde
   (void)pthread_mutex_init(&merge->lock, NULL);
   (void)pthread_cond_init(&merge->has_news, &monotonic);
   (void)pthread_condattr_destroy(&monotonic);
-  merge->lanes = calloc(count, sizeof *merge->lanes);
-  bool is_made = merge->lanes != NULL;
+  merge->lanes = lanes;
+  bool is_made = true;
   for (; is_made && merge->count < count; merge->count++) {
-    struct lane *lane = &merge->lanes[merge->count];
+    struct lane *lane = &lanes[merge->count];
     (void)pthread_cond_init(&lane->has_room, NULL);
     lane->records = calloc(merge->room, record_size);
     lane->places = calloc(merge->room, sizeof *lane->places);
@@ -109,7 +114,7 @@ static void show(struct nf_merge *merge, struct lane *lane) {
   lane->meter.taken = lane->shared.taken;
   merge->news++;
   bool is_much = lane->shared.put - lane->shared.taken >= merge->room / 4;
-  if (is_much || lane->shared.is_finished || merge->news - merge->seen >= MANY_NEWS * merge->count)
+  if (is_much || lane->shared.is_finished || merge->news - merge->seen >= (uint64_t)MANY_NEWS * merge->count)
     (void)pthread_cond_signal(&merge->has_news);
 }
 

@@ -73,7 +73,7 @@ struct nf_layout nf_layout_of(const struct nf_options *o) {
   uint32_t end = sizeof(struct nf_flow);
   struct nf_layout l = {.splt_length = o->splt_analysis};
   l.statistics = take(&end, NF_SCOPES * sizeof(struct nf_statistics), o->statistical_analysis);
-  l.splt = take(&end, o->splt_analysis * NF_SPLT_ENTRY, o->splt_analysis > 0);
+  l.splt = take(&end, (size_t)o->splt_analysis * NF_SPLT_ENTRY, o->splt_analysis > 0);
   l.l7 = take(&end, sizeof(struct nf_l7), o->n_dissections > 0);
   l.l7_extra = take(&end, sizeof(struct nf_l7_extra), o->n_dissections > 0 && o->l7_extra);
   l.process = take(&end, sizeof(struct nf_process), o->system_visibility);

@@ -162,12 +162,13 @@ static void expand(struct nf_crypto *crypto, const uint8_t *secret, const char *
 
 static void derive(struct nf_crypto *crypto, const struct version *version, const struct nf_quic_id *id,
                    const char *sender, struct keys *keys) {
-  uint8_t initial[NF_SHA256_SIZE], secret[NF_SHA256_SIZE];
-  nf_hmac_sha256(crypto, (struct nf_bytes){version->salt, SALT_SIZE}, (struct nf_bytes){id->bytes, id->size}, initial);
-  expand(crypto, initial, sender, secret, sizeof secret);
-  expand(crypto, secret, version->key, keys->key, sizeof keys->key);
-  expand(crypto, secret, version->iv, keys->iv, sizeof keys->iv);
-  expand(crypto, secret, version->hp, keys->hp, sizeof keys->hp);
+  uint8_t initial_secret[NF_SHA256_SIZE], sender_secret[NF_SHA256_SIZE];
+  nf_hmac_sha256(crypto, (struct nf_bytes){version->salt, SALT_SIZE}, (struct nf_bytes){id->bytes, id->size},
+                 initial_secret);
+  expand(crypto, initial_secret, sender, sender_secret, sizeof sender_secret);
+  expand(crypto, sender_secret, version->key, keys->key, sizeof keys->key);
+  expand(crypto, sender_secret, version->iv, keys->iv, sizeof keys->iv);
+  expand(crypto, sender_secret, version->hp, keys->hp, sizeof keys->hp);
 }
 
 /* ---- opening ---- */
@@ -257,23 +258,24 @@ uint32_t nf_quic_server_initial(struct nf_quic *quic, const uint8_t *datagram, u
 
 /* ---- frames ---- */
 
-/* Goes beyond an ACK frame (RFC 9000, section 19.3). */
-static bool skip_ack(struct nf_bytes frames, uint32_t *at, bool has_counts) {
-  uint64_t value, ranges;
-  if (!read_integer(frames, at, &value) || !read_integer(frames, at, &value) || !read_integer(frames, at, &ranges) ||
-      !read_integer(frames, at, &value)) {
-    return false;
-  }
-  for (uint64_t left = 2 * ranges + (has_counts ? 3 : 0); left; left--) {
+/* Goes beyond so many integers; false where they are not all there. */
+static bool skip_integers(struct nf_bytes frames, uint32_t *at, uint64_t count) {
+  for (uint64_t value; count > 0; count--) {
     if (!read_integer(frames, at, &value)) return false;
   }
   return true;
 }
 
+/* Goes beyond an ACK frame (RFC 9000, section 19.3). */
+static bool skip_ack(struct nf_bytes frames, uint32_t *at, bool has_counts) {
+  uint64_t ranges;
+  return skip_integers(frames, at, 2) && read_integer(frames, at, &ranges) &&
+         skip_integers(frames, at, 1 + 2 * ranges + (has_counts ? 3 : 0));
+}
+
 static bool skip_close(struct nf_bytes frames, uint32_t *at) {
-  uint64_t value, size;
-  return read_integer(frames, at, &value) && read_integer(frames, at, &value) && read_integer(frames, at, &size) &&
-         skip(frames, at, size);
+  uint64_t size;
+  return skip_integers(frames, at, 2) && read_integer(frames, at, &size) && skip(frames, at, size);
 }
 
 static bool read_crypto(struct nf_bytes frames, uint32_t *at, struct nf_quic_crypto *crypto) {

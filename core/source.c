@@ -36,6 +36,7 @@ bool nf_source_is_live(const char *const *names, uint32_t count) {
 
 static int64_t now_ms(void) { return nf_clock_ms(CLOCK_MONOTONIC_COARSE); }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): what is opened writes there */
 static bool open_input(struct nf_source *source, const struct nf_options *o, int32_t *fanout, char *error) {
   if (nf_source_is_live(o->sources, o->source_count)) {
     struct nf_device_options options = {

@@ -227,6 +227,7 @@ static bool make_room(struct nf_stream *stream) {
     stream->start = 0;
   }
   if (stream->end < stream->capacity) return true;
+  /* NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI): never 0, as zlib does not change it */
   uint8_t *larger = realloc(stream->block, stream->capacity * 2);
   if (!larger) return false;
   stream->block = larger;

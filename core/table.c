@@ -64,7 +64,7 @@ static bool reserve(struct nf_table *t, uint64_t slots) {
   uint64_t most = RESERVED_AT_MOST / t->slot_size;
   if (slots > most) slots = most;
   for (; slots > 0; slots /= 2) {
-    size_t bytes = ((size_t)slots * t->slot_size + 2 * STEP - 1) / STEP * STEP; /* room to align */
+    size_t bytes = ((size_t)slots * t->slot_size + (size_t)2 * STEP - 1) / STEP * STEP; /* room to align */
     uint8_t *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) continue;
     size_t skip = (STEP - (uintptr_t)at % STEP) % STEP;

@@ -15,7 +15,7 @@ static char *escape(char *out, char character) {
     return nf_put_hex_bytes(out + 4, &byte, 1, 0);
   }
   if (byte < 0x20 || character == '"' || character == '\\') *out++ = '\\';
-  *out++ = byte < 0x20 ? shorthands[byte] : character;
+  *out++ = (char)(byte < 0x20 ? shorthands[byte] : byte);
   return out;
 }
 

@@ -53,7 +53,7 @@ static size_t lead_bound(const struct nf_column *column) {
 static bool prepare(struct nf_writer *w, const struct nf_column *columns, const uint8_t *key, size_t *row_bound,
                     char *error) {
   size_t leads_size = 0;
-  *row_bound = 2 * NF_LEAD_BLOCK;
+  *row_bound = (size_t)2 * NF_LEAD_BLOCK;
   for (uint32_t i = 0; i < w->row.count; i++) {
     if (!check_column(&columns[i], key, error)) return false;
     leads_size += lead_bound(&columns[i]);

@@ -48,7 +48,7 @@ static struct nf_options choose(const uint8_t *data) {
       .source_count = data[0] & FLAG_TWICE ? 2 : 1,
       .bpf_filter = data[0] & FLAG_FILTER ? filters[data[5] % 4] : NULL,
       .idle_timeout_s = data[1] & 0x80 ? UINT64_MAX - data[1] : data[1],
-      .active_timeout_s = data[2] & 0x80 ? UINT64_MAX / 1000 + data[2] : data[2] * 4u,
+      .active_timeout_s = data[2] & 0x80 ? UINT64_MAX / 1000 + data[2] : data[2] * UINT64_C(4),
       .max_flows = data[3] & 0x0f,
       .splt_analysis = data[3] >> 4,
       .udps_size = data[4] & 0x1f,
