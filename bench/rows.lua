@@ -5,7 +5,7 @@
 -- first, so that `flows` finds their number in what it says. Rows of other tools have `version`, and `like`, the row of
 -- ours that does the same work.
 
-local commands = require "nfengine.commands"
+local plugins = require "spec.support.plugins"
 local text = require "nfengine.text"
 
 local NO_DPI = "--n-dissections=0"
@@ -75,20 +75,19 @@ rows.ours = {
   on_flood("flood_bounded_dpi", "DPI, at most 100,000 flows alive", { BOUNDED }),
 }
 
---- A row for each plugin that comes along, and one for all at once that look at every packet, but those that end or
--- freeze flows, which would spare the others work.
+--- A row for each plugin that comes along, and one for all at once that look at every packet and go together.
 function rows.plugins()
   local list, together = {}, {}
-  for _, each in ipairs(commands.catalogue "plugin profile") do
+  for _, each in ipairs(plugins.that_are "plugin or profile") do
     local option = each.kind == "profile" and "--profile=" or "--plugin="
     local row = on_mix("plugin_" .. each.name, each.name, { NO_DPI, option .. each.name })
     row.group = "plugins"
     row.is_light = each.kind == "plugin" and not text.contains(each.categories, "slow")
       and not text.contains(each.categories, "payload")
     list[#list + 1] = row
-    if each.kind == "plugin" and each.made.on_update and each.categories[1] ~= "expiry" then
-      together[#together + 1] = each.name
-    end
+  end
+  for _, each in ipairs(plugins.together()) do
+    if each.made.on_update then together[#together + 1] = each.name end
   end
   local row = on_mix("plugins", ("all %d that look at every packet"):format(#together),
     { NO_DPI, "--plugin=" .. table.concat(together, ",") })

@@ -4,9 +4,8 @@
 
 local capture = require "nfengine.testing.capture"
 local collection = require "nfengine.collection"
-local commands = require "nfengine.commands"
 local data = require "spec.support.data"
-local plugin = require "nfengine.plugin"
+local plugins = require "spec.support.plugins"
 local program = require "spec.support.program"
 
 local SECONDS = 10 -- for one run, a sanitizer build included
@@ -48,15 +47,7 @@ end
 describe("over the reference data", function()
   after_each(capture.cleanup)
 
-  local together, others = {}, {}
-  for _, entry in ipairs(collection.all "plugins") do
-    local made = entry.path:match "^%./plugins/" and commands.read(entry.path)
-    if made and plugin.is_class(made) and made.definition.categories[1] ~= "expiry" then
-      together[#together + 1] = entry.name
-    elseif made then
-      others[#others + 1] = (plugin.is_class(made) and "--plugin=" or "--profile=") .. entry.name
-    end
-  end
+  local together = table.concat(plugins.names(plugins.together()), ",")
 
   local function flows_with(...)
     local options = { ... }
@@ -64,7 +55,7 @@ describe("over the reference data", function()
   end
 
   with_data("all plugins that look at flows together", 29, function(paths)
-    return troubles(paths, flows_with("--n-meters=1", "--plugin=" .. table.concat(together, ",")))
+    return troubles(paths, flows_with("--n-meters=1", "--plugin=" .. together))
   end)
 
   for _, meters in ipairs { 1, 3 } do
@@ -79,10 +70,11 @@ describe("over the reference data", function()
 
   with_data("the same with several meters and L7, in ns", 61, function(paths)
     return troubles(paths, flows_with("--n-meters=3", "--time-unit=ns", "--n-dissections=20",
-      "--plugin=" .. table.concat(together, ",")))
+      "--plugin=" .. together))
   end)
 
-  for _, option in ipairs(others) do
+  for _, entry in ipairs(plugins.apart()) do
+    local option = ("--%s=%s"):format(entry.kind, entry.name)
     with_data(option, 97, function(paths) return troubles(paths, flows_with(option)) end)
   end
 

@@ -3,32 +3,16 @@
 -- of the reference data ($NFENGINE_EVERY_CAPTURE=1 takes all of them).
 
 local check = require "nfengine.check"
-local collection = require "nfengine.collection"
-local commands = require "nfengine.commands"
 local data = require "spec.support.data"
 local golden = require "spec.support.golden"
-local plugin = require "nfengine.plugin"
+local plugins = require "spec.support.plugins"
 local program = require "spec.support.program"
 local trial = require "nfengine.trial"
 
 trial.program = function() return program.path end -- this process is none
 
-local all = {}
-for _, entry in ipairs(collection.all "plugins") do
-  if entry.path:match "^%./plugins/" then
-    entry.made = commands.read(entry.path)
-    all[#all + 1] = entry
-  end
-end
-
--- Those that go together in one run: profiles are sets of these, and what ends or freezes flows would hide from the
--- others what comes after.
-local together = {}
-for _, entry in ipairs(all) do
-  if plugin.is_class(entry.made) and entry.made.definition.categories[1] ~= "expiry" then
-    together[#together + 1] = entry.name
-  end
-end
+local all = plugins.that_are "plugin or profile"
+local together = plugins.names(plugins.together())
 
 describe("the plugins that come along", function()
   it("are some", function() assert.is_true(#all > 0) end)
@@ -66,9 +50,9 @@ describe("the scripts that come along", function()
 end)
 
 -- What the program writes with plugins, and how it ends.
-local function outcome(path, plugins, meters, more)
+local function outcome(path, names, meters, more)
   local words = { "-q", "flows", "--n-dissections=0", "--n-meters=" .. meters,
-    "--plugin=" .. table.concat(plugins, ",") }
+    "--plugin=" .. table.concat(names, ",") }
   for _, word in ipairs(more or {}) do words[#words + 1] = word end
   words[#words + 1] = path
   local result = program.run(unpack(words))
@@ -76,13 +60,13 @@ local function outcome(path, plugins, meters, more)
 end
 
 -- Captures whose records differ with the number of meters, or on which the program breaks down.
-local function differing(paths, plugins, more)
+local function differing(paths, names, more)
   local different = {}
   for _, path in ipairs(paths) do
-    local one = outcome(path, plugins, 1, more)
+    local one = outcome(path, names, 1, more)
     if not one:match "^[01] " then different[#different + 1] = path .. ": " .. one end
     for _, meters in ipairs { 2, 8 } do
-      if outcome(path, plugins, meters, more) ~= one then
+      if outcome(path, names, meters, more) ~= one then
         different[#different + 1] = ("%s: %d meters"):format(path, meters)
       end
     end
@@ -105,12 +89,12 @@ describe("all plugins at once", function()
     assert.equal("", differing(paths, together))
   end)
 
-  for _, entry in ipairs(all) do
-    if not plugin.is_class(entry.made) then
+  for _, entry in ipairs(plugins.apart()) do
+    if entry.kind == "profile" then
       it("so does the profile " .. entry.name, function()
         assert.equal("", differing(SAMPLES, {}, { "--profile=" .. entry.name }))
       end)
-    elseif entry.made.definition.categories[1] == "expiry" then
+    else
       it("so does " .. entry.name .. " with one that looks at flows", function()
         assert.equal("", differing(SAMPLES, { entry.name, "ttl_tos" }))
       end)
