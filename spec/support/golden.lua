@@ -40,6 +40,14 @@ add("tls.pcap", "jsonl", L7)
 golden.report = { file = "report-web.html", words = { "report", "samples/web.pcap" }, is_l7 = true }
 golden.cases[#golden.cases + 1] = golden.report
 
+--- The one that is a capture, and what writes it to a file.
+golden.extracted = "spec/golden/extract/closing.pcapng"
+
+function golden.extract(path)
+  return program.run("-q", "extract", "--n-dissections=0", "--filter=flow.dst_port == 81", "samples/closing.pcap", "--",
+    "--write=" .. path)
+end
+
 function golden.path(case) return "spec/golden/" .. case.file end
 
 --- Runs a case; { status, out, err }.
@@ -54,6 +62,7 @@ function golden.other_ndpi()
 end
 
 local function write_all()
+  assert(golden.extract(golden.extracted).status == 0)
   for _, case in ipairs(golden.cases) do
     local result = golden.run(case)
     assert(result.status == 0, case.file .. ": " .. result.err)

@@ -292,19 +292,19 @@ describe("a handshake over TCP", function()
   end)
 end)
 
+local datagrams = 0 -- made so far, a millisecond each
+
+local function datagram(bytes, is_back)
+  datagrams = datagrams + 1
+  local ip = is_back and P.ipv4 { src = "10.0.0.2", dst = "10.0.0.1" } or P.ipv4 {}
+  local ports = is_back and { src_port = 443, dst_port = 1000 } or { src_port = 1000, dst_port = 443 }
+  return testing.at(datagrams, P.eth {} .. ip .. P.udp(ports) .. bytes)
+end
+
 describe("a handshake over QUIC", function()
   after_each(testing.cleanup)
 
   local ID = "by the client"
-  local at = 0
-
-  local function datagram(bytes, is_back)
-    at = at + 1
-    local ip = is_back and P.ipv4 { src = "10.0.0.2", dst = "10.0.0.1" } or P.ipv4 {}
-    local ports = is_back and { src_port = 443, dst_port = 1000 } or { src_port = 1000, dst_port = 443 }
-    return testing.at(at, P.eth {} .. ip .. P.udp(ports) .. bytes)
-  end
-
   local function initial(frames, fields)
     local all = { dcid = ID, frames = frames }
     for name, value in pairs(fields or {}) do all[name] = value end
@@ -358,15 +358,6 @@ end)
 
 describe("a handshake over DTLS", function()
   after_each(testing.cleanup)
-
-  local at = 0
-
-  local function datagram(bytes, is_back)
-    at = at + 1
-    local ip = is_back and P.ipv4 { src = "10.0.0.2", dst = "10.0.0.1" } or P.ipv4 {}
-    local ports = is_back and { src_port = 443, dst_port = 1000 } or { src_port = 1000, dst_port = 443 }
-    return testing.at(at, P.eth {} .. ip .. P.udp(ports) .. bytes)
-  end
 
   local function offered(cookie)
     return datagram(hello.dtls(hello.message { version = 0xfefd, cookie = cookie or "",

@@ -2,9 +2,11 @@
 -- cut.
 
 local hello = require "spec.support.hello"
+local meter = require "spec.support.meter"
 local nf = require "nfengine"
 local quic = require "spec.support.quic"
 local random = require "spec.support.random"
+local talk = require "spec.support.talk"
 local testing = require "nfengine.testing"
 local tls = require "nfengine.protocols.tls"
 
@@ -230,31 +232,6 @@ local function segments(seq, text, size, fields)
   return list
 end
 
-local function joined(...)
-  local all = {}
-  for _, list in ipairs { ... } do
-    for _, packet in ipairs(list) do all[#all + 1] = packet end
-  end
-  return all
-end
-
--- A list in another order: its n-th entry becomes the one that order[n] says.
-local function shuffled(list, below)
-  local copy = {}
-  for i, entry in ipairs(list) do copy[i] = entry end
-  for i = #copy, 2, -1 do
-    local other = 1 + below(i)
-    copy[i], copy[other] = copy[other], copy[i]
-  end
-  for i, packet in ipairs(copy) do
-    local again = {}
-    for name, value in pairs(packet) do again[name] = value end
-    again.time_ns = testing.EPOCH_NS + i * 1000000
-    copy[i] = again
-  end
-  return copy
-end
-
 describe("a finder, in TCP,", function()
   after_each(testing.cleanup)
 
@@ -293,9 +270,9 @@ describe("a finder, in TCP,", function()
   it("finds one whose segments come in any order, twice and overlapping", function()
     random.trial(function(below)
       local text = whole()
-      local list = joined(segments(10, text, 20), segments(10, text, 33), segments(10, text:sub(1, 40), 7))
-      assert.are.same({ "tcp example.org" },
-        found(joined({ segment(9, "", SYN), segment(70, "", SYN_ACK) }, shuffled(list, below))))
+      local list = meter.joined({ segment(9, "", SYN), segment(70, "", SYN_ACK) }, segments(10, text, 20),
+        segments(10, text, 33), segments(10, text:sub(1, 40), 7))
+      assert.are.same({ "tcp example.org" }, found(talk.shuffled(list, below, 3, #list)))
     end)
   end)
 
@@ -305,7 +282,7 @@ describe("a finder, in TCP,", function()
       local seq = 2 ^ 32 - ahead
       local list = segments(seq, text, 10)
       list[3], list[2] = list[2], list[3]
-      assert.are.same({ "tcp example.org" }, found(joined({ segment(seq - 1, "", SYN) }, list)))
+      assert.are.same({ "tcp example.org" }, found(meter.joined({ segment(seq - 1, "", SYN) }, list)))
     end
   end)
 
@@ -396,7 +373,7 @@ describe("a finder, in TCP,", function()
     for missing = 1, 4 do
       local list = segments(10, text, 20)
       table.remove(list, missing)
-      assert.are.same({ "" }, found(joined({ segment(9, "", SYN) }, list)))
+      assert.are.same({ "" }, found(meter.joined({ segment(9, "", SYN) }, list)))
     end
   end)
 
@@ -463,7 +440,7 @@ describe("a finder, in QUIC,", function()
           .. quic.crypto(from - 1, text:sub(1, 200))
         packets[#packets + 1] = datagram(initial(frames, { number = number }))
       end
-      assert.are.same({ "quic example.org" }, found(shuffled(packets, below)))
+      assert.are.same({ "quic example.org" }, found(talk.shuffled(packets, below, 1, #packets)))
     end)
   end)
 
