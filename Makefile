@@ -11,8 +11,8 @@ V       ?= 0
 
 PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev luajit lua-cjson lua-filesystem \
            lua-busted libzstd-dev zlib1g-dev libsodium-dev libcap-ng-dev libseccomp-dev libdragonbox-dev libssl-dev
-# What `make lint`, `make asan` and `make fuzz` need on top, ...
-DEV_PACKAGES = lua-check cppcheck clang-format-14 clang-tidy-14 clang libclang-rt-14-dev
+# What `make lint`, `make asan`, `make valgrind` and `make fuzz` need on top, ...
+DEV_PACKAGES = lua-check cppcheck clang-format-14 clang-tidy-14 clang libclang-rt-14-dev valgrind
 # ... and the specs on live capture, which send packets through network namespaces and run real programs in them.
 LIVE_PACKAGES = iproute2 procps tcpreplay tcpdump curl openssl nginx-light dnsmasq bind9-dnsutils openssh-server \
                 openssh-client busybox python3
@@ -50,7 +50,7 @@ OBJ  = $(CORE:core/%.c=$(BUILD)/%.o) $(BUILD)/shortest.o
 Q = $(if $(filter 0,$(V)),@)
 say = @printf '  %-6s %s\n' $(1) $(2)
 
-.PHONY: all help deps dev-deps run test check meters collection lint asan tsan fuzz leak faults golden docs bench \
+.PHONY: all help deps dev-deps run test check meters collection lint asan tsan fuzz leak valgrind faults golden docs bench \
         install uninstall clean
 all: nfengine libnfengine.so
 
@@ -66,6 +66,7 @@ help:
 	@echo 'make tsan       the specs that run threads, with the thread sanitizer'
 	@echo 'make faults     every allocation, read, write and so on of some runs made to fail, one after another'
 	@echo 'make leak       the C core alone under the leak sanitizer, also with each allocation failing'
+	@echo 'make valgrind   the program and the C core under valgrind, over the samples'
 	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (60) each'
 	@echo 'make golden     write the expected outputs of scripts anew'
 	@echo 'make docs       write the generated parts of README.md anew'
@@ -183,6 +184,16 @@ leak:
 
 comma  := ,
 WRAPPED = malloc calloc realloc strdup asprintf vasprintf fmemopen scandir mmap mprotect
+
+# Values that nobody has set, memory read after or behind its end, leaks: in the release build, of C and of what LuaJIT
+# compiles. What libraries allocate is seen too, which the sanitizers do not.
+MEMCHECK = valgrind --quiet --error-exitcode=1 --leak-check=full --num-callers=20
+CHECKED  = flows --statistical-analysis --splt-analysis=10 --plugin=ja4 samples/*.pcap*
+
+valgrind: all $(BUILD)/leak
+	for meters in 1 3; do for dissections in 0 20; do $(MEMCHECK) ./$(PROGRAM) -q --n-meters=$$meters \
+	  --n-dissections=$$dissections $(CHECKED) >/dev/null || exit 1; done; done
+	$(MEMCHECK) $(BUILD)/leak samples/*.pcap* samples
 
 $(BUILD)/leak: spec/support/leak.c $(OBJ) | $(BUILD)
 	$(call say,LINK,$@)
