@@ -23,6 +23,7 @@ local PROMISES = {
     text = "all plugins that look at every packet: at most 600 ns a packet more than the core" },
   { row = "plugins", kind = "spread", most = 2,
     text = "all plugins that look at every packet: no run over twice their median" },
+  -- 0.79 has been measured with a million packets and 0.57 with five: nDPIs start one after the other.
   { row = "dpi_csv_2", kind = "wall", against = "dpi_csv", most = 0.85,
     text = "DPI, to CSV, two meters on two cores: at most 0.85 times the time of one" },
   { row = "core_csv_2", kind = "wall", against = "core_csv", most = 0.85,

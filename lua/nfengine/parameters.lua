@@ -105,8 +105,8 @@ parameters.list = {
   boolean("statistical_analysis", false, "add 48 statistics of sizes, inter-arrival times and TCP flags"),
   integer("splt_analysis", 0, 0, 65535, nil, "add direction, size and inter-arrival time of this many first packets"),
   integer("n_meters", 0, 0, 1024, nil,
-    "threads to share the work, with the same results for any number but of plugins with state that nobody joins; "
-      .. "0 chooses by CPUs, input and plugins"),
+    "threads to share the work, with the same results for any number but for nDPI's memory, runs cut short, full "
+      .. "tables and plugins' state that nobody joins; 0 chooses by CPUs, input and plugins"),
   integer("max_nflows", 0, 0, 9007199254740992, nil, "stop after this many flows; 0 for no limit"),
   integer("max_packets", 0, 0, 9007199254740992, nil, "the input ends after this many packets; 0 for no limit"),
   integer("duration", 0, 0, 4294967295, "SECONDS", "the input ends after this long by the clock; 0 for no limit"),

@@ -53,10 +53,19 @@ local function accepted(option)
   return expected .. (option.unit and ", " .. option.unit:lower() or "")
 end
 
+-- A value as a script writes it; of a list, its elements.
+local function written(value)
+  if type(value) == "string" then return '"' .. value .. '"' end
+  if type(value) ~= "table" then return tostring(value) end
+  local elements = {}
+  for i, element in ipairs(value) do elements[i] = written(element) end
+  return "{ " .. table.concat(elements, ", ") .. " }"
+end
+
 local function default(option)
   if option.name == "source" then return "the command line's" end
-  if option.default == nil or type(option.default) == "table" then return "" end
-  return code(type(option.default) == "string" and '"' .. option.default .. '"' or tostring(option.default))
+  if option.default == nil or type(option.default) == "table" and #option.default == 0 then return "" end
+  return code(written(option.default))
 end
 
 local function parameters()
