@@ -24,11 +24,16 @@ local options = nf.options {
   key_file = { "", "file with the key, 64 bytes" },
 }
 
+local KEY_SIZE = 64
+
 local key
 if options.key_file ~= "" then
   local file = assert(io.open(options.key_file, "rb"))
-  key = file:read "*a"
+  key = file:read(KEY_SIZE + 1) or "" -- a device may never end
   file:close()
+  if #key ~= KEY_SIZE then
+    error(("--key-file=%s: expected a file of %d bytes"):format(options.key_file, KEY_SIZE), 0)
+  end
 end
 
 nf.streamer({}):to_csv(nil, {

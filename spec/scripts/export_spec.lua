@@ -87,8 +87,10 @@ describe("scripts/export.lua", function()
 
   it("refuses what it cannot do in one line", function()
     local key, out = program.write("short", ".key"), program.temporary ".csv"
-    assert.is_truthy(failure(out, "--key-file=" .. key)
-      :match "anonymization_key: expected a string of 64 bytes\n$")
+    for _, path in ipairs { key, "samples", "/dev/null", "/dev/zero" } do
+      assert.equal(("nfengine: --key-file=%s: expected a file of 64 bytes\n"):format(path),
+        failure(out, "--key-file=" .. path))
+    end
     assert.is_truthy(failure(out, "--key-file=/nowhere/key"):match "/nowhere/key: No such file")
     assert.is_truthy(failure(out, "--anonymize=srcip")
       :match 'columns_to_anonymize: no column "srcip" in this run %(did you mean \'src_ip\'%?%)\n$')
