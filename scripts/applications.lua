@@ -30,8 +30,13 @@ local show = require "nfengine.show"
 local LINE = "%-16s %-14s %-8s  %-22s %s > %s\n"
 local FOUND_BY = { [0] = "nothing", "port", "address", "cache", "content" } -- by confidence
 
+local streamer = nf.streamer {}
+if streamer.n_dissections == 0 then
+  error("--n-dissections=0: packets have to be looked into to know applications, expected more", 0)
+end
+
 io.write(LINE:format("APPLICATION", "CATEGORY", "FOUND BY", "SERVER NAME", "FROM", "TO"))
-for flow in nf.streamer({}):flows() do
+for flow in streamer:flows() do
   io.write(LINE:format(
     flow.application_name,
     flow.application_category_name,

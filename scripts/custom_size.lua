@@ -48,5 +48,6 @@ local streamer = nf.streamer {
 }
 
 for flow in streamer:flows() do
-  print(flow.src_ip, flow.application_name, flow.udps.packet_with_custom_size)
+  local application = streamer.n_dissections > 0 and flow.application_name or "-"
+  print(flow.src_ip, application, flow.udps.packet_with_custom_size)
 end

@@ -2,7 +2,7 @@
 -- the milliseconds since the packet before: features to classify a flow by as it begins.
 --
 -- Sizes are signed: positive from source to destination, negative back, 0 where the flow had no more packets. How many
--- packets are looked at is --splt-analysis, 10 if not given.
+-- packets are looked at is --splt-analysis, 10 if not given. Without L7 there is no application_name.
 --
 -- @categories example
 -- @usage nfengine early --splt-analysis=4 samples/web.pcap
@@ -26,7 +26,10 @@ local nf = require "nfengine"
 local streamer = nf.streamer { splt_analysis = 10 }
 local gap = "splt_piat_" .. streamer.time_unit
 
-local header = { "src_ip", "src_port", "dst_ip", "dst_port", "protocol", "application_name" }
+local has_applications = streamer.n_dissections > 0
+
+local header = { "src_ip", "src_port", "dst_ip", "dst_port", "protocol" }
+if has_applications then table.insert(header, "application_name") end
 for i = 1, streamer.splt_analysis do
   table.insert(header, "size_" .. i)
   table.insert(header, "gap_" .. i)
@@ -34,7 +37,8 @@ end
 print(table.concat(header, ","))
 
 for flow in streamer:flows() do
-  local row = { flow.src_ip, flow.src_port, flow.dst_ip, flow.dst_port, flow.protocol, flow.application_name }
+  local row = { flow.src_ip, flow.src_port, flow.dst_ip, flow.dst_port, flow.protocol }
+  if has_applications then table.insert(row, flow.application_name) end
   for i = 1, #flow.splt_ps do
     local direction, size = flow.splt_direction[i], flow.splt_ps[i]
     if direction == 1 then size = 0 - size elseif direction == -1 then size = 0 end

@@ -16,6 +16,12 @@ describe("scripts/applications.lua", function()
     assert.is_truthy(result.out:match "\nTLS +%S+ +content +files%.example%.org +192%.0%.2%.1:%d+ > 192%.0%.2%.2:443\n")
   end)
 
+  it("says before the run that it has to look into packets", function()
+    local result = program.run("-q", "applications", "--n-dissections=0", "samples/tls.pcap")
+    assert.same({ 1, "", "nfengine: --n-dissections=0: packets have to be looked into to know applications, "
+      .. "expected more\n" }, { result.status, result.out, result.err })
+  end)
+
   it("prints nothing that a terminal would take for a command", function()
     local question = P.u16(1) .. P.u16(0x0100) .. P.u16(1) .. ("\0"):rep(6) .. "\9evil\27[31m\4test\0\0\1\0\1"
     local hello = "GET / HTTP/1.1\r\nHost: evil\27[2J.test\r\nUser-Agent: x\r\n\r\n"

@@ -27,6 +27,11 @@ describe("scripts/custom_size.lua", function()
     assert.are.equal(0, count(packets, overhead + 57))
   end)
 
+  it("does without L7", function()
+    local result = program.run("-q", "custom_size", "--n-dissections=0", capture.file(capture.pcap { packet(58) }))
+    assert.same({ 0, "10.0.0.1\t-\t0\n" }, { result.status, result.out })
+  end)
+
   it("counts sizes on the wire, not what was captured", function()
     local long = packet(58)
     long.size = 5000

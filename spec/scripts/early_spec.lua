@@ -27,6 +27,13 @@ describe("scripts/early.lua", function()
     return values:match "^10%.0%.0%.1,5000,10%.0%.0%.2,9,17,[^,]*,(.*)$"
   end
 
+  it("does without L7", function()
+    local path = capture.file(capture.pcap { packet(0, 58) })
+    local result = program.run("-q", "early", "--n-dissections=0", "--splt-analysis=1", path)
+    assert.same({ 0, "src_ip,src_port,dst_ip,dst_port,protocol,size_1,gap_1\n10.0.0.1,5000,10.0.0.2,9,17,100,0\n" },
+      { result.status, result.out })
+  end)
+
   it("gives signed sizes and gaps of the first ten packets, zeros behind the last", function()
     assert.are.equal("100,0,-50,5,60,7,-42,0" .. (",0"):rep(12), row())
   end)
