@@ -96,7 +96,8 @@ $(PROGRAM): $(OBJ) $(BUILD)/main.o lua/nfengine/cdef.lua
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(COMMON) $(HARDEN_LD) $(LDFLAGS) -pie -Wl,-E -o $@ $(OBJ) $(BUILD)/main.o $(PKG_LIBS) -lm
 
-libnfengine.so: $(OBJ) lua/nfengine/cdef.lua
+LIBRARY = libnfengine.so
+$(LIBRARY): $(OBJ) lua/nfengine/cdef.lua
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(COMMON) $(HARDEN_LD) $(LDFLAGS) -shared -Wl,-Bsymbolic-functions -o $@ $(OBJ) $(PKG_LIBS) -lm
 
@@ -125,7 +126,11 @@ lua/nfengine/cdef.lua: core/nf_abi.h Makefile
 SPECS = $(shell find spec -name '*_spec.lua' | sort)
 PROVE_FLAGS ?=
 
-check: all $(BUILD)/faults.so
+# What is fuzzed, and the programs that try a target on files, which specs need.
+TARGETS = $(patsubst spec/fuzz/fuzz_%.c,%,$(wildcard spec/fuzz/fuzz_*.c))
+REPLAYS = $(TARGETS:%=$(BUILD)/replay_%)
+
+check: all $(REPLAYS) $(BUILD)/faults.so
 	prove -j2 $(PROVE_FLAGS) --exec 'busted --lua=$(shell command -v $(LUAJIT)) -o TAP' $(SPECS)
 
 # Makes a program's calls fail, see there. For specs alone, without the sanitizers that they may be run with.
@@ -155,12 +160,12 @@ docs: all
 # A busted that is itself built with the sanitizers and links the core: no preloading.
 ASAN_BUILD = build-asan
 ASAN_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-ASAN_MAKE  = $(MAKE) --no-print-directory BUILD=$(ASAN_BUILD) PROGRAM=$(ASAN_BUILD)/nfengine OPT='-O1 -g' \
-             SANITIZE='$(ASAN_FLAGS)'
+ASAN_MAKE  = $(MAKE) --no-print-directory BUILD=$(ASAN_BUILD) PROGRAM=$(ASAN_BUILD)/nfengine \
+             LIBRARY=$(ASAN_BUILD)/libnfengine.so OPT='-O1 -g' SANITIZE='$(ASAN_FLAGS)'
 
 # The comparison with NFStream's records would take an hour at this speed and show nothing new.
 asan: all
-	@$(ASAN_MAKE) $(ASAN_BUILD)/nfengine $(ASAN_BUILD)/busted
+	@$(ASAN_MAKE) $(ASAN_BUILD)/nfengine $(ASAN_BUILD)/busted $(TARGETS:%=$(ASAN_BUILD)/replay_%)
 	NFENGINE=$(ASAN_BUILD)/nfengine ASAN_OPTIONS=detect_leaks=0 \
 	  prove -j2 $(PROVE_FLAGS) --exec '$(ASAN_BUILD)/busted --ignore-lua -o TAP' \
 	  $(filter-out spec/conformance_spec.lua,$(SPECS))
@@ -207,21 +212,32 @@ $(BUILD)/busted: spec/support/busted.c $(OBJ) | $(BUILD)
 
 FUZZ_SECONDS ?= 60
 FUZZ_BUILD    = build-fuzz
-FUZZERS       = $(patsubst spec/fuzz/%.c,$(FUZZ_BUILD)/%,$(wildcard spec/fuzz/fuzz_*.c))
+FUZZERS       = $(TARGETS:%=$(FUZZ_BUILD)/fuzz_%)
 FUZZ_MAKE     = $(MAKE) --no-print-directory BUILD=$(FUZZ_BUILD) CC=clang CXX=clang++ OPT='-O1 -g' \
                 SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined'
 
-fuzz:
+# What a fuzzer finds goes to $(FUZZ_BUILD)/TARGET-crash-…, what it learns to a corpus that the next run begins with.
+fuzz: all
 	@$(FUZZ_MAKE) $(FUZZERS)
-	@for fuzzer in $(FUZZERS); do \
-	  seeds=$$(echo $$fuzzer | sed 's|.*/|spec/fuzz/seeds/|'); mkdir -p $$fuzzer.corpus; \
-	  echo "$$fuzzer: $(FUZZ_SECONDS) s"; \
-	  $$fuzzer -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_BUILD)/ -print_final_stats=1 -verbosity=0 \
-	    $$fuzzer.corpus $$( [ -d $$seeds ] && echo $$seeds ) || exit 1; done
+	@$(LUAJIT) spec/fuzz/seeds.lua $(FUZZ_BUILD)/seeds 2>$(FUZZ_BUILD)/seeds.log
+	@for target in $(TARGETS); do \
+	  echo "$$target: $(FUZZ_SECONDS) s"; mkdir -p $(FUZZ_BUILD)/corpus/$$target; \
+	  $(FUZZ_BUILD)/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_BUILD)/$$target- \
+	    -timeout=10 -print_final_stats=1 -verbosity=0 \
+	    $$(ls -d $(FUZZ_BUILD)/corpus/$$target $(FUZZ_BUILD)/seeds/$$target spec/fuzz/reproducers/$$target 2>/dev/null) \
+	    || exit 1; done
 
-$(FUZZ_BUILD)/fuzz_%: spec/fuzz/fuzz_%.c $(OBJ)
+FUZZ_SHARED = spec/fuzz/target.c spec/fuzz/target.h
+
+$(FUZZ_BUILD)/fuzz_%: spec/fuzz/fuzz_%.c $(FUZZ_SHARED) $(OBJ)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_) -iquote core -fsanitize=fuzzer -o $@ $< $(OBJ) $(PKG_LIBS) -lm
+	$(Q)$(CC) $(CFLAGS_) -iquote core -fsanitize=fuzzer -o $@ $(filter-out %.h,$^) $(PKG_LIBS) -lm
+
+# The same targets without libFuzzer, to be run over files, by specs among others.
+$(BUILD)/replay_%: spec/fuzz/fuzz_%.c spec/fuzz/replay.c $(FUZZ_SHARED) $(LIBRARY)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_) -iquote core $(LDFLAGS) -Wl,-rpath,'$$ORIGIN:$$ORIGIN/..' -o $@ $(filter-out %.h,$^) \
+	  $(PKG_LIBS) -lm
 
 # ---- measuring ----
 
@@ -235,7 +251,7 @@ bench: all $(BUILD)/floor
 
 # ---- looking over the source ----
 
-C_SOURCES = $(wildcard core/*.c core/*.h core/*.cc spec/fuzz/*.c spec/support/*.c bench/*.c)
+C_SOURCES = $(wildcard core/*.c core/*.h core/*.cc spec/fuzz/*.[ch] spec/support/*.c bench/*.c)
 
 # A process for each file: clang-tidy 14 mistakes va_lists in the second. On standard error it counts what it does not
 # show of the system's headers.

@@ -3,12 +3,9 @@
  * second, shorter capture; the rest is the frame, copied into a heap block of exactly its size, so that a sanitizer
  * sees any byte read behind it. Checks what decode.h promises of every packet, and that a shorter capture of the same
  * frame gives the same answer or "truncated".
- *
- *   clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined spec/fuzz/fuzz_decode.c core/decode*.c
  */
-#include "../../core/decode.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "decode.h"
+#include "target.h"
 
 enum { PREFIX = 6 };
 
@@ -20,7 +17,8 @@ static enum nf_ignored decode(struct nf_packet *packet, const uint8_t *bytes, ui
   uint8_t *copy = malloc(captured ? captured : 1);
   nf_require(copy);
   memcpy(copy, bytes, captured);
-  const struct nf_frame frame = {copy, captured, size, 1234567890, 7, link_type};
+  const struct nf_frame frame = {
+      .data = copy, .captured = captured, .size = size, .time_ns = 1234567890, .number = 7, .link_type = link_type};
   struct nf_fragmented fragmented;
   memset(packet, 0xEE, sizeof *packet);
   const enum nf_ignored reason = nf_decode(packet, &fragmented, &frame, tunnels);

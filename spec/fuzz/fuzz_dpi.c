@@ -7,6 +7,7 @@
  * need the runs before it.
  */
 #include "dpi.h"
+#include "target.h"
 
 enum {
   /* the flag byte */
@@ -27,23 +28,12 @@ enum {
   FRAME_MAX = LINK + 40 + 8 + 20 + PAYLOAD_MAX + 16
 };
 
-struct input {
-  const uint8_t *data;
-  size_t size;
-};
-
 struct flow {
   uint8_t flags, protocol;
   uint16_t ports[2];
   uint32_t sequence[2];
   uint64_t count;
 };
-
-static unsigned take(struct input *in, size_t count) {
-  unsigned value = 0;
-  for (; count && in->size; count--, in->size--) value = value << 8 | *in->data++;
-  return value;
-}
 
 static void put(uint8_t *to, unsigned value, int count) {
   for (int i = count - 1; i >= 0; i--, value >>= 8) to[i] = (uint8_t)value;
@@ -93,10 +83,10 @@ static uint32_t put_transport(uint8_t *to, struct flow *flow, unsigned kind, uin
 }
 
 /* The flow's next packet, in a block of exactly the captured size. */
-static uint8_t *next_packet(struct nf_packet *packet, struct flow *flow, struct input *in) {
+static uint8_t *next_packet(struct nf_packet *packet, struct flow *flow, struct fuzz_input *in) {
   uint8_t frame[FRAME_MAX] = {0};
-  unsigned kind = take(in, 1);
-  unsigned payload = take(in, 2) % PAYLOAD_MAX;
+  unsigned kind = fuzz_take(in, 1);
+  unsigned payload = fuzz_take(in, 2) % PAYLOAD_MAX;
   if (payload > in->size) payload = (unsigned)in->size;
   flow->count++;
   uint32_t header = flow->flags & FLAG_V6 ? kind & KIND_EXTENSION ? 48 : 40 : 20;
@@ -140,16 +130,14 @@ static void require_complete(const struct nf_l7 *l7, const struct nf_l7_extra *e
   require_text(extra->risk_names, sizeof extra->risk_names);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static struct nf_dpi *modules[2];
   static const uint8_t protocols[2][4] = {{6, 17, 1, 132}, {6, 17, 58, 132}};
-  struct input in = {data, size};
-  struct flow flow = {.flags = (uint8_t)take(&in, 1), .sequence = {1000, 5000}};
+  struct fuzz_input in = {data, size};
+  struct flow flow = {.flags = (uint8_t)fuzz_take(&in, 1), .sequence = {1000, 5000}};
   flow.protocol = protocols[flow.flags & FLAG_V6][(flow.flags & FLAG_PROTOCOL) >> 2];
-  flow.ports[0] = (uint16_t)take(&in, 2);
-  flow.ports[1] = (uint16_t)take(&in, 2);
+  flow.ports[0] = (uint16_t)fuzz_take(&in, 2);
+  flow.ports[1] = (uint16_t)fuzz_take(&in, 2);
   bool publish = flow.flags & FLAG_PUBLISH;
   if (!modules[publish]) modules[publish] = nf_dpi_new(32, true, publish, !publish, NULL);
   nf_require(modules[publish]);

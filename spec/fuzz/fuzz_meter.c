@@ -6,12 +6,7 @@
  *
  *   make fuzz
  */
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include "../../core/base.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "target.h"
 
 enum {
   PREFIX = 8,
@@ -26,21 +21,7 @@ enum {
   FLAG_COMMENTS = 128
 };
 
-static int file; /* in memory, written anew for every input */
-static char path[32];
-
-static void fill_file(const uint8_t *bytes, size_t size) {
-  if (!path[0]) {
-    file = memfd_create("capture", 0);
-    nf_require(file >= 0);
-    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-  }
-  nf_require(ftruncate(file, 0) == 0);
-  nf_require(pwrite(file, bytes, size, 0) == (ssize_t)size);
-}
-
-static struct nf_options choose(const uint8_t *data) {
-  static const char *const sources[] = {path, path};
+static struct nf_options choose(const uint8_t *data, const char *const *sources) {
   static const char *const filters[] = {"ip", "tcp or udp port 53", "vlan 5 and ip6", "greater 100"};
   return (struct nf_options){
       .sources = sources,
@@ -156,12 +137,19 @@ static void run(struct nf_crew *meter, const struct nf_options *o, const uint8_t
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size < PREFIX) return 0;
-  fill_file(data + PREFIX, size - PREFIX);
-  const struct nf_options options = choose(data);
+  const char *path = fuzz_file(data + PREFIX, size - PREFIX);
+  const char *const sources[] = {path, path};
+  const struct nf_options options = choose(data, sources);
   char error[NF_ERROR_SIZE] = "";
   struct nf_crew *meter = nf_crew_new(&options, error);
   nf_require(meter || (options.bpf_filter && error[0]));
   if (meter) run(meter, &options, data);
   nf_crew_free(meter);
   return 0;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed) {
+  size = LLVMFuzzerMutate(data, size, max_size);
+  if (seed % 4 && size > PREFIX) fuzz_repair_capture(data + PREFIX, size - PREFIX);
+  return size;
 }

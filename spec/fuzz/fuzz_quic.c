@@ -4,11 +4,9 @@
  * stream and into a plain list of bytes, to be compared. Everything read or written lies in a heap block of exactly its
  * size.
  */
-#include "base.h"
+#include "target.h"
 
 enum { STREAMS = 2, ROOM = 300, PATIENCE = 20, IS_FRAMES = 1, HAS_FIRST = 2, IS_SERVERS = 4 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint8_t *copy_of(const uint8_t *data, size_t size) {
   uint8_t *copy = malloc(size ? size : 1);
