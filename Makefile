@@ -221,11 +221,10 @@ fuzz: all
 	@$(FUZZ_MAKE) $(FUZZERS)
 	@$(LUAJIT) spec/fuzz/seeds.lua $(FUZZ_BUILD)/seeds 2>$(FUZZ_BUILD)/seeds.log
 	@for target in $(TARGETS); do \
-	  echo "$$target: $(FUZZ_SECONDS) s"; mkdir -p $(FUZZ_BUILD)/corpus/$$target; \
-	  $(FUZZ_BUILD)/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_BUILD)/$$target- \
-	    -timeout=10 -print_final_stats=1 -verbosity=0 \
-	    $$(ls -d $(FUZZ_BUILD)/corpus/$$target $(FUZZ_BUILD)/seeds/$$target spec/fuzz/reproducers/$$target 2>/dev/null) \
-	    || exit 1; done
+	  echo "$$target: $(FUZZ_SECONDS) s"; corpus=$(FUZZ_BUILD)/corpus/$$target; mkdir -p $$corpus; \
+	  inputs=$$(ls -d $(FUZZ_BUILD)/seeds/$$target spec/fuzz/reproducers/$$target 2>/dev/null); \
+	  $(FUZZ_BUILD)/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 -verbosity=0 \
+	    -artifact_prefix=$(FUZZ_BUILD)/$$target- $$corpus $$inputs || exit 1; done
 
 FUZZ_SHARED = spec/fuzz/target.c spec/fuzz/target.h
 

@@ -1,0 +1,459 @@
+/*
+ * fuzz_writer.c: libFuzzer target for core/writer.c and what it writes: CSV and JSON lines. An input is a list of columns
+ * and the bytes of a record, which may hold anything. What comes out is read back here, by other means than it was
+ * written with: it has to be UTF-8, rows of the right cells, and the record's values. An output that ran out of room
+ * has to end with a whole row.
+ */
+#include "target.h"
+
+#include <arpa/inet.h>
+#include <signal.h>
+#include <sodium.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+  COLUMNS_MAX = 10,
+  NAME_SIZE = 12,
+  TEXT_MAX = 300,
+  ARRAY_MAX = 20,
+  ROWS_MAX = 48,
+  CELL_MAX = 4 * TEXT_MAX, /* bytes of a value that was read back */
+  KEY_SIZE = 64,
+  /* a column's flags */
+  FLAG_ARRAY = 1,
+  FLAG_ANONYMIZED = 2
+};
+
+struct plan {
+  struct nf_column columns[2 * COLUMNS_MAX];
+  char names[COLUMNS_MAX][NAME_SIZE + 1];
+  uint32_t count;
+  uint32_t record_size;
+  uint32_t rows;
+  uint32_t limit; /* of a file without room for all */
+  uint8_t key[KEY_SIZE];
+};
+
+struct text {
+  char bytes[CELL_MAX];
+  size_t size;
+};
+
+/* ---- what to write ---- */
+
+static uint32_t element_size(int type) {
+  static const uint8_t sizes[] = {0, 1, 1, 2, 4, 8, 1, 2, 4, 8, 4, 8, 1, 16, 6, 6, 1};
+  return sizes[type];
+}
+
+/* What is anonymised is followed by the same value in the clear, to be compared. */
+static void plan_column(struct plan *plan, int index, struct fuzz_input *in) {
+  const int type = 1 + fuzz_take(in, 1) % NF_TYPE_END_REASON;
+  const unsigned flags = fuzz_take(in, 1), length = fuzz_take(in, 2);
+  char *name = plan->names[index];
+  for (int i = 0; i < NAME_SIZE && i <= (int)(flags >> 4); i++) name[i] = (char)(1 + fuzz_take(in, 1) % 127);
+  struct nf_column column = {.name = name, .offset = plan->record_size, .length = 1, .type = (uint8_t)type};
+  if (type == NF_TYPE_TEXT) column.length = 1 + length % TEXT_MAX;
+  else if (type <= NF_TYPE_DOUBLE && flags & FLAG_ARRAY) column.is_array = true;
+  if (column.is_array) column.length = 1 + length % ARRAY_MAX;
+  plan->record_size += column.length * element_size(type);
+  column.is_anonymized = flags & FLAG_ANONYMIZED;
+  plan->columns[plan->count++] = column;
+  if (!column.is_anonymized) return;
+  column.is_anonymized = false;
+  plan->columns[plan->count++] = column;
+}
+
+static void make_plan(struct plan *plan, struct fuzz_input *in) {
+  memset(plan, 0, sizeof *plan);
+  plan->record_size = sizeof(struct nf_flow);
+  memset(plan->key, fuzz_take(in, 1) & 0xff, KEY_SIZE);
+  plan->limit = fuzz_take(in, 3);
+  plan->rows = 1 + fuzz_take(in, 1) % ROWS_MAX;
+  const int columns = 1 + fuzz_take(in, 1) % COLUMNS_MAX;
+  for (int i = 0; i < columns; i++) plan_column(plan, i, in);
+}
+
+/* A record in a block of exactly its size. */
+static struct nf_flow *make_record(const struct plan *plan, struct fuzz_input *in) {
+  struct nf_flow *record = calloc(1, plan->record_size);
+  nf_require(record);
+  record->ip_version = fuzz_take(in, 1) & 1 ? 6 : 4;
+  const size_t room = plan->record_size - sizeof *record, size = in->size < room ? in->size : room;
+  if (size) memcpy(record + 1, in->data, size);
+  return record;
+}
+
+/* ---- writing ---- */
+
+static int write_rows(int file, int format, const struct plan *plan, const struct nf_flow *record, char *error) {
+  struct nf_writer *writer = nf_writer_attach(file, format, plan->columns, plan->count, plan->key, error);
+  nf_require(writer);
+  for (uint32_t i = 0; i < plan->rows; i++) (void)nf_writer_write(writer, record);
+  return nf_writer_close(writer, error);
+}
+
+static int empty_file(void) {
+  static int file;
+  if (!file) file = memfd_create("output", 0);
+  nf_require(file >= 0 && ftruncate(file, 0) == 0 && lseek(file, 0, SEEK_SET) == 0);
+  return file;
+}
+
+static char *contents(int file, size_t *size) {
+  struct stat status;
+  nf_require(fstat(file, &status) == 0);
+  *size = (size_t)status.st_size;
+  char *bytes = malloc(*size + 1);
+  nf_require(bytes && pread(file, bytes, *size, 0) == (ssize_t)*size);
+  bytes[*size] = '\0';
+  return bytes;
+}
+
+static char *write_all(int format, const struct plan *plan, const struct nf_flow *record, size_t *size) {
+  char error[NF_ERROR_SIZE] = "";
+  int file = empty_file();
+  nf_require(write_rows(file, format, plan, record, error) == NF_OK && !error[0]);
+  return contents(file, size);
+}
+
+/* The same where there is room for `limit` bytes: what is there has to be rows of it, `ends` being where rows end. */
+static void check_full(int format, const struct plan *plan, const struct nf_flow *record, const char *all, size_t size,
+                       const size_t *ends, uint32_t count) {
+  const size_t limit = plan->limit % size;
+  struct rlimit usual, small;
+  char error[NF_ERROR_SIZE] = "";
+  int file = empty_file();
+  (void)signal(SIGXFSZ, SIG_IGN);
+  nf_require(getrlimit(RLIMIT_FSIZE, &usual) == 0);
+  small = (struct rlimit){limit, usual.rlim_max};
+  nf_require(setrlimit(RLIMIT_FSIZE, &small) == 0);
+  nf_require(write_rows(file, format, plan, record, error) == NF_ERR_OUTPUT);
+  nf_require(setrlimit(RLIMIT_FSIZE, &usual) == 0);
+  nf_require(error[0] && !strchr(error, '\n'));
+
+  size_t expected = 0, got;
+  for (uint32_t i = 0; i < count; i++) {
+    if (ends[i] <= limit) expected = ends[i];
+  }
+  char *there = contents(file, &got);
+  nf_require(got == expected && memcmp(there, all, got) == 0);
+  free(there);
+}
+
+/* ---- UTF-8 (Unicode 15, tables 3-7 and 3-8) ---- */
+
+/* Bytes of the character at `at`, or of the longest piece that may begin one; whether it is whole. */
+static size_t character(const uint8_t *at, size_t size, bool *is_whole) {
+  static const struct {
+    uint8_t first, last, low, high, size;
+  } rows[] = {{0x00, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+              {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+              {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
+  *is_whole = false;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    if (at[0] < rows[i].first || at[0] > rows[i].last) continue;
+    size_t n = 1;
+    if (rows[i].size > 1 && n < size && at[1] >= rows[i].low && at[1] <= rows[i].high) n++;
+    while (n > 1 && n < rows[i].size && n < size && at[n] >= 0x80 && at[n] <= 0xbf) n++;
+    *is_whole = n == rows[i].size;
+    return n;
+  }
+  return 1;
+}
+
+static void require_utf8(const char *text, size_t size) {
+  for (size_t at = 0; at < size;) {
+    bool is_whole;
+    at += character((const uint8_t *)text + at, size - at, &is_whole);
+    nf_require(is_whole);
+  }
+}
+
+/* What a text field should become. */
+static void clean(struct text *text, const char *field, size_t room) {
+  size_t size = strnlen(field, room), at = 0;
+  text->size = 0;
+  while (at < size) {
+    bool is_whole;
+    size_t n = character((const uint8_t *)field + at, size - at, &is_whole);
+    const char *bytes = is_whole ? field + at : "\xef\xbf\xbd";
+    nf_require(text->size + 4 < sizeof text->bytes);
+    memcpy(text->bytes + text->size, bytes, is_whole ? n : 3);
+    text->size += is_whole ? n : 3;
+    at += n;
+  }
+}
+
+/* ---- reading back ---- */
+
+struct cursor {
+  const char *at, *end;
+};
+
+static char next(struct cursor *c) {
+  nf_require(c->at < c->end);
+  return *c->at++;
+}
+
+static void expect(struct cursor *c, char character) { nf_require(next(c) == character); }
+
+static void append(struct text *text, char byte) {
+  nf_require(text->size + 1 < sizeof text->bytes);
+  text->bytes[text->size++] = byte;
+  text->bytes[text->size] = '\0';
+}
+
+/* A cell as RFC 4180 has it; whether it was in quotes. */
+static bool read_csv(struct cursor *c, struct text *text) {
+  *text = (struct text){.size = 0};
+  if (c->at < c->end && *c->at != '"') {
+    while (c->at < c->end && !strchr(",\n", *c->at)) {
+      nf_require(*c->at != '"' && *c->at != '\r');
+      append(text, next(c));
+    }
+    return false;
+  }
+  expect(c, '"');
+  for (;;) {
+    char byte = next(c);
+    if (byte == '"' && (c->at == c->end || *c->at != '"')) return true;
+    if (byte == '"') c->at++;
+    append(text, byte);
+  }
+}
+
+/* A string as RFC 8259 has it. Escapes by number are for control characters only. */
+static void read_string(struct cursor *c, struct text *text) {
+  static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
+  *text = (struct text){.size = 0};
+  expect(c, '"');
+  for (;;) {
+    char byte = next(c);
+    if (byte == '"') return;
+    nf_require((uint8_t)byte >= 0x20);
+    if (byte == '\\') {
+      byte = next(c);
+      const char *name = strchr(names, byte);
+      if (name) {
+        byte = values[name - names];
+      } else {
+        char digits[5] = {0}, *end;
+        nf_require(byte == 'u');
+        for (int i = 0; i < 4; i++) digits[i] = next(c);
+        byte = (char)strtol(digits, &end, 16);
+        nf_require(!*end && (uint8_t)byte < 0x20 && memcmp(digits, "00", 2) == 0);
+      }
+    }
+    append(text, byte);
+  }
+}
+
+/* Whatever JSON value; whether it is a string. */
+static bool read_json(struct cursor *c, struct text *text) {
+  if (c->at < c->end && *c->at == '"') {
+    read_string(c, text);
+    return true;
+  }
+  *text = (struct text){.size = 0};
+  bool is_list = false;
+  while (c->at < c->end && !strchr(is_list ? "" : ",}", *c->at)) {
+    char byte = next(c);
+    if (byte == '[') is_list = true;
+    if (byte == ']') is_list = false;
+    append(text, byte);
+  }
+  return false;
+}
+
+/* ---- whether it is the value ---- */
+
+static int64_t signed_at(int type, const char *value) {
+  int8_t v8;
+  int16_t v16;
+  int32_t v32;
+  int64_t v64;
+  switch (type) {
+  case NF_TYPE_INT8: memcpy(&v8, value, 1); return v8;
+  case NF_TYPE_INT16: memcpy(&v16, value, 2); return v16;
+  case NF_TYPE_INT32: memcpy(&v32, value, 4); return v32;
+  default: memcpy(&v64, value, 8); return v64;
+  }
+}
+
+static uint64_t unsigned_at(int type, const char *value) {
+  uint64_t number = 0; /* little-endian, as the core requires */
+  memcpy(&number, value, element_size(type));
+  return number;
+}
+
+static void check_real(double value, bool is_single, const char *text, int format) {
+  char *end;
+  if (format == NF_FORMAT_JSONL && !__builtin_isfinite(value)) {
+    nf_require(strcmp(text, "null") == 0);
+    return;
+  }
+  double back = is_single ? (double)strtof(text, &end) : strtod(text, &end);
+  nf_require(*text && !*end);
+  if (__builtin_isnan(value)) nf_require(strcmp(text, "nan") == 0);
+  else nf_require(memcmp(&back, &value, sizeof value) == 0);
+}
+
+static void check_number(int type, const char *value, const char *text, int format) {
+  char expected[32];
+  float single;
+  double number;
+  const bool is_csv = format == NF_FORMAT_CSV;
+  switch (type) {
+  case NF_TYPE_FLOAT:
+    memcpy(&single, value, sizeof single);
+    check_real((double)single, true, text, format);
+    return;
+  case NF_TYPE_DOUBLE:
+    memcpy(&number, value, sizeof number);
+    check_real(number, false, text, format);
+    return;
+  case NF_TYPE_BOOL: strcpy(expected, *value ? is_csv ? "True" : "true" : is_csv ? "False" : "false"); break;
+  case NF_TYPE_INT8:
+  case NF_TYPE_INT16:
+  case NF_TYPE_INT32:
+  case NF_TYPE_INT64: sprintf(expected, "%lld", (long long)signed_at(type, value)); break;
+  default: sprintf(expected, "%llu", (unsigned long long)unsigned_at(type, value));
+  }
+  nf_require(strcmp(text, expected) == 0);
+}
+
+static void check_array(const struct nf_column *column, const char *value, struct text *text, int format) {
+  const char *separator = format == NF_FORMAT_CSV ? ", " : ",";
+  char *at = text->bytes + 1;
+  nf_require(text->size >= 2 && text->bytes[0] == '[' && text->bytes[text->size - 1] == ']');
+  text->bytes[text->size - 1] = '\0';
+  for (uint32_t i = 0; i < column->length; i++) {
+    char *stop = i + 1 < column->length ? strstr(at, separator) : at + strlen(at);
+    nf_require(stop && *at != ' ');
+    char *following = *stop ? stop + strlen(separator) : stop;
+    *stop = '\0';
+    check_number(column->type, value + i * element_size(column->type), at, format);
+    at = following;
+  }
+}
+
+static void check_word(const struct nf_column *column, const uint8_t *value, int ip_version, const char *text) {
+  char expected[64];
+  switch (column->type) {
+  case NF_TYPE_IP: inet_ntop(ip_version == 6 ? AF_INET6 : AF_INET, value, expected, sizeof expected); break;
+  case NF_TYPE_MAC:
+    sprintf(expected, "%02x:%02x:%02x:%02x:%02x:%02x", value[0], value[1], value[2], value[3], value[4], value[5]);
+    break;
+  case NF_TYPE_OUI: sprintf(expected, "%02x:%02x:%02x", value[0], value[1], value[2]); break;
+  default: sprintf(expected, "%s", nf_end_name(value[0]));
+  }
+  nf_require(strcmp(text, expected) == 0);
+}
+
+static void check_value(const struct nf_column *column, const struct nf_flow *record, struct text *text, bool is_quoted,
+                        int format) {
+  const char *value = (const char *)record + column->offset;
+  const bool is_csv = format == NF_FORMAT_CSV;
+  if (column->type == NF_TYPE_TEXT) {
+    struct text expected;
+    clean(&expected, value, column->length);
+    nf_require(is_quoted && text->size == expected.size && memcmp(text->bytes, expected.bytes, text->size) == 0);
+  } else if (column->is_array) {
+    nf_require(is_quoted == is_csv);
+    check_array(column, value, text, format);
+  } else if (column->type <= NF_TYPE_DOUBLE) {
+    nf_require(!is_quoted);
+    check_number(column->type, value, text->bytes, format);
+  } else {
+    nf_require(is_quoted);
+    check_word(column, (const uint8_t *)value, record->ip_version, text->bytes);
+  }
+}
+
+/* Keyed BLAKE2b of the value in the clear, which CSV has as it is hashed. */
+static void check_hash(const struct plan *plan, const struct text *hash, const struct text *clear) {
+  uint8_t digest[64];
+  char hex[2 * sizeof digest + 1];
+  (void)crypto_generichash(digest, sizeof digest, (const uint8_t *)clear->bytes, clear->size, plan->key, KEY_SIZE);
+  sodium_bin2hex(hex, sizeof hex, digest, sizeof digest);
+  nf_require(hash->size == 2 * sizeof digest && memcmp(hash->bytes, hex, hash->size) == 0);
+}
+
+/* ---- rows ---- */
+
+static void check_name(const char *name, const struct text *text) {
+  nf_require(text->size == strlen(name) && memcmp(text->bytes, name, text->size) == 0);
+}
+
+static void check_csv_header(const struct plan *plan, struct cursor *c) {
+  for (uint32_t i = 0; i < plan->count; i++) {
+    struct text text;
+    if (i) expect(c, ',');
+    (void)read_csv(c, &text);
+    check_name(plan->columns[i].name, &text);
+  }
+  expect(c, '\n');
+}
+
+/* One row; `hashes` come from CSV and are expected in JSON. */
+static void check_row(const struct plan *plan, const struct nf_flow *record, struct cursor *c, int format,
+                      struct text *hashes) {
+  const bool is_csv = format == NF_FORMAT_CSV;
+  struct text text;
+  if (!is_csv) expect(c, '{');
+  for (uint32_t i = 0; i < plan->count; i++) {
+    const struct nf_column *column = &plan->columns[i];
+    if (i) expect(c, ',');
+    if (!is_csv) {
+      read_string(c, &text);
+      check_name(column->name, &text);
+      expect(c, ':');
+    }
+    bool is_quoted = is_csv ? read_csv(c, &text) : read_json(c, &text);
+    if (i && plan->columns[i - 1].is_anonymized && is_csv) check_hash(plan, &hashes[i - 1], &text);
+    if (!column->is_anonymized) {
+      check_value(column, record, &text, is_quoted, format);
+    } else if (is_csv) {
+      hashes[i] = text;
+    } else {
+      nf_require(is_quoted && text.size == hashes[i].size && memcmp(text.bytes, hashes[i].bytes, text.size) == 0);
+    }
+  }
+  if (!is_csv) expect(c, '}');
+  expect(c, '\n');
+}
+
+static void check_output(int format, const struct plan *plan, const struct nf_flow *record, struct text *hashes) {
+  size_t size, ends[ROWS_MAX + 1];
+  uint32_t count = 0;
+  char *all = write_all(format, plan, record, &size);
+  struct cursor c = {all, all + size};
+  require_utf8(all, size);
+  if (format == NF_FORMAT_CSV) {
+    check_csv_header(plan, &c);
+    ends[count++] = (size_t)(c.at - all);
+  }
+  for (uint32_t i = 0; i < plan->rows; i++) {
+    check_row(plan, record, &c, format, hashes);
+    ends[count++] = (size_t)(c.at - all);
+  }
+  nf_require(c.at == c.end);
+  check_full(format, plan, record, all, size, ends, count);
+  free(all);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  static struct text hashes[2 * COLUMNS_MAX];
+  struct fuzz_input in = {data, size};
+  struct plan plan;
+  make_plan(&plan, &in);
+  struct nf_flow *record = make_record(&plan, &in);
+  check_output(NF_FORMAT_CSV, &plan, record, hashes);
+  check_output(NF_FORMAT_JSONL, &plan, record, hashes);
+  free(record);
+  return 0;
+}
