@@ -67,7 +67,7 @@ help:
 	@echo 'make faults     every allocation, read, write and so on of some runs made to fail, one after another'
 	@echo 'make leak       the C core alone under the leak sanitizer, also with each allocation failing'
 	@echo 'make valgrind   the program and the C core under valgrind, over the samples'
-	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (60) each'
+	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (60) each, up to the first finding'
 	@echo 'make golden     write the expected outputs of scripts anew'
 	@echo 'make docs       write the generated parts of README.md anew'
 	@echo 'make bench      what each part costs, and other tools where they are installed'
@@ -230,7 +230,7 @@ FUZZ_SHARED = spec/fuzz/target.c spec/fuzz/target.h
 
 $(FUZZ_BUILD)/fuzz_%: spec/fuzz/fuzz_%.c $(FUZZ_SHARED) $(OBJ)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_) -iquote core -fsanitize=fuzzer -o $@ $(filter-out %.h,$^) $(PKG_LIBS) -lm
+	$(Q)$(CC) $(CFLAGS_) -iquote core -fsanitize=fuzzer -Wl,-E -o $@ $(filter-out %.h,$^) $(PKG_LIBS) -lm
 
 # The same targets without libFuzzer, to be run over files, by specs among others.
 $(BUILD)/replay_%: spec/fuzz/fuzz_%.c spec/fuzz/replay.c $(FUZZ_SHARED) $(LIBRARY)

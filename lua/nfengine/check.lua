@@ -138,6 +138,14 @@ end
 
 -- ---- scripts ----
 
+--- A list of problems, and what adds to it a line that begins with the file's name.
+local function new_list(path)
+  local problems = {}
+  return problems, function(format, ...)
+    problems[#problems + 1] = text.one_line(("%s: " .. format):format(path, ...))
+  end
+end
+
 --- Names of the globals that a function sets, or one made inside it; each with its line.
 local function check_globals(func, found)
   for name, constant, line in instructions(func) do
@@ -158,10 +166,9 @@ end
 
 --- What is wrong with a script's file, as check.problems.
 function check.script_problems(path)
-  local problems = {}
-  local function found(format, ...) problems[#problems + 1] = ("%s: " .. format):format(path, ...) end
+  local problems, found = new_list(path)
   local chunk, message = loadfile(path, "t")
-  if not chunk then return { message } end
+  if not chunk then return { text.one_line(message) } end
   local lines, words = lines_of(path), {}
   check_comment(lines, math.huge, found)
   local tag = script.tag(script.doc_block(path), "categories")
@@ -176,10 +183,9 @@ end
 
 --- What is wrong with a plugin's or profile's file: a list of lines, empty when nothing is.
 function check.problems(path)
-  local problems = {}
-  local function found(format, ...) problems[#problems + 1] = ("%s: " .. format):format(path, ...) end
+  local problems, found = new_list(path)
   local ok, made = pcall(commands.read, path)
-  if not ok then return { made } end
+  if not ok then return { text.one_line(made) } end
   local lines = lines_of(path)
   check_header(made, path:match "([^/]+)%.lua$", found)
   check_comment(lines, LONGEST, found)

@@ -58,7 +58,8 @@ local instead = {
   command("new", "plugin NAME", "begin a plugin here: its file, a spec and a golden file, to be changed"),
 }
 
-local function declaration()
+--- All options of the program, as nfengine.options declares them.
+function cli.declaration()
   local all = {}
   for _, option in ipairs(general) do all[#all + 1] = option end
   for _, option in ipairs(instead) do all[#all + 1] = option end
@@ -285,7 +286,7 @@ local function main(words, root)
   collection.root = root
   collection.extend_path()
   close_runs_at_exit()
-  local values, others, rest = options.parse(words, declaration(), "; a script's own options come after \"--\"")
+  local values, others, rest = options.parse(words, cli.declaration(), "; a script's own options come after \"--\"")
   if values.version then return print_version() end
   if values.help and not others[1] then return print_usage() end
   report.is_program = true

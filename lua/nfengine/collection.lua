@@ -134,10 +134,19 @@ setmetatable(inert, {
 
 local PATIENCE = 1e6 -- instructions in which a file has to have said all
 
+local call_with_patience
+
+-- From now on every instruction of the file fails: it could catch one error and go on for ever.
+local function lose_patience()
+  if debug.getinfo(2, "f").func == call_with_patience then return end
+  debug.sethook(lose_patience, "", 1)
+  error("does not come to an end, expected a file that returns a plugin", 0)
+end
+
 --- Calls func, but not for ever. Compiled code would not be interrupted.
-local function call_with_patience(func, ...)
+function call_with_patience(func, ...)
   jit.off()
-  debug.sethook(function() error("does not come to an end, expected a file that returns a plugin", 0) end, "", PATIENCE)
+  debug.sethook(lose_patience, "", PATIENCE)
   local ok, result = pcall(func, ...)
   debug.sethook()
   jit.on()

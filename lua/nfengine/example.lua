@@ -27,12 +27,12 @@ function example.parse(whole)
       current = { command = comment:match "^@usage (.*)$" }
       examples[#examples + 1] = current
     elseif comment == "@output" and current then
-      current.output, current.first, current.last = {}, number + 1, number
-    elseif current and current.output and comment == "..." then
-      current.is_partial = true
+      current.output, current.is_partial, current.first, current.last = {}, nil, number + 1, number
     elseif current and current.output then
-      table.insert(current.output, comment)
-      current.last = number
+      if current.is_partial then table.insert(current.output, "...") end -- with more behind them, dots are output
+      current.is_partial = comment == "..." or nil
+      if not current.is_partial then table.insert(current.output, comment) end
+      current.last = current.first + #current.output - 1
     elseif current then
       current.command = current.command .. "\n" .. comment
     end

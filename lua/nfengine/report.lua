@@ -19,8 +19,8 @@ local is_line_open = false
 local function say(line)
   if is_line_open then io.stderr:write "\r\27[K" end
   is_line_open = false
-  -- One line, and no commands to a terminal. Lua's loader parts what it says into lines that begin with a tab.
-  io.stderr:write("nfengine: ", (line:gsub("\n\t", " "):gsub("[%c\127]", "?")), "\n")
+  -- One line. Lua's loader parts what it says into lines that begin with a tab.
+  io.stderr:write("nfengine: ", text.one_line((line:gsub("\n\t", " "))), "\n")
 end
 
 report.say = say

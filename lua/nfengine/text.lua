@@ -19,14 +19,14 @@ end
 
 --- " (did you mean 'x'?)" for the nearest of `names`, or "" when none is near.
 function text.suggest(name, names)
-  local best, least
+  local word, best, least = tostring(name), nil, nil
+  local limit = math.min(math.max(1, math.floor(#word / 3)), #word - 1)
   for _, candidate in ipairs(names) do
-    local d = distance(tostring(name), candidate)
-    if not least or d < least then best, least = candidate, d end
+    -- As far as they differ in length they differ at least; no time is spent on a word that is like none.
+    local d = math.abs(#word - #candidate) <= limit and distance(word, candidate)
+    if d and d <= limit and (not least or d < least) then best, least = candidate, d end
   end
-  local length = #tostring(name)
-  local near = least and least < length and least <= math.max(1, math.floor(length / 3))
-  return near and (" (did you mean '%s'?)"):format(best) or ""
+  return best and (" (did you mean '%s'?)"):format(best) or ""
 end
 
 --- The lines of a text that ends with one.
@@ -44,10 +44,13 @@ function text.contains(list, word)
   return false
 end
 
+--- A text as one line that gives no commands to a terminal.
+function text.one_line(words) return (words:gsub("[%c\127]", "?")) end
+
 --- A value as error messages quote it.
 function text.quote(value)
   local kind = type(value)
-  if kind == "string" then return '"' .. value:gsub("[%c\127]", "?") .. '"' end
+  if kind == "string" then return '"' .. text.one_line(value) .. '"' end
   if kind == "number" or kind == "boolean" or kind == "nil" then return tostring(value) end
   local meta = getmetatable(value)
   return type(meta) == "table" and meta.__tostring and tostring(value) or "a " .. kind

@@ -1,9 +1,10 @@
--- What fuzz targets begin with, made of the samples and of the reference data: `luajit spec/fuzz/seeds.lua FOLDER`
--- writes a folder of inputs for each target that takes packets or captures. The beginning of each file is enough:
--- fuzzers do best with small inputs.
+-- What fuzz targets begin with, made of the samples, of the reference data and of the scripts and plugins: `luajit
+-- spec/fuzz/seeds.lua FOLDER` writes a folder of inputs for each target that takes any of them. The beginning of each
+-- capture is enough: fuzzers do best with small inputs.
 
 package.path = "./lua/?.lua;./lua/?/init.lua;./?.lua;" .. package.path
 
+local cli = require "nfengine.cli"
 local lfs = require "nfengine.lfs"
 local nf = require "nfengine"
 local data = require "spec.support.data"
@@ -72,6 +73,43 @@ local function write_datagram(packet, name)
   if is_long then write("quic", name, string.char(packet.direction * SERVERS), payload) end
 end
 
+-- ---- command lines, scripts, plugins and words, for fuzz_lua ----
+
+-- What the target's first byte chooses.
+local COMMAND_LINE, SCRIPT_OPTIONS, EXPRESSION, COMMENT, PLUGIN, TABLE, RULES, WORDS = 0, 1, 2, 3, 4, 5, 6, 7
+
+local texts = {
+  [SCRIPT_OPTIONS] = {
+    "--count=7\0--share\00.25\0--loud\0--no-loud\0--name=x\0--unit=us\0--names=a,b\0--rules=f", "--count=0\0--\0rest",
+  },
+  [EXPRESSION] = { "tcp and not (slow or payload)", "host_* dns, safe", "not not (a or b) and c" },
+  [TABLE] = { 'a,b\r\n"x ""y"", z",2\n', '"a\nb",c\n1,"\\"2"\n', "\239\187\191a\n1\n" },
+  [RULES] = {
+    "label,src_ip,dst_ip,src_port,dst_port,protocol,start,end\nweb,10.0.0.0/8,,,80,tcp,2026-11-23,2026-11-24 12:30\n",
+    "# remark\nBPF:tcp port 80|TS_START:1.5|TS_END:3,web,key\n", "TS_START:1600000000,one\nBPF:udp,two\n",
+  },
+  [WORDS] = {
+    "2026-02-28T23:59:60.123456789Z\01700000000.5\01970-01-01 00:00", "10.0.0.0/9\0::ffff:1.2.3.4/97\02001:db8::1\0::",
+    "65535\0255\0icmpv6\0TCP", "s=7,proc=dns,label=x\07,web\0dst=a",
+  },
+}
+
+local function write_texts()
+  for kind, list in pairs(texts) do
+    for i, text in ipairs(list) do write("lua", ("%d.%d"):format(kind, i), string.char(kind), text) end
+  end
+  for _, option in ipairs(cli.declaration()) do
+    local name = option.name:gsub("_", "-")
+    local value = option.choices and option.choices[1] or option.default ~= nil and tostring(option.default) or "a.b=1"
+    local shown = option.kind == "boolean" and "--no-" .. name or ("--%s\0%s"):format(name, value)
+    write("lua", "option." .. name, string.char(COMMAND_LINE), shown, "\0--", name, "=", value)
+  end
+  for _, path in ipairs(program.lines "ls scripts/*.lua plugins/*.lua") do
+    local kind = path:find "^plugins" and PLUGIN or COMMENT
+    write("lua", path:gsub("/", "."), string.char(kind), program.read(path))
+  end
+end
+
 -- ---- captures ----
 
 --- A plugin that writes what it sees of a capture.
@@ -107,7 +145,8 @@ local function write_packets(path, name)
 end
 
 lfs.mkdir(folder)
-for _, target in ipairs { "reader", "meter", "decode", "dpi", "quic" } do lfs.mkdir(folder .. "/" .. target) end
+for _, target in ipairs { "reader", "meter", "decode", "dpi", "quic", "lua" } do lfs.mkdir(folder .. "/" .. target) end
+write_texts()
 local captures = program.lines "ls samples/*.pcap*"
 for _, path in ipairs(data.captures(1)) do captures[#captures + 1] = path end
 for i, path in ipairs(captures) do

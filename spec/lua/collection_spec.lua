@@ -115,11 +115,13 @@ describe("--list", function()
   end)
 
   it("does not wait for a file that does not come to an end", function()
-    folder_with { ["plugins/endless.lua"] = "while true do end", ["mine.lua"] = [[
+    folder_with { ["plugins/endless.lua"] = "while true do end", ["plugins/stubborn.lua"] = [[
+      while true do pcall(function() while true do end end) end ]], ["mine.lua"] = [[
       --- A script. It is.
       for flow in require("nfengine").streamer({}):flows() do print(flow) end ]] }
     local listed = run("--list endless").out:gsub("\n +", " ")
     assert.matches("endless +cannot be read: [^\n]*does not come to an end", listed)
+    assert.matches("stubborn.lua: does not come to an end", run("--check stubborn").out)
     assert.matches("mine.lua: no @categories in its comment\n", run("--check mine.lua").out)
   end)
 

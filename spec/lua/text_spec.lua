@@ -18,9 +18,23 @@ describe("a suggestion", function()
     assert.equal("", text.suggest("anything", {}))
   end)
 
+  it("takes no time for a word that is far too long", function()
+    local many = {}
+    for i = 1, 1000 do many[i] = names[1 + i % #names] .. i end
+    local started = os.clock()
+    assert.equal("", text.suggest(("x"):rep(1e6), many))
+    assert.is_true(os.clock() - started < 1)
+  end)
+
   it("copes with names that are no text", function()
     assert.equal("", text.suggest(1, names))
     assert.equal("", text.suggest(true, names))
+  end)
+end)
+
+describe("one line", function()
+  it("has no line ends and no commands to a terminal", function()
+    assert.equal("a?b??c?", text.one_line "a\nb\r\27c\127")
   end)
 end)
 
