@@ -19,7 +19,7 @@ enum {
   NAME_SIZE = 12,
   TEXT_MAX = 300,
   ARRAY_MAX = 20,
-  ROWS_MAX = 48,
+  ROWS_MAX = 12,
   CELL_MAX = 4 * TEXT_MAX, /* bytes of a value that was read back */
   KEY_SIZE = 64,
   /* a column's flags */
