@@ -58,6 +58,8 @@ end
 -- "tcp and not (slow or payload)", "host_*": words are categories or names, "*" stands for anything, and binds
 -- before or. A list of words without operators means any of them.
 
+local LONGEST = 1000 -- tokens; each may be a level of its own
+
 local function tokens_of(expression)
   local tokens, at = {}, 1
   while true do
@@ -72,8 +74,24 @@ end
 
 local operators = { ["and"] = true, ["or"] = true, ["not"] = true, ["("] = true, [")"] = true }
 
-local function pattern_of(word)
-  return "^" .. word:gsub("[%-]", "%%-"):gsub("%*", ".*") .. "$"
+-- What words have to begin with, hold in this order, and end with, between the "*" of a token.
+local function parts_of(token)
+  local parts = {}
+  for part in (token .. "*"):gmatch "([^*]*)%*" do parts[#parts + 1] = part end
+  return parts
+end
+
+local function fits(word, parts)
+  local first, last = parts[1], parts[#parts]
+  if #parts == 1 then return word == first end
+  if word:sub(1, #first) ~= first then return false end
+  local at = #first + 1
+  for i = 2, #parts - 1 do
+    local _, stop = word:find(parts[i], at, true)
+    if not stop then return false end
+    at = stop + 1
+  end
+  return #word - at + 1 >= #last and word:sub(#word - #last + 1) == last
 end
 
 -- A parser by precedence; every part becomes a function of a set of words.
@@ -97,10 +115,10 @@ local function parser(tokens)
       return nil
     end
     at = at + 1
-    local pattern = pattern_of(token)
+    local parts = parts_of(token)
     return function(words)
       for _, each in ipairs(words) do
-        if each:find(pattern) then return true end
+        if fits(each, parts) then return true end
       end
       return false
     end
@@ -136,6 +154,7 @@ end
 -- match; nil and what was expected when it is no expression. An empty one matches everything.
 function categories.matcher(expression)
   local tokens = tokens_of(expression)
+  if tokens and #tokens > LONGEST then return nil, ("at most %d words and parentheses"):format(LONGEST) end
   if tokens and #tokens == 0 then return function() return true end end
   local matches = tokens and parser(tokens)()
   if matches then return matches end
