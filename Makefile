@@ -219,7 +219,8 @@ FUZZ_MAKE     = $(MAKE) --no-print-directory BUILD=$(FUZZ_BUILD) CC=clang CXX=cl
 # What a fuzzer finds goes to $(FUZZ_BUILD)/TARGET-crash-…, what it learns to a corpus that the next run begins with.
 fuzz: all
 	@$(FUZZ_MAKE) $(FUZZERS)
-	@$(LUAJIT) spec/fuzz/seeds.lua $(FUZZ_BUILD)/seeds 2>$(FUZZ_BUILD)/seeds.log
+	@$(LUAJIT) spec/fuzz/seeds.lua $(FUZZ_BUILD)/seeds 2>$(FUZZ_BUILD)/seeds.log || \
+	  { cat $(FUZZ_BUILD)/seeds.log; exit 1; }
 	@for target in $(TARGETS); do \
 	  echo "$$target: $(FUZZ_SECONDS) s"; corpus=$(FUZZ_BUILD)/corpus/$$target; mkdir -p $$corpus; \
 	  inputs=$$(ls -d $(FUZZ_BUILD)/seeds/$$target spec/fuzz/reproducers/$$target 2>/dev/null); \
