@@ -109,6 +109,7 @@ static uint8_t *next_packet(struct nf_packet *packet, struct flow *flow, struct 
       .payload_offset = LINK + header + transport,
       .ip_version = flow->flags & FLAG_V6 ? 6 : 4,
       .direction = kind & KIND_BACK,
+      .tcp_flags = transport == 20 ? frame[LINK + header + 13] : 0,
   };
   uint8_t *captured = malloc(packet->captured_size);
   nf_require(captured);
