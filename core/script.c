@@ -53,7 +53,7 @@ static void say(const char *text) {
   size_t size = 0;
   for (const char *at = text; *at && size < sizeof line - 1; at++) {
     bool is_parted = at[0] == '\n' && at[1] == '\t', is_control = (unsigned char)*at < ' ' || *at == 0x7f;
-    line[size++] = is_parted ? ' ' : is_control ? '?' : *at;
+    line[size++] = (char)(is_parted ? ' ' : is_control ? '?' : *at);
     at += is_parted;
   }
   line[size] = '\0';

@@ -23,8 +23,10 @@ __attribute__((section("__libfuzzer_extra_counters"))) static uint8_t lines[LINE
 static uint32_t spent; /* instructions for this input */
 
 /* What only Lua's heap points to looks lost to the leak sanitizer. */
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): the leak sanitizer's name */
 int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void) { return 1; }
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
 static void on_hook(lua_State *L, lua_Debug *at) {
   if (at->event == LUA_HOOKCOUNT) {

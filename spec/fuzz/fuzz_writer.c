@@ -7,6 +7,7 @@
 #include "target.h"
 
 #include <arpa/inet.h>
+#include <math.h>
 #include <signal.h>
 #include <sodium.h>
 #include <sys/mman.h>
@@ -51,7 +52,7 @@ static uint32_t element_size(int type) {
 
 /* What is anonymised is followed by the same value in the clear, to be compared. */
 static void plan_column(struct plan *plan, int index, struct fuzz_input *in) {
-  const int type = 1 + fuzz_take(in, 1) % NF_TYPE_END_REASON;
+  const int type = 1 + (int)(fuzz_take(in, 1) % NF_TYPE_END_REASON);
   const unsigned flags = fuzz_take(in, 1), length = fuzz_take(in, 2);
   char *name = plan->names[index];
   for (int i = 0; i < NAME_SIZE && i <= (int)(flags >> 4); i++) name[i] = (char)(1 + fuzz_take(in, 1) % 127);
@@ -70,10 +71,10 @@ static void plan_column(struct plan *plan, int index, struct fuzz_input *in) {
 static void make_plan(struct plan *plan, struct fuzz_input *in) {
   memset(plan, 0, sizeof *plan);
   plan->record_size = sizeof(struct nf_flow);
-  memset(plan->key, fuzz_take(in, 1) & 0xff, KEY_SIZE);
+  memset(plan->key, (int)(fuzz_take(in, 1) & 0xff), KEY_SIZE);
   plan->limit = fuzz_take(in, 3);
   plan->rows = 1 + fuzz_take(in, 1) % ROWS_MAX;
-  const int columns = 1 + fuzz_take(in, 1) % COLUMNS_MAX;
+  const int columns = 1 + (int)(fuzz_take(in, 1) % COLUMNS_MAX);
   for (int i = 0; i < columns; i++) plan_column(plan, i, in);
 }
 
@@ -299,11 +300,11 @@ static void check_real(double value, bool is_single, const char *text, int forma
   double back = is_single ? (double)strtof(text, &end) : strtod(text, &end);
   nf_require(*text && !*end);
   if (__builtin_isnan(value)) nf_require(strcmp(text, "nan") == 0);
-  else nf_require(memcmp(&back, &value, sizeof value) == 0);
+  else nf_require(back == value && signbit(back) == signbit(value));
 }
 
 static void check_number(int type, const char *value, const char *text, int format) {
-  char expected[32];
+  char expected[32] = "";
   float single;
   double number;
   const bool is_csv = format == NF_FORMAT_CSV;
@@ -316,7 +317,9 @@ static void check_number(int type, const char *value, const char *text, int form
     memcpy(&number, value, sizeof number);
     check_real(number, false, text, format);
     return;
-  case NF_TYPE_BOOL: strcpy(expected, *value ? is_csv ? "True" : "true" : is_csv ? "False" : "false"); break;
+  case NF_TYPE_BOOL:
+    (void)snprintf(expected, sizeof expected, "%s", *value ? is_csv ? "True" : "true" : is_csv ? "False" : "false");
+    break;
   case NF_TYPE_INT8:
   case NF_TYPE_INT16:
   case NF_TYPE_INT32:
@@ -336,7 +339,7 @@ static void check_array(const struct nf_column *column, const char *value, struc
     nf_require(stop && *at != ' ');
     char *following = *stop ? stop + strlen(separator) : stop;
     *stop = '\0';
-    check_number(column->type, value + i * element_size(column->type), at, format);
+    check_number(column->type, value + (size_t)i * element_size(column->type), at, format);
     at = following;
   }
 }

@@ -5,6 +5,7 @@
 
 #include <sys/stat.h>
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): libFuzzer's own changes it */
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size) {
   (void)data;
   return size < max_size ? size : max_size;

@@ -85,14 +85,16 @@ static bool is_due_for(enum kind kind, const void *caller) {
   })
 
 /* The function that would have been called. */
-#define NEXT(name) (__extension__(__typeof__(&name)) dlsym(RTLD_NEXT, #name))
+#define NEXT(name) (__extension__(__typeof__(&(name))) dlsym(RTLD_NEXT, #name))
 
 /* ---- memory: glibc's own names need no dlsym, which would allocate itself ---- */
 
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *block, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
 void *malloc(size_t size) { return IS_DUE(ALLOC) ? NULL : __libc_malloc(size); }
 void *calloc(size_t count, size_t size) { return IS_DUE(ALLOC) ? NULL : __libc_calloc(count, size); }
@@ -111,7 +113,8 @@ char *strdup(const char *text) { return SPARING(NEXT(strdup)(text)); }
 
 void *mmap(void *address, size_t size, int protection, int flags, int descriptor, off_t offset) {
   if (IS_DUE(MMAP)) return MAP_FAILED;
-  return (void *)syscall(SYS_mmap, address, size, protection, flags, descriptor, offset); /* NOLINT */
+  /* NOLINTNEXTLINE(performance-no-int-to-ptr): that is how addresses come */
+  return (void *)syscall(SYS_mmap, address, size, protection, flags, descriptor, offset);
 }
 
 void *mmap64(void *address, size_t size, int protection, int flags, int descriptor, off_t offset)
@@ -123,6 +126,7 @@ void *mremap(void *address, size_t size, size_t new_size, int flags, ...) {
   void *place = flags & MREMAP_FIXED ? va_arg(rest, void *) : NULL;
   va_end(rest);
   if (IS_DUE(MMAP)) return MAP_FAILED;
+  /* NOLINTNEXTLINE(performance-no-int-to-ptr) */
   return (void *)syscall(SYS_mremap, address, size, new_size, flags, place);
 }
 
@@ -297,6 +301,7 @@ static int run_main(int argc, char **argv, char **environment) {
   return status;
 }
 
+/* NOLINTNEXTLINE(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): glibc's name */
 int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*begin)(void), void (*end)(void),
                       void (*loader_end)(void), void *stack);
 

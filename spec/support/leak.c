@@ -37,7 +37,7 @@ static bool starves(void) {
 #define WRAP(type, name, parameters, arguments, failure) \
   type __real_##name parameters;                         \
   type __wrap_##name parameters;                         \
-  type __wrap_##name parameters { return starves() ? failure : __real_##name arguments; }
+  type __wrap_##name parameters { return starves() ? (failure) : __real_##name arguments; }
 
 WRAP(void *, malloc, (size_t size), (size), NULL)
 WRAP(void *, calloc, (size_t count, size_t size), (count, size), NULL)
@@ -53,6 +53,7 @@ WRAP(int, scandir,
       int (*compare)(const struct dirent **, const struct dirent **)),
      (folder, entries, is_wanted, compare), -1)
 
+/* NOLINTNEXTLINE(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): the linker's name */
 int __wrap_asprintf(char **text, const char *format, ...);
 int __wrap_asprintf(char **text, const char *format, ...) {
   va_list rest;
