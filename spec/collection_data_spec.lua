@@ -63,7 +63,7 @@ describe("over the reference data", function()
       return troubles(paths, function(path)
         return { "flows", "--format=jsonl", "-o", "/dev/null", "--n-meters=" .. meters, "--n-dissections=255",
           "--l7-columns=all", "--statistical-analysis", "--splt-analysis=20", path,
-          "--plugin=" .. table.concat(together, ",") }
+          "--plugin=" .. together }
       end)
     end, "hostile")
   end
