@@ -140,9 +140,10 @@ end)
 describe("SIGHUP", function()
   -- The program on a pipe that stays open for a while, hung up on in between.
   local function hung_up(before)
-    return program.shell(([[%s { cat samples/dns.pcap; sleep 0.8; } | {
+    return program.shell(([[%s { cat samples/dns.pcap; sleep 2; } | {
       exec 3<&0
       %s flows -q --columns=id - <&3 & run=$!
+      until grep -Eq '^Sig(Cgt|Ign):.*[13579bdf]$' /proc/$run/status; do sleep 0.05; done # it minds the signal
       sleep 0.3; kill -HUP $run; wait $run; }]]):format(before, program.path))
   end
 
