@@ -50,7 +50,7 @@ enum nf_ignored {
   NF_IGNORED_NOT_IP,     /* another network protocol, or a link-layer control frame */
   NF_IGNORED_TRUNCATED,  /* the capture ends before the headers do */
   NF_IGNORED_BAD_HEADER, /* a header contradicts itself */
-  NF_IGNORED_FRAGMENT,   /* a later fragment without the first, in which the ports are */
+  NF_IGNORED_FRAGMENT,   /* a later IP fragment: the first, in which its ports are, was not seen or not asked for */
   NF_IGNORED_FILTERED,   /* bpf_filter refused it */
   NF_IGNORED_COUNT
 };

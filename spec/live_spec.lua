@@ -263,6 +263,18 @@ describe("live capture", function()
     end)
   end)
 
+  -- The interface goes and comes back, and the run counts what is sent then.
+  local function check_return(run)
+    link "set vb down"
+    live.wait_for("warning", function() return run:err():find "went down" end)
+    link "set vb up"
+    live.wait_for("return", function() return run:err():find "is back" end)
+    send(udp_file(1, 10))
+    live.wait_for_packets(run, 10)
+    local result = run:stop()
+    assert.same({ 0, 10 }, { result.status, count_rows(result.out) })
+  end
+
   -- ---- privileges ----
 
   describe("with --user", function()
@@ -296,14 +308,7 @@ describe("live capture", function()
     it("it keeps what reconnecting needs, and does reconnect", function()
       local run = ports("--user=nobody", "--reconnect")
       check_threads(run, 1, "0000000000002000") -- CAP_NET_RAW
-      link "set vb down"
-      live.wait_for("warning", function() return run:err():find "went down" end)
-      link "set vb up"
-      live.wait_for("return", function() return run:err():find "is back" end)
-      send(udp_file(1, 10))
-      live.wait_for_packets(run, 10)
-      local result = run:stop()
-      assert.same({ 0, 10 }, { result.status, count_rows(result.out) })
+      check_return(run)
     end)
 
     it("it keeps what the look at processes needs", function()
@@ -382,14 +387,7 @@ describe("live capture", function()
 
     it("it reconnects, and looks at processes", function()
       local run = ports("--sandbox", "--reconnect", "--system-visibility-mode=1")
-      link "set vb down"
-      live.wait_for("warning", function() return run:err():find "went down" end)
-      link "set vb up"
-      live.wait_for("return", function() return run:err():find "is back" end)
-      send(udp_file(1, 10))
-      live.wait_for_packets(run, 10)
-      local result = run:stop()
-      assert.same({ 0, 10 }, { result.status, count_rows(result.out) })
+      check_return(run)
     end)
 
     it("a script has what opening interfaces takes until its run starts, and then no more", function()
