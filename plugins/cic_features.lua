@@ -76,7 +76,8 @@ local function direction(way, packets, bytes)
   local function add(udps, packet, size, header, now)
     local n, gap = udps[packets] + 1, now - udps[last]
     udps[packets], udps[bytes], udps[last] = n, udps[bytes] + size, now
-    udps[headers], udps[shortest] = udps[headers] + header, min(udps[shortest], header)
+    udps[headers] = udps[headers] + header
+    if not packet.is_fragment then udps[shortest] = min(udps[shortest], header) end
     udps[with_data] = udps[with_data] + min(size, 1)
     udps[psh], udps[urg], udps[rst] = udps[psh] + packet.psh, udps[urg] + packet.urg, udps[rst] + packet.rst
     add_length(udps, n, size)

@@ -462,7 +462,7 @@ function follower:look(state, packet, flow)
   if packet.syn == 1 and packet.ack == 0 and packet.direction == 0 and state <= 0 then
     state = -2 - reassembly.sequence(packet)
   end
-  if packet.payload_size == 0 then return state end
+  if packet.payload_size == 0 or not reassembly.is_placed(packet) then return state end
   if state <= 0 then state = open(self, state, packet) end
   self.now, self.flow = tonumber(packet.time_ns / 1000ULL), flow
   if packet.protocol == TCP then take_segment(self, self.known[state], packet)

@@ -205,7 +205,7 @@ end
 
 local function look_tcp(self, state, known, packet)
   if packet.rst == 1 then return tell(self, state, known) end
-  if packet.payload_size == 0 then return state end
+  if packet.payload_size == 0 or not reassembly.is_placed(packet) then return state end
   if packet.direction ~= known.handshake.client then return take_servers(self, state, known, packet) end
   if reassembly.distance(reassembly.sequence(packet), known.behind_hello) < 0 then return state end -- sent again
   local level, number = alert_in(packet.payload_bytes)

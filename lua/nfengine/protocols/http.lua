@@ -479,6 +479,7 @@ end
 function follower:look(state, packet, flow)
   if state == OVER then return OVER end
   if packet.protocol ~= TCP then return OVER end
+  if not reassembly.is_placed(packet) then return state end
   if packet.syn == 1 and packet.ack == 0 then state = begin_anew(self, state, packet, flow) end
   local has_payload = packet.payload_size > 0
   if state <= 0 then

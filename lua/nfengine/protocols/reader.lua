@@ -95,7 +95,7 @@ local function add(self, side)
   return self.streams:view(side.stream)
 end
 
---- Takes a packet of this direction.
+--- Takes a packet of this direction, which has to say where its data stand (reassembly.is_placed).
 -- @return a view of what stands at the side's place, lent until the next call for any side; nil where there is nothing
 --   new, or the place is not known
 function pool:feed(side, packet)

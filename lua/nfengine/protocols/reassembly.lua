@@ -97,6 +97,10 @@ function reassembly.sequence(packet)
   return sequence and (sequence + packet.syn) % 2 ^ 32
 end
 
+--- Whether a packet's transport header was captured, and so says where its data stand: that of a later IP fragment
+-- counts as payload, but nobody knows of what.
+function reassembly.is_placed(packet) return packet.transport_bytes:u32(4) ~= nil end
+
 --- Adds what a TCP segment carries, as pool:add does.
 function pool:segment(stream, packet)
   local sequence = reassembly.sequence(packet)
