@@ -10,7 +10,8 @@ V       ?= 0
 # A variable given to make wins over the ones here: CFLAGS, LDFLAGS, OPT, SANITIZE, WERROR=1, V=1.
 
 PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev luajit lua-cjson lua-filesystem \
-           lua-busted libzstd-dev zlib1g-dev libsodium-dev libcap-ng-dev libseccomp-dev libdragonbox-dev libssl-dev
+           lua-busted libzstd-dev zlib1g-dev libsodium-dev libcap-ng-dev libseccomp-dev libdragonbox-dev \
+           libgcrypt20-dev libssl3
 # What `make lint`, `make asan`, `make valgrind` and `make fuzz` need on top, ...
 DEV_PACKAGES = lua-check cppcheck clang-format-14 clang-tidy-14 clang libclang-rt-14-dev valgrind
 # ... and the specs on live capture, which send packets through network namespaces and run real programs in them.
@@ -22,7 +23,7 @@ COMMIT := $(shell git describe --always --dirty 2>/dev/null)
 VERSION = $(RELEASE)$(if $(COMMIT), ($(COMMIT)))
 
 # Looked up when first used, after `make deps` has installed pkg-config.
-LIBS_PKG = libpcap libndpi luajit libzstd zlib libsodium libcap-ng libseccomp libcrypto
+LIBS_PKG = libpcap libndpi luajit libzstd zlib libsodium libcap-ng libseccomp libgcrypt
 PKG_CFLAGS = $(shell pkg-config --cflags $(LIBS_PKG))
 PKG_LIBS   = $(shell pkg-config --libs $(LIBS_PKG))
 # The version reaches one object only, so that a commit does not rebuild everything.

@@ -1,138 +1,120 @@
 /*
- * crypto.c: hashes and ciphers by libcrypto, and the only file that knows it. A handle keeps what libcrypto looks up
- * and allocates, so that a call does neither. It has a library context of its own: what the system's configuration
- * allows for protecting secrets does not matter here, where nothing is protected. Its keys are public.
- *
- * libcrypto's present functions for hashes (EVP) allocate at every hash, and five times for an HMAC (3.0), where nobody
- * could be told that there is no memory. So hashes are made by its older ones, which do not, and take two thirds of
- * the time.
+ * crypto.c: hashes and ciphers by libgcrypt, which nDPI brings along, and the only file that knows it; Base64 by
+ * libsodium. A handle keeps what libgcrypt allocates, so that a call does not. Nothing is protected here: keys are
+ * public.
  */
-#define OPENSSL_SUPPRESS_DEPRECATED
 #include "crypto.h"
 
-#include <openssl/crypto.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/sha.h>
+#include <gcrypt.h>
 #include <pthread.h>
+#include <sodium.h>
 
 struct nf_crypto {
-  SHA256_CTX pieces;
-  OSSL_LIB_CTX *library;
-  EVP_CIPHER *ecb, *gcm;
-  EVP_CIPHER_CTX *block, *sealed;
+  gcry_md_hd_t pieces;
+  gcry_mac_hd_t hmac;
+  gcry_cipher_hd_t ecb, gcm;
 };
 
-static bool find(struct nf_crypto *c) {
-  return (c->library = OSSL_LIB_CTX_new()) && (c->ecb = EVP_CIPHER_fetch(c->library, "AES-128-ECB", NULL)) &&
-         (c->gcm = EVP_CIPHER_fetch(c->library, "AES-128-GCM", NULL));
-}
-
-static bool prepare(struct nf_crypto *c) {
-  static const uint8_t key[NF_AES_SIZE];
-  return (c->block = EVP_CIPHER_CTX_new()) && EVP_EncryptInit_ex2(c->block, c->ecb, key, NULL, NULL) == 1 &&
-         EVP_CIPHER_CTX_set_padding(c->block, 0) == 1 && (c->sealed = EVP_CIPHER_CTX_new()) &&
-         EVP_DecryptInit_ex2(c->sealed, c->gcm, key, key, NULL) == 1;
-}
-
-/* One thread at a time: where several did this at once, libcrypto 3.0 was seen to fail, once in thousands of runs. */
-static struct nf_crypto *make(void) {
+/* Once in a process, by whoever comes first, nDPI or this; without memory that is kept from being swapped out. */
+static void initialize(void) {
   static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-  struct nf_crypto *crypto = calloc(1, sizeof *crypto);
-  if (!crypto) return NULL;
-  pthread_mutex_lock(&lock);
-  bool made = find(crypto) && prepare(crypto);
-  pthread_mutex_unlock(&lock);
-  if (made) return crypto;
-  nf_crypto_free(crypto);
-  return NULL;
+  (void)pthread_mutex_lock(&lock);
+  if (!gcry_control(GCRYCTL_INITIALIZATION_FINISHED_P)) {
+    (void)gcry_check_version(NULL);
+    (void)gcry_control(GCRYCTL_DISABLE_SECMEM, 0);
+    (void)gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
+  }
+  (void)pthread_mutex_unlock(&lock);
+}
+
+/* All there is, or libgcrypt's reason. */
+static gcry_error_t prepare(struct nf_crypto *c) {
+  gcry_error_t failure = gcry_md_open(&c->pieces, GCRY_MD_SHA256, 0);
+  if (!failure) failure = gcry_mac_open(&c->hmac, GCRY_MAC_HMAC_SHA256, 0, NULL);
+  if (!failure) failure = gcry_cipher_open(&c->ecb, GCRY_CIPHER_AES128, GCRY_CIPHER_MODE_ECB, 0);
+  if (!failure) failure = gcry_cipher_open(&c->gcm, GCRY_CIPHER_AES128, GCRY_CIPHER_MODE_GCM, 0);
+  return failure;
 }
 
 struct nf_crypto *nf_crypto_new(char *error) {
-  ERR_clear_error();
-  struct nf_crypto *crypto = make();
-  if (crypto) return crypto;
-  const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-  nf_fail(error, "libcrypto: ciphers cannot be had: %s", reason ? reason : "out of memory");
+  struct nf_crypto *crypto = calloc(1, sizeof *crypto);
+  if (!crypto) {
+    nf_fail(error, "out of memory");
+    return NULL;
+  }
+  initialize();
+  gcry_error_t failure = prepare(crypto);
+  if (!failure) return crypto;
+  nf_fail(error, "libgcrypt: hashes or ciphers cannot be had: %s", gcry_strerror(failure));
+  nf_crypto_free(crypto);
   return NULL;
 }
 
 void nf_crypto_free(struct nf_crypto *crypto) {
   if (!crypto) return;
-  EVP_CIPHER_CTX_free(crypto->sealed);
-  EVP_CIPHER_CTX_free(crypto->block);
-  EVP_CIPHER_free(crypto->gcm);
-  EVP_CIPHER_free(crypto->ecb);
-  OSSL_LIB_CTX_free(crypto->library);
+  gcry_cipher_close(crypto->gcm);
+  gcry_cipher_close(crypto->ecb);
+  gcry_mac_close(crypto->hmac);
+  gcry_md_close(crypto->pieces);
   free(crypto);
 }
 
+/* ---- hashes ---- */
+
+/* What takes whole data needs no handle, but that there is one says that libgcrypt has been initialized. */
 void nf_sha1(struct nf_crypto *crypto, const void *data, size_t size, uint8_t *digest) {
   (void)crypto;
-  SHA_CTX context;
-  nf_require(SHA1_Init(&context) == 1 && SHA1_Update(&context, data, size) == 1 && SHA1_Final(digest, &context) == 1);
+  gcry_md_hash_buffer(GCRY_MD_SHA1, digest, data, size);
 }
 
 void nf_sha256(struct nf_crypto *crypto, const void *data, size_t size, uint8_t *digest) {
   (void)crypto;
-  SHA256_CTX context;
-  nf_require(SHA256_Init(&context) == 1 && SHA256_Update(&context, data, size) == 1 &&
-             SHA256_Final(digest, &context) == 1);
+  gcry_md_hash_buffer(GCRY_MD_SHA256, digest, data, size);
 }
 
-void nf_sha256_begin(struct nf_crypto *crypto) { nf_require(SHA256_Init(&crypto->pieces) == 1); }
+void nf_sha256_begin(struct nf_crypto *crypto) { gcry_md_reset(crypto->pieces); }
 
 void nf_sha256_add(struct nf_crypto *crypto, const void *data, size_t size) {
-  nf_require(SHA256_Update(&crypto->pieces, data, size) == 1);
+  gcry_md_write(crypto->pieces, data, size);
 }
 
 void nf_sha256_end(struct nf_crypto *crypto, uint8_t *digest) {
-  nf_require(SHA256_Final(digest, &crypto->pieces) == 1);
+  memcpy(digest, gcry_md_read(crypto->pieces, GCRY_MD_SHA256), NF_SHA256_SIZE);
 }
 
 size_t nf_base64(char *out, const uint8_t *data, size_t size) {
-  nf_require(size <= INT32_MAX);
-  return (size_t)EVP_EncodeBlock((uint8_t *)out, data, (int)size);
+  const size_t room = (size + 2) / 3 * 4 + 1;
+  (void)sodium_bin2base64(out, room, data, size, sodium_base64_VARIANT_ORIGINAL);
+  return room - 1;
 }
 
-/* The hash of a block, of `pad` in each byte but for the key in it, and then of the data. */
-static void hash_keyed(const uint8_t *key, uint8_t pad, struct nf_bytes data, uint8_t *digest) {
-  uint8_t block[SHA256_CBLOCK];
-  SHA256_CTX context;
-  for (size_t i = 0; i < sizeof block; i++) block[i] = key[i] ^ pad;
-  nf_require(SHA256_Init(&context) == 1 && SHA256_Update(&context, block, sizeof block) == 1 &&
-             SHA256_Update(&context, data.data, data.size) == 1 && SHA256_Final(digest, &context) == 1);
-}
+/* ---- what opens QUIC's first packets ---- */
 
-/* RFC 2104, section 2. */
 void nf_hmac_sha256(struct nf_crypto *crypto, struct nf_bytes key, struct nf_bytes data, uint8_t *digest) {
-  uint8_t block[SHA256_CBLOCK] = {0}, inner[NF_SHA256_SIZE];
-  if (key.size > sizeof block) nf_sha256(crypto, key.data, key.size, block);
-  else memcpy(block, key.data, key.size);
-  hash_keyed(block, 0x36, data, inner);
-  hash_keyed(block, 0x5c, (struct nf_bytes){inner, sizeof inner}, digest);
+  size_t size = NF_SHA256_SIZE;
+  nf_require(!gcry_mac_setkey(crypto->hmac, key.data, key.size) &&
+             !gcry_mac_write(crypto->hmac, data.data, data.size) && !gcry_mac_read(crypto->hmac, digest, &size));
 }
 
 void nf_aes_block(struct nf_crypto *crypto, const uint8_t *key, const uint8_t *block, uint8_t *out) {
-  int size;
-  nf_require(EVP_EncryptInit_ex2(crypto->block, NULL, key, NULL, NULL) == 1 &&
-             EVP_EncryptUpdate(crypto->block, out, &size, block, NF_AES_SIZE) == 1 && size == NF_AES_SIZE);
+  nf_require(!gcry_cipher_setkey(crypto->ecb, key, NF_AES_SIZE) &&
+             !gcry_cipher_encrypt(crypto->ecb, out, NF_AES_SIZE, block, NF_AES_SIZE));
 }
 
 bool nf_gcm_open(struct nf_crypto *crypto, const uint8_t *key, const uint8_t *nonce, const struct nf_bytes *associated,
                  int count, struct nf_bytes sealed, uint8_t *out) {
-  if (sealed.size <= NF_GCM_TAG_SIZE || sealed.size > INT32_MAX) return false;
-  const int plain = (int)sealed.size - NF_GCM_TAG_SIZE;
-  uint8_t tag[NF_GCM_TAG_SIZE];
-  int size;
-  memcpy(tag, sealed.data + plain, sizeof tag);
-  nf_require(EVP_DecryptInit_ex2(crypto->sealed, NULL, key, nonce, NULL) == 1);
+  if (sealed.size <= NF_GCM_TAG_SIZE) return false;
+  const uint32_t plain = sealed.size - NF_GCM_TAG_SIZE;
+  nf_require(!gcry_cipher_setkey(crypto->gcm, key, NF_AES_SIZE) &&
+             !gcry_cipher_setiv(crypto->gcm, nonce, NF_GCM_NONCE_SIZE));
   for (int i = 0; i < count; i++) {
-    nf_require(EVP_DecryptUpdate(crypto->sealed, NULL, &size, associated[i].data, (int)associated[i].size) == 1);
+    nf_require(!gcry_cipher_authenticate(crypto->gcm, associated[i].data, associated[i].size));
   }
-  return EVP_DecryptUpdate(crypto->sealed, out, &size, sealed.data, plain) == 1 && size == plain &&
-         EVP_CIPHER_CTX_ctrl(crypto->sealed, EVP_CTRL_AEAD_SET_TAG, sizeof tag, tag) == 1 &&
-         EVP_DecryptFinal_ex(crypto->sealed, out + plain, &size) == 1;
+  return !gcry_cipher_decrypt(crypto->gcm, out, plain, sealed.data, plain) &&
+         !gcry_cipher_checktag(crypto->gcm, sealed.data + plain, NF_GCM_TAG_SIZE);
 }
 
-const char *nf_crypto_version(void) { return OpenSSL_version(OPENSSL_VERSION); }
+const char *nf_crypto_version(void) {
+  initialize();
+  return gcry_check_version(NULL);
+}

@@ -1,7 +1,7 @@
 #pragma once
 /*
  * crypto.h: what opens QUIC's first packets, beside the hashes of nf_abi.h. crypto.c is the only file that knows
- * libcrypto.
+ * libgcrypt.
  */
 #include "bytes.h"
 

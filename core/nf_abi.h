@@ -491,8 +491,8 @@ const char *nf_end_name(int end_reason);                             /* "idle", 
 const char *nf_ignored_name(int reason);                             /* "not IP", "truncated", ... */
 
 /*
- * Hashes, by libcrypto. A handle serves one thread and allocates nothing after it has been made. nf_crypto_new returns
- * NULL with a one-line reason in `error` (may be NULL) where libcrypto has no memory or lacks an algorithm.
+ * Hashes, by libgcrypt. A handle serves one thread and allocates nothing after it has been made. nf_crypto_new returns
+ * NULL with a one-line reason in `error` (may be NULL) where libgcrypt has no memory or lacks an algorithm.
  */
 struct nf_crypto;
 struct nf_crypto *nf_crypto_new(char *error);
@@ -504,7 +504,7 @@ void nf_sha256_begin(struct nf_crypto *crypto);
 void nf_sha256_add(struct nf_crypto *crypto, const void *data, size_t size);
 void nf_sha256_end(struct nf_crypto *crypto, uint8_t *digest); /* 32 bytes */
 /* Base64 with padding (RFC 4648, section 4) and a NUL, for which `out` needs (size + 2) / 3 * 4 + 1 bytes. Returns the
-   length without the NUL. At most 2^31 - 1 bytes. */
+   length without the NUL. */
 size_t nf_base64(char *out, const uint8_t *data, size_t size);
 
 /* Sorts so many numbers of a type, ascending. */

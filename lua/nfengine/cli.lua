@@ -112,8 +112,8 @@ end
 
 local function print_version()
   put("nfengine ", ffi.string(C.nf_version()), "\n", ffi.string(C.nf_pcap_version()), "\n",
-    ffi.string(C.nf_dpi_version()), "\n", ffi.string(C.nf_crypto_version()), "\n", jit.version, "\nlua-cjson ",
-    require("nfengine.json")._VERSION, "\n")
+    ffi.string(C.nf_dpi_version()), "\nlibgcrypt ", ffi.string(C.nf_crypto_version()), "\n", jit.version,
+    "\nlua-cjson ", require("nfengine.json")._VERSION, "\n")
   return DONE
 end
 

@@ -16,9 +16,9 @@ local ORDER = {
 local ALONE = {
   ["ndpi_api.h"] = "dpi.c dpi_cache.c", ["ndpi_define.h"] = "dpi_cache.c", ["ndpi_includes.h"] = "dpi_cache.c",
   ["ndpi_typedefs.h"] = "dpi_cache.c", ["pcap/pcap.h"] = "filter.c device.c", ["lua.h"] = "script.c",
-  ["lauxlib.h"] = "script.c", ["lualib.h"] = "script.c", ["sodium.h"] = "cell.c", ["zlib.h"] = "stream.c",
+  ["lauxlib.h"] = "script.c", ["lualib.h"] = "script.c", ["sodium.h"] = "cell.c crypto.c", ["zlib.h"] = "stream.c",
   ["zstd.h"] = "stream.c", ["dragonbox/dragonbox.h"] = "shortest.cc", ["cap-ng.h"] = "privileges.c",
-  ["seccomp.h"] = "sandbox.c", ["openssl/evp.h"] = "crypto.c", ["openssl/sha.h"] = "crypto.c",
+  ["seccomp.h"] = "sandbox.c", ["gcrypt.h"] = "crypto.c",
 }
 
 local problems = {}

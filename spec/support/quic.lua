@@ -1,5 +1,5 @@
--- Makes QUIC Initial packets as clients and servers do (RFC 9000, RFC 9001, RFC 9369), with libcrypto but without the
--- core's help:
+-- Makes QUIC Initial packets as clients and servers do (RFC 9000, RFC 9001, RFC 9369), by libcrypto, which the
+-- core does without:
 --
 --   local datagram = quic.initial { dcid = id, frames = quic.crypto(0, hello) }
 --
@@ -10,7 +10,6 @@
 
 local bit = require "bit"
 local ffi = require "ffi"
-local C = require "nfengine.lib"
 local P = require "nfengine.testing.packet"
 
 ffi.cdef [[
@@ -26,6 +25,7 @@ int EVP_EncryptUpdate(void *context, char *out, int *length, const char *data, i
 int EVP_EncryptFinal_ex(void *context, char *out, int *length);
 int EVP_CIPHER_CTX_ctrl(void *context, int type, int argument, void *pointer);
 ]]
+local libcrypto = ffi.load "libcrypto.so.3"
 local GET_TAG = 0x10
 
 local quic = {}
@@ -50,7 +50,7 @@ end
 
 local function hmac(key, data)
   local out, length = ffi.new("char[32]"), ffi.new("size_t[1]")
-  assert(C.EVP_Q_mac(nil, "HMAC", nil, "SHA256", nil, key, #key, data, #data, out, 32, length) ~= nil)
+  assert(libcrypto.EVP_Q_mac(nil, "HMAC", nil, "SHA256", nil, key, #key, data, #data, out, 32, length) ~= nil)
   return ffi.string(out, 32)
 end
 
@@ -60,15 +60,15 @@ local function expand(secret, label, size)
 end
 
 local function aes(cipher, key, iv, additional, data)
-  local context = ffi.gc(C.EVP_CIPHER_CTX_new(), C.EVP_CIPHER_CTX_free)
+  local context = ffi.gc(libcrypto.EVP_CIPHER_CTX_new(), libcrypto.EVP_CIPHER_CTX_free)
   local out, length, tag = ffi.new("char[?]", #data + 16), ffi.new "int[1]", ffi.new "char[16]"
-  assert(C.EVP_EncryptInit_ex(context, cipher, nil, key, iv) == 1)
-  if additional then assert(C.EVP_EncryptUpdate(context, nil, length, additional, #additional) == 1) end
-  assert(C.EVP_EncryptUpdate(context, out, length, data, #data) == 1)
+  assert(libcrypto.EVP_EncryptInit_ex(context, cipher, nil, key, iv) == 1)
+  if additional then assert(libcrypto.EVP_EncryptUpdate(context, nil, length, additional, #additional) == 1) end
+  assert(libcrypto.EVP_EncryptUpdate(context, out, length, data, #data) == 1)
   local sealed = ffi.string(out, length[0])
   if not additional then return sealed end
-  assert(C.EVP_EncryptFinal_ex(context, out, length) == 1)
-  assert(C.EVP_CIPHER_CTX_ctrl(context, GET_TAG, 16, tag) == 1)
+  assert(libcrypto.EVP_EncryptFinal_ex(context, out, length) == 1)
+  assert(libcrypto.EVP_CIPHER_CTX_ctrl(context, GET_TAG, 16, tag) == 1)
   return sealed .. ffi.string(tag, 16)
 end
 
@@ -122,8 +122,8 @@ function quic.initial(fields)
     fields.is_servers and "server in" or "client in", 32)
   local function key(name, size) return expand(secret, version.label .. " " .. name, size) end
   local nonce = xor(key("iv", 12), ("\0"):rep(8) .. P.u32(fields.number or 0))
-  local sealed = aes(C.EVP_aes_128_gcm(), key("key", 16), nonce, front, frames)
-  local mask = aes(C.EVP_aes_128_ecb(), key("hp", 16), nil, nil, sealed:sub(5 - number_size, 20 - number_size))
+  local sealed = aes(libcrypto.EVP_aes_128_gcm(), key("key", 16), nonce, front, frames)
+  local mask = aes(libcrypto.EVP_aes_128_ecb(), key("hp", 16), nil, nil, sealed:sub(5 - number_size, 20 - number_size))
   return string.char(bit.bxor(front:byte(), bit.band(mask:byte(), 0x0f))) .. front:sub(2, -1 - number_size)
     .. xor(number, mask:sub(2)) .. sealed
 end
