@@ -218,8 +218,8 @@ local function run_script(path, words, is_help_wanted)
   local chunk, message = loadfile(path)
   if not chunk then error(message, 0) end
   local made = chunk(unpack(words))
-  local kind = require("nfengine.plugin").is_class(made) and "plugin"
-    or require("nfengine.profile").is_profile(made) and "profile"
+  local kind = made and (require("nfengine.plugin").is_class(made) and "plugin"
+    or require("nfengine.profile").is_profile(made) and "profile")
   if kind then
     error({ usage = ("%s: a %s, expected a script: try nfengine flows --%s=%s"):format(path, kind, kind, path) }, 0)
   end

@@ -13,7 +13,6 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local jit_util = require "jit.util"
-local jit_names = require "nfengine.bytecode" -- six characters each
 local C = require "nfengine.lib"
 local plugin = require "nfengine.plugin"
 
@@ -139,6 +138,7 @@ local function load(template, parts) return assert(loadstring(fill(template, par
 
 --- Whether a function's own code loops.
 local function has_loop(func)
+  local jit_names = require "nfengine.bytecode" -- six characters each
   for pc = 1, math.huge do
     local instruction = jit_util.funcbc(func, pc)
     if not instruction then return false end

@@ -12,7 +12,6 @@
 local ffi = require "ffi"
 local jit_util = require "jit.util"
 local array = require "nfengine.array"
-local categories = require "nfengine.categories"
 local columns = require "nfengine.columns"
 local options = require "nfengine.options"
 local text = require "nfengine.text"
@@ -152,7 +151,8 @@ function plugin.check_header(definition, owner)
     error(("%s: api = %s: expected %d, the plugin interface of this nfengine")
       :format(owner, definition.api, plugin.API), 0)
   end
-  local ok, problem = categories.check(definition.categories or {})
+  if not definition.categories then return end
+  local ok, problem = require("nfengine.categories").check(definition.categories)
   if not ok then error(("%s: categories: %s"):format(owner, problem), 0) end
 end
 
