@@ -389,8 +389,7 @@ static struct nf_flow *next_due(const struct nf_meter *m) {
   struct nf_flow *closing = nf_table_oldest_in(m->table, NF_QUEUE_CLOSING);
   if (open && !is_idle(m, open, m->sweep.tick)) open = NULL;
   if (closing && !has_lingered(m, closing, m->sweep.tick)) closing = NULL;
-  if (!open || !closing) return open ? open : closing;
-  return closing->last_packet < open->last_packet ? closing : open;
+  return nf_table_older(open, closing);
 }
 
 /* A flow ends for no packet of its own: for this reason, unless its connection was over before. */

@@ -191,10 +191,13 @@ struct nf_flow *nf_table_oldest_in(const struct nf_table *t, enum nf_queue queue
   return slot == NO_SLOT ? NULL : slot_at(t, slot);
 }
 
-struct nf_flow *nf_table_oldest(const struct nf_table *t) {
-  struct nf_flow *open = nf_table_oldest_in(t, NF_QUEUE_OPEN), *closing = nf_table_oldest_in(t, NF_QUEUE_CLOSING);
+struct nf_flow *nf_table_older(struct nf_flow *open, struct nf_flow *closing) {
   if (!open || !closing) return open ? open : closing;
   return closing->last_packet < open->last_packet ? closing : open;
+}
+
+struct nf_flow *nf_table_oldest(const struct nf_table *t) {
+  return nf_table_older(nf_table_oldest_in(t, NF_QUEUE_OPEN), nf_table_oldest_in(t, NF_QUEUE_CLOSING));
 }
 
 /* ---- index ---- */

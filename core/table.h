@@ -41,6 +41,8 @@ void nf_table_move(struct nf_table *table, struct nf_flow *flow, enum nf_queue q
 /* The least recently seen live flow of an order, or of all; NULL when there is none. */
 struct nf_flow *nf_table_oldest_in(const struct nf_table *table, enum nf_queue queue);
 struct nf_flow *nf_table_oldest(const struct nf_table *table);
+/* Of the oldest of both orders, either of which may be NULL, the one less recently seen; of equals the open one. */
+struct nf_flow *nf_table_older(struct nf_flow *open, struct nf_flow *closing);
 
 /* Ends a flow's life in the table. Its slot stays as it is until it is released. */
 void nf_table_remove(struct nf_table *table, struct nf_flow *flow);

@@ -35,6 +35,9 @@ columns.types = {
   end_reason = { code = C.NF_TYPE_END_REASON },
 }
 
+--- Whether values of a column, or its elements, can be reckoned with: numbers, and 0 or 1 for false and true.
+function columns.is_numeric(column) return columns.types[column.type].is_number or column.type == "bool" end
+
 --- Lengths of the contract's text fields, which FFI offers no way to ask for.
 local function text_length(struct, field)
   return ffi.sizeof(ffi.new(struct)[field])

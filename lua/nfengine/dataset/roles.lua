@@ -14,8 +14,6 @@ local roles = {}
 local IDENTIFIERS = { id = true, src_ip = true, src_mac = true, dst_ip = true, dst_mac = true }
 local LEAKY = { "_seen_%l+$", "_oui$", "_port$", "^vlan_id$", "^tunnel_id$", "^system_process_" }
 
-local function is_number(column) return columns.types[column.type].is_number or column.type == "bool" end
-
 local function is_from_where(column, label)
   if label.owner then return column.owner == label.owner end
   return label.group:match "^l7" and column.group:match "^l7"
@@ -28,7 +26,7 @@ local function role_of(column, label, kept)
   for _, pattern in ipairs(LEAKY) do
     if column.name:match(pattern) then return "leaky" end
   end
-  return (is_from_where(column, label) or not is_number(column)) and "leaky" or "feature"
+  return (is_from_where(column, label) or not columns.is_numeric(column)) and "leaky" or "feature"
 end
 
 --- Adds a run's column of that name to a list where it is not yet in it, and returns it.

@@ -8,6 +8,7 @@
 -- Values are looked at where they lie, without being made Lua's: a hundred columns cost a microsecond a record or two.
 
 local ffi = require "ffi"
+local is_numeric = require("nfengine.columns").is_numeric
 local types = require("nfengine.columns").types
 
 local survey = {}
@@ -16,14 +17,12 @@ survey.__index = survey
 local words = { ffi.typeof "const uint8_t *", ffi.typeof "const uint16_t *", nil, ffi.typeof "const uint32_t *" }
 local doubles, floats = ffi.typeof "const double *", ffi.typeof "const float *"
 
-local function is_number(column) return types[column.type].is_number or column.type == "bool" end
-
 --- Begins a survey. Columns that are no numbers are passed over.
 function survey.new(columns)
   local self = { columns = {}, words = {}, doubles = {}, floats = {}, is_varying = {}, bad = {}, records = 0 }
   for width in pairs(words) do self.words[width] = {} end
   for _, column in ipairs(columns) do
-    if is_number(column) then table.insert(self.columns, column) end
+    if is_numeric(column) then table.insert(self.columns, column) end
   end
   for i, column in ipairs(self.columns) do
     local size = ffi.sizeof(types[column.type].ctype)
