@@ -1,8 +1,3 @@
---- lua-cjson. It is a C module: no file of that name in the current folder is meant.
+--- lua-cjson.
 
-local path = package.path
-package.path = ""
-local cjson = require "cjson"
-package.path = path
-
-return cjson
+return require "nfengine.installed" "cjson"
