@@ -589,6 +589,21 @@ bool nf_terminal_size(int descriptor, int *columns, int *lines); /* 0 where a te
 bool nf_has_failed(void *file);                                  /* whether writing it has failed before */
 int nf_descriptor_of(void *file);
 
+/*
+ * Limits on what code of others may take. nf_limit_memory: from now on the process gets at most so many bytes of memory
+ * besides what it has; less where it had a lower limit before. NF_OK, or NF_ERR_SYSTEM with a one-line reason in
+ * `error`.
+ */
+int nf_limit_memory(uint64_t bytes, char *error);
+/* Which code of others the thread runs that has started the watch. */
+struct nf_watch {
+  const char *inside; /* whose, as a person names it; NULL while none runs */
+  double calls;       /* another number with each call */
+};
+/* Ends the process, with a line on standard error and status 1, once one call has taken so many seconds of CPU time of
+   the calling thread. One watch a process; it has no end. NULL with a one-line reason in `error`. */
+struct nf_watch *nf_watch_start(uint32_t seconds, char *error);
+
 /* What the process needs after giving up its privileges. */
 enum nf_privilege {
   NF_PRIVILEGE_CAPTURE = 1,   /* open interfaces again: CAP_NET_RAW */

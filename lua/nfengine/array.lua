@@ -86,6 +86,14 @@ local function make(ctype, length)
   })
 end
 
+--- Whether something is an array.
+function array.is_array(value)
+  for _, ctype in pairs(made) do
+    if ffi.istype(ctype, value) then return true end
+  end
+  return false
+end
+
 --- The array type of `length` elements of a C number type; one type per combination.
 function array.type(ctype, length)
   local key = ctype .. "/" .. length

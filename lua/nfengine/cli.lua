@@ -9,6 +9,7 @@ local output = require "nfengine.output"
 local parameters = require "nfengine.parameters"
 local report = require "nfengine.report"
 local run = require "nfengine.run"
+local safe = require "nfengine.safe"
 local sandbox = require "nfengine.sandbox"
 local script = require "nfengine.script"
 local text = require "nfengine.text"
@@ -37,6 +38,12 @@ local general = {
     doc = "write records to FILE (\"-\" for standard output)" },
   { name = "format", kind = "choice", choices = { "csv", "jsonl", "null" }, value = "csv|jsonl|null",
     doc = "what to write; null only counts" },
+  { name = "safe", kind = "boolean", is_flag = true,
+    doc = "close in scripts and plugins that did not come along: they compute, and touch nothing else" },
+  { name = "safe_memory", kind = "integer", min = 1, max = 2 ^ 32, value = "MB", default = safe.DEFAULT_MEMORY,
+    doc = "with --safe: memory that the program may take" },
+  { name = "safe_seconds", kind = "integer", min = 1, max = 2 ^ 31 - 1, value = "SECONDS", default = safe.DEFAULT_SECONDS,
+    doc = "with --safe: CPU time that one call of a hook, or a script between two flows, may take" },
   { name = "quiet", short = "q", kind = "boolean", is_flag = true, doc = "neither progress nor summary" },
   { name = "progress", kind = "boolean", doc = "show progress even where stderr is no terminal" },
   { name = "traceback", kind = "boolean", is_flag = true, doc = "show where in the script an error came from" },
@@ -210,20 +217,41 @@ local function apply(values, captures)
   require("nfengine").arguments = captures
 end
 
-local function run_script(path, words, is_help_wanted)
-  script.path, script.words, script.is_help_wanted = path, words, is_help_wanted
-  _G.arg = { [0] = path, unpack(words) }
+local function run_own_script(path, words)
   local folder = path:match "^(.*/)" or "./"
   package.path = package.path .. ";" .. folder .. "?.lua" -- modules beside the script
   local chunk, message = loadfile(path)
   if not chunk then error(message, 0) end
-  local made = chunk(unpack(words))
+  return chunk(unpack(words))
+end
+
+local function run_script(path, words, is_help_wanted)
+  script.path, script.words, script.is_help_wanted = path, words, is_help_wanted
+  _G.arg = { [0] = path, unpack(words) }
+  local made
+  if safe.is_on and not safe.is_trusted(path) then made = safe.run_script(path, words)
+  else made = run_own_script(path, words) end
   local kind = made and (require("nfengine.plugin").is_class(made) and "plugin"
     or require("nfengine.profile").is_profile(made) and "profile")
   if kind then
     error({ usage = ("%s: a %s, expected a script: try nfengine flows --%s=%s"):format(path, kind, kind, path) }, 0)
   end
   if is_help_wanted then script.ready() end
+end
+
+--- Closes in what did not come along, if that is asked for.
+local function start_safe(values)
+  if values.safe and values.test then
+    error({ usage = "--safe: --test runs its tests as their files say, expected no --safe" }, 0)
+  end
+  for _, name in ipairs { "safe_memory", "safe_seconds" } do
+    if values[name] and not values.safe then
+      error({ usage = ("--%s: expected --safe with it"):format((name:gsub("_", "-"))) }, 0)
+    end
+  end
+  if values.safe then
+    safe.start(values.safe_memory or safe.DEFAULT_MEMORY, values.safe_seconds or safe.DEFAULT_SECONDS)
+  end
 end
 
 local function unused_output_options()
@@ -291,6 +319,7 @@ local function main(words, root)
   if values.help and not others[1] then return print_usage() end
   report.is_program = true
   sandbox.prepare(values)
+  start_safe(values)
   local status = run_command(values, others)
   if status then return status end
   local path = choose_script(others, values.interface ~= nil)

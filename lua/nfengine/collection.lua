@@ -6,9 +6,12 @@
 
 local lfs = require "nfengine.lfs"
 local text = require "nfengine.text"
+local world = require "nfengine.world"
 
 local collection = {
   root = ".", -- the folder of what came along; set by the command line
+  search_path = nil, -- package.path with all collections, once it has been extended
+  load_closed = nil, -- with --safe: function that loads a plugin's file of others, or returns nil for what came along
 }
 
 -- ---- where ----
@@ -34,6 +37,7 @@ function collection.extend_path()
   end
   parts[#parts + 1] = others
   package.path = table.concat(parts, ";")
+  collection.search_path = package.path
 end
 
 local function is_file(path) return lfs.attributes(path, "mode") == "file" end
@@ -48,7 +52,8 @@ function collection.find(kind, word)
     local path = ("%s/%s/%s.lua"):format(folder, kind, word)
     if is_file(path) then return path end
   end
-  return kind == "plugins" and package.searchpath("plugins." .. word, package.path) or nil -- LuaRocks' trees
+  -- LuaRocks' trees
+  return kind == "plugins" and package.searchpath("plugins." .. word, collection.search_path or package.path) or nil
 end
 
 local function names_in(folder)
@@ -110,7 +115,8 @@ function collection.load(word)
       :format(text.quote(word), collection.suggest("plugins", word)), 0)
   end
   local module = word:match "%.lua$" and MODULE_OF_FILE .. absolute(path) or "plugins." .. word
-  local ok, result = pcall(require, module)
+  local load = collection.load_closed and collection.load_closed(path)
+  local ok, result = pcall(load or require, load and path or module)
   if not ok then
     local message = text.raised(result):gsub("^error loading module[^\n]*\n%s*", "")
     error(("plugin %s: %s"):format(word, message:match "[^\n]*"), 0)
@@ -127,7 +133,7 @@ end
 local inert = {}
 local function give_inert() return inert end
 setmetatable(inert, {
-  __index = give_inert, __newindex = function() end, __call = give_inert, __concat = give_inert,
+  __metatable = false, __index = give_inert, __newindex = function() end, __call = give_inert, __concat = give_inert,
   __add = give_inert, __sub = give_inert, __mul = give_inert, __div = give_inert, __mod = give_inert,
   __pow = give_inert, __unm = give_inert, __tostring = function() return "" end,
 })
@@ -153,41 +159,25 @@ function call_with_patience(func, ...)
   return ok, result
 end
 
-local function copy_of(library)
-  local copy = {}
-  for name, value in pairs(library) do copy[name] = value end
-  return copy
-end
-
 --- What a plugin's file returns, read without any of its hooks being called and without effects. Raises one line.
 -- @param declare what nf.plugin and nf.profile are there
 function collection.read(path, declare)
-  local world = { io = inert, os = inert, print = give_inert }
-  for name in ("assert error ipairs next pairs pcall select setmetatable tonumber tostring type unpack"):gmatch "%a+" do
-    world[name] = _G[name]
-  end
-  for _, name in ipairs { "string", "table", "math", "bit" } do world[name] = copy_of(require(name)) end
-  world._G = world
+  local environment = world.new()
+  environment.io, environment.os, environment.print = inert, inert, give_inert
   local loaded = {
     nfengine = setmetatable({ plugin = declare.plugin, profile = declare.profile }, { __index = give_inert }),
-    string = world.string, table = world.table, math = world.math, bit = world.bit,
+    string = environment.string, table = environment.table, math = environment.math, bit = environment.bit,
   }
 
-  local function run(file)
-    local chunk, message = loadfile(file, "t")
-    if not chunk then error(message, 0) end
-    return setfenv(chunk, world)()
-  end
-
-  function world.require(name)
+  function environment.require(name)
     if loaded[name] == nil then
-      local file = not name:match "^nfengine%." and package.searchpath(name, package.path)
-      loaded[name] = file and (run(file) or true) or inert
+      local file = not name:match "^nfengine%." and package.searchpath(name, collection.search_path or package.path)
+      loaded[name] = file and (world.run(environment, file) or true) or inert
     end
     return loaded[name]
   end
 
-  local ok, result = call_with_patience(run, path)
+  local ok, result = call_with_patience(world.run, environment, path)
   if ok then return result end
   local message = text.raised(result):match "[^\n]*"
   error(message:find(path, 1, true) and message or path .. ": " .. message, 0)

@@ -205,7 +205,7 @@ local function index(declaration)
   local by_name, by_short, by_off, names = {}, {}, {}, {}
   for _, option in ipairs(declaration) do
     by_name[option.name] = option
-    names[#names + 1] = "--" .. spelled(option.name)
+    names[#names + 1] = spelled(option.name)
     if option.short then by_short[option.short] = option end
     if option.off then by_off[option.off] = option end
   end
@@ -254,7 +254,7 @@ function options.parse(words, declaration, hint)
       if positive and positive.kind == "boolean" and not positive.is_flag and not value then
         values[positive.name] = false
       else
-        local suggestion = text.suggest(spelled(shown), names)
+        local suggestion = text.suggest(spelled((name:gsub("^no_", ""))), names):gsub("'", "'--", 1)
         usage_error("unknown option " .. shown .. (suggestion == "" and hint or suggestion))
       end
     end

@@ -71,9 +71,17 @@ function view:sub(offset, length)
   return new_view(self.data + offset, length)
 end
 
+local ip_text, mac_text = ffi.new("char[46]"), ffi.new("char[18]")
+
+--- The IP address at this offset as text, of version 4 or 6; nil when it is not all there.
+function view:ip(offset, version)
+  if not (offset >= 0 and offset + (version == 4 and 4 or 16) <= self.size) then return nil end
+  return (ffi.string(ip_text, C.nf_format_ip(ip_text, self.data + offset, version)))
+end
+
 setmetatable(view, {
   __index = function(_, key)
-    error(("a view has no '%s', expected u8, u16, u24, u32, string or sub"):format(tostring(key)), 2)
+    error(("a view has no '%s', expected u8, u16, u24, u32, string, sub or ip"):format(tostring(key)), 2)
   end,
 })
 
@@ -88,8 +96,6 @@ local function clipped(packet, offset, size)
 end
 
 -- ---- fields that are computed; the others are the struct's own ----
-
-local ip_text, mac_text = ffi.new("char[46]"), ffi.new("char[18]")
 
 local function format_mac(address)
   return (ffi.string(mac_text, C.nf_format_mac(mac_text, address)))

@@ -207,6 +207,7 @@ local function make_instance(self, values)
     end,
     __carry = carry_instance,
     __tostring = function() return "plugin " .. self.name end,
+    slots = {}, -- as its first run has them
     -- A misspelt option must not read as nil. What a plugin keeps of its own begins in setup.
     __index = function(_, key)
       local names = {}
@@ -215,6 +216,7 @@ local function make_instance(self, values)
         :format(tostring(key), self.name, text.suggest(key, names)), 2)
     end,
   }
+  meta.__metatable = meta -- getmetatable gives it, and setmetatable takes no other
   return setmetatable(values, meta)
 end
 
@@ -288,11 +290,13 @@ function plugin.class_of(instance)
   return meta and meta.class
 end
 
---- The slots of an instance's `columns` or `state`, as its options have it.
+--- The slots of an instance's `columns` or `state`, as its options had it when this was asked first.
 function plugin.slots(instance, part)
   local owner = plugin.class_of(instance)
   if type(owner.definition[part]) ~= "function" then return owner[part] end
-  return slots_with(owner, part, instance)
+  local slots = getmetatable(instance).slots
+  slots[part] = slots[part] or slots_with(owner, part, instance)
+  return slots[part]
 end
 
 --- Whether one of these instances' plugins lists this in `needs`.

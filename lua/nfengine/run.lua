@@ -66,6 +66,13 @@ local function meters_for(parameters, instances)
     error({ usage = ("--profile-plugins: n_meters = %d: expected 1, hooks of several share their time")
       :format(parameters.n_meters) }, 0)
   end
+  for _, instance in ipairs(instances) do
+    local class = plugin.class_of(instance)
+    if class.is_closed_in and parameters.n_meters > 1 then
+      error({ usage = ("n_meters = %d: plugin %s is closed in by --safe, expected 1")
+        :format(parameters.n_meters, class.name) }, 0)
+    end
+  end
   if costs.is_wanted then return 1 end
   if parameters.n_meters == 0 and #instances > 0 and worker().wants_one(instances) then return 1 end
   return parameters.n_meters

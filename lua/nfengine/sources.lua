@@ -57,7 +57,9 @@ function sources.is_choice(source, others)
   local known = {}
   for _, path in ipairs(list_of(others)) do known[bare(path)] = true end
   for _, path in ipairs(list_of(source)) do
-    if not (known[bare(path)] or known[path:match "^(.*[^/])/+[^/]+$"]) then return false end
+    local folder, name = path:match "^(.*[^/])/+([^/]+)$"
+    local is_in_it = known[folder] and name ~= "." and name ~= ".."
+    if not (known[bare(path)] or is_in_it) then return false end
   end
   return source ~= nil
 end

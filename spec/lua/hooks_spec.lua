@@ -184,7 +184,7 @@ describe("a method called with a dot", function()
       ["view.u8: expected view:u8(offset), with a colon"] = function(packet)
         local _ = packet.payload_bytes.u8(0)
       end,
-      ["a view has no 'u64', expected u8, u16, u24, u32, string or sub"] = function(packet)
+      ["a view has no 'u64', expected u8, u16, u24, u32, string, sub or ip"] = function(packet)
         local _ = packet.payload_bytes:u64(0)
       end,
     } do

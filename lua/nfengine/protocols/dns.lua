@@ -16,8 +16,6 @@
 -- end; "." for the root; bytes that are no printable ASCII as \DDD, blanks too, a dot within a label as \. and a
 -- backslash as \\. All texts given here are such that a terminal can take them.
 
-local ffi = require "ffi"
-local C = require "nfengine.lib"
 local reader = require "nfengine.protocols.reader"
 local reassembly = require "nfengine.protocols.reassembly"
 
@@ -105,12 +103,6 @@ function dns.type_name(number) return name_or(types, number, "TYPE") end
 
 -- ---- what records say ----
 
-local ip_text = ffi.new "char[46]"
-
-local function address(message, at, version)
-  return ffi.string(ip_text, C.nf_format_ip(ip_text, message.data + at, version))
-end
-
 local function shown_string(text)
   local shown = text:sub(1, LONGEST_TEXT):gsub('[\\"]', "\\%0"):gsub("[^\32-\126]", shown_byte)
   return '"' .. shown .. (#text > LONGEST_TEXT and '..."' or '"')
@@ -122,8 +114,8 @@ local readers = {}
 
 local function name_at(offset) return function(message, at) return dns.name(message, at + offset) end end
 
-readers[1] = function(message, at, size) return size == 4 and address(message, at, 4) or nil end
-readers[28] = function(message, at, size) return size == 16 and address(message, at, 6) or nil end
+readers[1] = function(message, at, size) return size == 4 and message:ip(at, 4) or nil end
+readers[28] = function(message, at, size) return size == 16 and message:ip(at, 6) or nil end
 readers[2], readers[5], readers[12], readers[39] = name_at(0), name_at(0), name_at(0), name_at(0)
 
 readers[6] = function(message, at) -- SOA: whose, and its serial number
@@ -175,7 +167,7 @@ parameters[3] = function(value) return value:u16(0) and "port=" .. value:u16(0) 
 local function hints(name, version, width)
   return function(value)
     local list = {}
-    for at = 0, #value - width, width do list[#list + 1] = address(value, at, version) end
+    for at = 0, #value - width, width do list[#list + 1] = value:ip(at, version) end
     return name .. "=" .. table.concat(list, ",")
   end
 end

@@ -1,0 +1,69 @@
+--- The two ways across the wall of the closed world: the engine calls code of others, and they call the engine.
+--
+-- Whatever is called, what was lent before is lent no more when the call is over: what an error leaves behind leads
+-- nowhere.
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+local lent = require("nfengine.safe.standins").lent
+
+local crossing = {}
+
+local watch = ffi.new "struct nf_watch" -- the process's own, once that is started
+
+--- Bounds what code of others may take from now on, see nf_limit_memory and nf_watch_start. Raises one line.
+function crossing.set_limits(bytes, seconds)
+  local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
+  if C.nf_limit_memory(bytes, message) ~= C.NF_OK then error("--safe: " .. ffi.string(message), 0) end
+  watch = C.nf_watch_start(seconds, message)
+  if watch == nil then error("--safe: " .. ffi.string(message), 0) end
+end
+
+local names = {} -- texts that the watch may show, as C has them: they have to stay
+
+local function shown(name)
+  names[name] = names[name] or ffi.new("char[?]", #name + 1, name)
+  return names[name]
+end
+
+--- A function that calls one of others.
+-- @param name whose it is, as messages have it
+function crossing.into(func, name)
+  local whose = shown(name)
+  return function(a, b, c)
+    lent.packet, lent.flow = false, false
+    watch.inside, watch.calls = whose, watch.calls + 1
+    local result, problem = func(a, b, c)
+    watch.inside = nil
+    return result, problem
+  end
+end
+
+--- The same for one that is lent a flow, and a packet where there is one, for as long as the call lasts. It is called
+-- with the other arguments.
+function crossing.lending(func, name)
+  local whose = shown(name)
+  return function(packet, flow, first, second, third)
+    lent.packet, lent.flow = packet, flow
+    watch.inside, watch.calls = whose, watch.calls + 1
+    local result, problem = func(first, second, third)
+    watch.inside = nil
+    lent.packet, lent.flow = false, false
+    return result, problem
+  end
+end
+
+--- Calls the engine for code of others. Nothing is called between the engine's return and the end of what it had lent:
+-- where the stack is full, a call would fail.
+-- @return up to three results
+function crossing.out(func, ...)
+  local inside = watch.inside
+  watch.inside = nil
+  local ok, first, second, third = pcall(func, ...)
+  lent.packet, lent.flow = false, false
+  watch.inside, watch.calls = inside, watch.calls + 1
+  if not ok then error(first, 0) end
+  return first, second, third
+end
+
+return crossing
