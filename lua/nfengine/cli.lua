@@ -9,7 +9,6 @@ local output = require "nfengine.output"
 local parameters = require "nfengine.parameters"
 local report = require "nfengine.report"
 local run = require "nfengine.run"
-local safe = require "nfengine.safe"
 local sandbox = require "nfengine.sandbox"
 local script = require "nfengine.script"
 local text = require "nfengine.text"
@@ -18,6 +17,8 @@ local cli = {}
 
 --- Exit statuses.
 local DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+local SAFE_MEMORY_MB, SAFE_SECONDS = 2048, 60
 
 local general = {
   { name = "interface", short = "i", kind = "list", value = "NAME", is_repeatable = true,
@@ -40,9 +41,9 @@ local general = {
     doc = "what to write; null only counts" },
   { name = "safe", kind = "boolean", is_flag = true,
     doc = "close in scripts and plugins that did not come along: they compute, and touch nothing else" },
-  { name = "safe_memory", kind = "integer", min = 1, max = 2 ^ 32, value = "MB", default = safe.DEFAULT_MEMORY,
+  { name = "safe_memory", kind = "integer", min = 1, max = 2 ^ 32, value = "MB", default = SAFE_MEMORY_MB,
     doc = "with --safe: memory that the program may take" },
-  { name = "safe_seconds", kind = "integer", min = 1, max = 2 ^ 31 - 1, value = "SECONDS", default = safe.DEFAULT_SECONDS,
+  { name = "safe_seconds", kind = "integer", min = 1, max = 2 ^ 31 - 1, value = "SECONDS", default = SAFE_SECONDS,
     doc = "with --safe: CPU time that one call of a hook, or a script between two flows, may take" },
   { name = "quiet", short = "q", kind = "boolean", is_flag = true, doc = "neither progress nor summary" },
   { name = "progress", kind = "boolean", doc = "show progress even where stderr is no terminal" },
@@ -217,6 +218,8 @@ local function apply(values, captures)
   require("nfengine").arguments = captures
 end
 
+local safe -- nfengine.safe, once others' code is to be closed in
+
 local function run_own_script(path, words)
   local folder = path:match "^(.*/)" or "./"
   package.path = package.path .. ";" .. folder .. "?.lua" -- modules beside the script
@@ -229,7 +232,7 @@ local function run_script(path, words, is_help_wanted)
   script.path, script.words, script.is_help_wanted = path, words, is_help_wanted
   _G.arg = { [0] = path, unpack(words) }
   local made
-  if safe.is_on and not safe.is_trusted(path) then made = safe.run_script(path, words)
+  if safe and not safe.is_trusted(path) then made = safe.run_script(path, words)
   else made = run_own_script(path, words) end
   local kind = made and (require("nfengine.plugin").is_class(made) and "plugin"
     or require("nfengine.profile").is_profile(made) and "profile")
@@ -241,6 +244,7 @@ end
 
 --- Closes in what did not come along, if that is asked for.
 local function start_safe(values)
+  if not values.safe and not values.safe_memory and not values.safe_seconds then return end
   if values.safe and values.test then
     error({ usage = "--safe: --test runs its tests as their files say, expected no --safe" }, 0)
   end
@@ -249,9 +253,8 @@ local function start_safe(values)
       error({ usage = ("--%s: expected --safe with it"):format((name:gsub("_", "-"))) }, 0)
     end
   end
-  if values.safe then
-    safe.start(values.safe_memory or safe.DEFAULT_MEMORY, values.safe_seconds or safe.DEFAULT_SECONDS)
-  end
+  safe = require "nfengine.safe"
+  safe.start(values.safe_memory or SAFE_MEMORY_MB, values.safe_seconds or SAFE_SECONDS)
 end
 
 local function unused_output_options()

@@ -22,19 +22,26 @@ end
 local names = {} -- texts that the watch may show, as C has them: they have to stay
 
 local function shown(name)
+  name = name:gsub("[%c\127]", "?")
   names[name] = names[name] or ffi.new("char[?]", #name + 1, name)
   return names[name]
 end
 
+-- Whether code of others that runs now may go through captures. What a run calls may not: it would drive that run, or
+-- another one, from within.
+local may_drive = false
+
 --- A function that calls one of others.
 -- @param name whose it is, as messages have it
-function crossing.into(func, name)
+-- @param is_script whether it is a script, which may go through captures
+function crossing.into(func, name, is_script)
   local whose = shown(name)
-  return function(a, b, c)
+  return function(first, second, third, fourth)
+    local could_drive = may_drive
     lent.packet, lent.flow = false, false
-    watch.inside, watch.calls = whose, watch.calls + 1
-    local result, problem = func(a, b, c)
-    watch.inside = nil
+    watch.inside, watch.calls, may_drive = whose, watch.calls + 1, is_script
+    local result, problem = func(first, second, third, fourth)
+    watch.inside, may_drive = nil, could_drive
     return result, problem
   end
 end
@@ -44,10 +51,11 @@ end
 function crossing.lending(func, name)
   local whose = shown(name)
   return function(packet, flow, first, second, third)
+    local could_drive = may_drive
     lent.packet, lent.flow = packet, flow
-    watch.inside, watch.calls = whose, watch.calls + 1
+    watch.inside, watch.calls, may_drive = whose, watch.calls + 1, false
     local result, problem = func(first, second, third)
-    watch.inside = nil
+    watch.inside, may_drive = nil, could_drive
     lent.packet, lent.flow = false, false
     return result, problem
   end
@@ -57,13 +65,19 @@ end
 -- where the stack is full, a call would fail.
 -- @return up to three results
 function crossing.out(func, ...)
-  local inside = watch.inside
+  local inside, could_drive = watch.inside, may_drive
   watch.inside = nil
   local ok, first, second, third = pcall(func, ...)
   lent.packet, lent.flow = false, false
-  watch.inside, watch.calls = inside, watch.calls + 1
+  watch.inside, watch.calls, may_drive = inside, watch.calls + 1, could_drive
   if not ok then error(first, 0) end
   return first, second, third
+end
+
+--- The same for what goes through captures.
+function crossing.drive(func, ...)
+  if not may_drive then error("nf.streamer: --safe: captures are there for scripts, not for what a run calls", 0) end
+  return crossing.out(func, ...)
 end
 
 return crossing

@@ -15,10 +15,7 @@ local profile = require "nfengine.profile"
 local text = require "nfengine.text"
 local world = require "nfengine.world"
 
-local safe = { is_on = false }
-
-local DEFAULT_MEMORY, DEFAULT_SECONDS = 2048, 60
-safe.DEFAULT_MEMORY, safe.DEFAULT_SECONDS = DEFAULT_MEMORY, DEFAULT_SECONDS -- MB; of CPU time
+local safe = {}
 
 -- ---- whom to trust ----
 
@@ -51,12 +48,11 @@ end
 local environment, search_path
 local loaded = {} -- what its modules are, by name
 
-local function object_or(value) return closed_nf.object_of(value) or value end
-
---- Runs a file of others. Returns what it returns.
-local function run_file(path, ...)
-  local call = crossing.into(function(words) return world.run(environment, path, unpack(words)) end, path)
-  return (call { ... })
+--- Runs a file of others. Returns what it returns, as the engine has it.
+local function run_file(path, is_script, ...)
+  local call = crossing.into(function(words) return world.run(environment, path, unpack(words)) end, path, is_script)
+  local result = call { ... }
+  return closed_nf.object_of(result) or result
 end
 
 --- A plugin or profile that came along.
@@ -116,14 +112,14 @@ end
 
 --- What a plugin's or profile's file of others is, for the engine. Raises one line.
 function safe.load(path)
-  return object_or(run_file(path))
+  return run_file(path, false)
 end
 
 --- Runs a script of others.
 function safe.run_script(path, words)
   search_path = ("%s;%s?.lua"):format(search_path, path:match "^(.*/)" or "./") -- modules beside the script
   environment.arg = { [0] = path, unpack(words) }
-  return object_or(run_file(path, unpack(words)))
+  return run_file(path, true, unpack(words))
 end
 
 -- ---- beginning ----
@@ -151,7 +147,6 @@ function safe.start(memory_mb, seconds)
   package.path = ("%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua"):format(root, root, root)
   package.cpath = without_relative(package.cpath)
   share_string_methods()
-  safe.is_on = true
   collection.load_closed = function(path)
     if not safe.is_trusted(path) then return safe.load end
   end

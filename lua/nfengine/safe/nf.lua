@@ -15,7 +15,7 @@ local standins = require "nfengine.safe.standins"
 local streamer = require "nfengine.streamer"
 local text = require "nfengine.text"
 
-local out, find = crossing.out, standins.find
+local out, drive, find = crossing.out, crossing.drive, standins.find
 
 local closed_nf = {}
 
@@ -227,7 +227,7 @@ local function plugins_of(list, owner)
   local plugins = {}
   for i, each in next, type(list) == "table" and list or {} do
     plugins[i] = object_of(each) or plain(each, owner)
-    local name = type(each) == "table" and plugins[i][1] or each
+    local name = not object_of(each) and (type(each) == "table" and plugins[i][1] or plugins[i])
     if type(name) == "string" then closed_nf.check_use(out(collection.load, name), name) end
   end
   return plugins
@@ -277,12 +277,12 @@ end
 
 function methods:flows()
   local object = streamer_of(self, "flows")
-  return handles.flows((out(object.flows, object)))
+  return handles.flows((drive(object.flows, object)))
 end
 
 add_kind("flows", {
   __call = function(self)
-    local record = out(find(self, "flows"))
+    local record = drive(find(self, "flows"))
     return record and standins.record(record)
   end,
 })
@@ -332,7 +332,7 @@ function methods:to(sink)
   if type(sink) ~= "table" or type(sink.write) ~= "function" then
     error("nf.streamer:to: expected a sink, a table with a method write", 2)
   end
-  return (out(object.to, object, closed_sink(sink)))
+  return (drive(object.to, object, closed_sink(sink)))
 end
 
 local function check_output(path, options, what)
@@ -352,7 +352,7 @@ for _, name in ipairs { "to_csv", "to_jsonl", "write" } do
     local object = streamer_of(self, name)
     local ok, checked = pcall(check_output, path, options, "nf.streamer:" .. name)
     if not ok then error(checked, 2) end
-    return (out(object[name], object, output.overrides.path or "-", checked))
+    return (drive(object[name], object, output.overrides.path or "-", checked))
   end
 end
 
