@@ -49,7 +49,7 @@ local function on_mix(id, name, options, to, meters)
   return ours(id, name, "mix", "mix", "flows", options, to, meters)
 end
 
-local function scripted(id, name, script) return ours(id, name, "mix", "mix", script, { NO_DPI }) end
+local function scripted(id, name, script, ...) return ours(id, name, "mix", "mix", script, { NO_DPI, ... }) end
 
 local function on_flood(id, name, options) return ours(id, name, "syn_flood", "syn_flood", "flows", options) end
 
@@ -61,7 +61,9 @@ rows.ours = {
   on_mix("dpi", "DPI (the defaults)", {}),
   on_mix("everything", "DPI, all L7 columns, statistics, SPLT 20", { STATISTICS, SPLT, "--l7-columns=all" }),
   scripted("counter", "one counting plugin", "bench/counter.lua"),
+  scripted("counter_safe", "one counting plugin, closed in by --safe", "bench/counter.lua", "--safe"),
   scripted("eight", "eight plugins", "bench/eight.lua"),
+  scripted("eight_safe", "eight plugins, closed in by --safe", "bench/eight.lua", "--safe"),
   on_mix("core_csv", "core, to CSV", { NO_DPI }, "csv"),
   on_mix("features_csv", "statistics, SPLT 20, to CSV", { NO_DPI, STATISTICS, SPLT }, "csv"),
   on_mix("features_jsonl", "statistics, SPLT 20, to JSON lines", { NO_DPI, STATISTICS, SPLT }, "jsonl"),

@@ -88,6 +88,11 @@ describe("an array", function()
     assert.matches("array_spec.lua:%d+: ", engine.refusal(function() bytes[1] = nil end))
   end)
 
+  it("is known from anything else", function()
+    assert.is_true(array.is_array(bytes))
+    for _, other in ipairs { 5, "x", {}, 5LL, array } do assert.is_false(array.is_array(other)) end
+  end)
+
   it("is one type for one kind and length", function()
     assert.equal(array.type("uint8_t", 3), array.type("uint8_t", 3))
     assert.not_equal(array.type("uint8_t", 3), array.type("uint8_t", 4))

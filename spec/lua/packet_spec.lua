@@ -182,6 +182,16 @@ describe("a packet's bytes", function()
     assert.same({ 255, 5, 0xff02, 0x0405, 0xff0203, 0x030405, 0xff020304, 0x02030405, 5 }, values)
   end)
 
+  it("are read as addresses", function()
+    local values = seen({ meter.frame(0, P.eth {} .. P.ipv4 {} .. P.udp {} .. ("\32\1\r\184"):rep(4) .. "\5") },
+      function(packet)
+        local view = packet.payload_bytes
+        return { view:ip(0, 4), view:ip(13, 4), view:ip(1, 6), tostring(view:ip(14, 4)), tostring(view:ip(2, 6)),
+          tostring(view:ip(-1, 4)) }
+      end)[1]
+    assert.same({ "32.1.13.184", "1.13.184.5", "10d:b820:10d:b820:10d:b820:10d:b805", "nil", "nil", "nil" }, values)
+  end)
+
   it("are nil where they are not there", function()
     local answers = seen({ meter.frame(0, layers) }, function(packet)
       local view, found = packet.payload_bytes, {}

@@ -53,14 +53,14 @@ end
 
 -- ---- walking ----
 
-local names = { "core", "statistics", "splt", "udps", "_udps", "at", "data", "size", "room", "record", "handle", "crew" }
+local names = { "core", "statistics", "splt", "udps", "_udps", "at", "data", "size", "room", "record", "handle" }
 for line in program.read "core/nf_abi.h":gmatch "\n  ([%a_][^\n]*;)" do -- members
   for name in line:gmatch "([%a_][%w_]*)[%[%d%]]*[,;]" do names[#names + 1] = name end
 end
 for _, name in ipairs { "keys", "values", "to_table", "copy", "exact", "table", "sort", "payload", "ip_packet",
   "frame_bytes", "ip_bytes", "transport_bytes", "payload_bytes", "comment", "u8", "u16", "u24", "u32", "string", "sub",
   "ip", "grow", "clear", "text", "view", "definition", "options", "columns", "state", "instances", "parameters", "name",
-  "splt_ps", "splt_piat_ms", "src_ip", "bytes", "word", "list", "flows", "to", "account", "open", "follow", "segment" } do
+  "splt_ps", "splt_piat_ms", "src_ip", "bytes", "word", "list", "flows", "to", "account", "open", "follow" } do
   names[#names + 1] = name
 end
 

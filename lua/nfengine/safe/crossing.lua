@@ -1,7 +1,7 @@
 --- The two ways across the wall of the closed world: the engine calls code of others, and they call the engine.
 --
--- Whatever is called, what was lent before is lent no more when the call is over: what an error leaves behind leads
--- nowhere.
+-- What is lent with a call is lent no more once the wall is crossed the next time, either way: also what an error has
+-- left behind leads nowhere.
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
@@ -46,8 +46,7 @@ function crossing.into(func, name, is_script)
   end
 end
 
---- The same for one that is lent a flow, and a packet where there is one, for as long as the call lasts. It is called
--- with the other arguments.
+--- The same for one that is lent a flow, and a packet where there is one. It is called with the other arguments.
 function crossing.lending(func, name)
   local whose = shown(name)
   return function(packet, flow, first, second, third)
@@ -56,7 +55,6 @@ function crossing.lending(func, name)
     watch.inside, watch.calls, may_drive = whose, watch.calls + 1, false
     local result, problem = func(first, second, third)
     watch.inside, may_drive = nil, could_drive
-    lent.packet, lent.flow = false, false
     return result, problem
   end
 end
