@@ -178,7 +178,7 @@ describe("--safe", function()
       ["bytes.copy(packet.payload_bytes, udps.mine_list, 0/0)"] = "filled: expected an integer from 0 to 4",
       ["bytes.copy(packet.payload_bytes, flow.splt_ps, 0)"] = "bytes%.copy: %-%-safe: not an array of this plugin",
       ["bytes.fold(udps.mine_counts, packet)"] = "bytes%.fold: expected an array, got userdata",
-      ["hash.sha256_file '/etc/passwd'"] = "attempt to call field 'sha256_file'",
+      ["hash.sha256_file '/etc/passwd'"] = "%-%-safe: 'hash.sha256_file' is not there, expected one of",
       ["hash.sha1('x', packet)"] = "hash%.sha1: expected a buffer",
       ["self.pool:skip(0/0, 1)"] = "pool:skip: expected an integer",
       ["self.pool:add(1, 0, 'x')"] = "pool:add: expected a view, got string",
@@ -375,6 +375,13 @@ describe("--safe", function()
           return require("nfengine").plugin { name = "mine", columns = require("shared").columns }]],
       }, "flows --n-dissections=0 --plugin=mine --columns=udps.shared_n " .. samples .. "dns.pcap")
       assert.matches("^udps.shared_n\n0\n", result.out, result.err)
+    end)
+
+    it("what came along in each of several meters", function()
+      local result = run_in(folder_with { ["plugins/tcp_rtt.lua"] = SLY, ["jit/vmdef.lua"] = SLY },
+        "flows --n-meters=3 --n-dissections=0 --columns=id " .. samples .. "web.pcap")
+      assert.matches("^id\n0\n1\n", result.out, result.err)
+      assert.equal("", result.err)
     end)
 
     it("what came along, wherever it is run", function()

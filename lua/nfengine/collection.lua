@@ -10,7 +10,8 @@ local world = require "nfengine.world"
 
 local collection = {
   root = ".", -- the folder of what came along; set by the command line
-  search_path = nil, -- package.path with all collections, once it has been extended
+  search_path = nil, -- package.path with all collections, once it has been extended, ...
+  usual_path = nil, -- ... and what it was before, without our own library
   load_closed = nil, -- with --safe: function that loads a plugin's file of others, or returns nil for what came along
 }
 
@@ -37,7 +38,7 @@ function collection.extend_path()
   end
   parts[#parts + 1] = others
   package.path = table.concat(parts, ";")
-  collection.search_path = package.path
+  collection.search_path, collection.usual_path = package.path, others
 end
 
 local function is_file(path) return lfs.attributes(path, "mode") == "file" end

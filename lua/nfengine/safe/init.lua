@@ -141,10 +141,12 @@ end
 --- Closes in, from now on, what did not come along.
 -- @param memory_mb, seconds see crossing.set_limits
 function safe.start(memory_mb, seconds)
-  environment, search_path = make_environment(), package.path
-  -- What came along finds what came along, and no file of the same name in a collection or the current folder.
+  environment, search_path = make_environment(), collection.search_path
+  -- What came along finds what came along or is installed, and no file of the same name in a collection or the current
+  -- folder.
   local root = collection.root
-  package.path = ("%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua"):format(root, root, root)
+  package.path = ("%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua;"):format(root, root, root)
+    .. without_relative(collection.usual_path)
   package.cpath = without_relative(package.cpath)
   share_string_methods()
   collection.load_closed = function(path)

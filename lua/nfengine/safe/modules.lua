@@ -5,6 +5,7 @@ local bytes = require "nfengine.bytes"
 local hash = require "nfengine.hash"
 local reassembly = require "nfengine.protocols.reassembly"
 local standins = require "nfengine.safe.standins"
+local world = require "nfengine.world"
 
 local check_integer, check_text = standins.check_integer, standins.check_text
 local array_of, view_of, object_of, find = standins.array_of, standins.view_of, standins.object_of, standins.find
@@ -87,7 +88,7 @@ function own_bytes.is_buffer(value) return find(value, "buffer") ~= nil end
 
 -- ---- nfengine.hash ----
 
-local own_hash = { hex = function(text) return hash.hex(check_text(text, "hash.hex")) end }
+local own_hash = { hex = function(text) return hash.hex(check_text(text, "hash.hex")) end, secret = hash.secret }
 
 for _, name in ipairs { "sha1", "sha256", "base64" } do
   local what = "hash." .. name
@@ -160,8 +161,9 @@ return function()
   for name, functions in pairs {
     ["nfengine.bytes"] = own_bytes, ["nfengine.hash"] = own_hash, ["nfengine.protocols.reassembly"] = own_reassembly,
   } do
-    modules[name] = {}
-    for key, value in pairs(functions) do modules[name][key] = value end
+    local copy = {}
+    for key, value in pairs(functions) do copy[key] = value end
+    modules[name] = world.refuse_the_rest(copy, name:match "[^.]+$" .. ".", require(name))
   end
   return modules
 end
