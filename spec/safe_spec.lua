@@ -119,6 +119,9 @@ describe("--safe", function()
         "plugin p: description: expected numbers, strings, booleans and tables of them, got a function",
       [streamer 'nf.streamer { udps = setmetatable({}, { __index = print }), columns = { print } }'] =
         "columns: expected numbers, strings, booleans and tables of them, got a function",
+      [streamer 'nf.plugin { name = "p", options = { rules = { "/etc/passwd", "x", is_file = true } } }'] =
+        "plugin p: options: rules: is_file: %-%-safe: files are not there",
+      [streamer 'nf.streamer { reconnect = true }'] = "reconnect: %-%-safe: expected %-%-reconnect on the command line",
       [streamer 'nf.plugin { name = "p", needs = { "processes" } }'] = "this machine's processes are not there",
     }, run_script)
 
@@ -276,6 +279,14 @@ describe("--safe", function()
       iterate = streamer:flows()
       for _ in iterate do end]], "samples/dns.pcap")
     assert.matches("captures are there for scripts, not for what a run calls", refusal(result))
+  end)
+
+  it("lets what a run calls look at parameters, and keep what it is lent meanwhile", function()
+    local result = run_script([[
+      local nf = require "nfengine"
+      local streamer = nf.streamer { n_dissections = 0, max_nflows = 1 }
+      streamer:to { write = function(_, flow) print(streamer.max_nflows, flow.src_ip) end }]], "samples/dns.pcap")
+    assert.equal("1\t192.0.2.10\n", result.out, result.err)
   end)
 
   it("takes nothing for a plugin that nf.plugin has not made", function()
@@ -436,6 +447,14 @@ describe("--safe", function()
     it("time of a hook's, within a library's function", function()
       assert.matches("^nfengine: %-%-safe: plugin mine: on_init: one call takes more CPU time ",
         patience(run_hook("return (('a'):rep(40)):find(('.-'):rep(40) .. 'b')", "--safe-seconds=1")))
+    end)
+
+    it("time of calls that declare something again and again, as of one", function()
+      assert.matches("%-%-safe: [^\n]*%.lua: one call takes more CPU time", patience(run_script([[
+        local nf = require "nfengine"
+        local Sly = nf.plugin { name = "sly", columns = function() return { { "sly_n", "uint8", "n" } } end }
+        local streamer = nf.streamer {}
+        while true do local _ = Sly {}, streamer.time_unit end]], "--safe-seconds=1")))
     end)
 
     it("no time of what the engine does", function()

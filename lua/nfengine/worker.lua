@@ -32,7 +32,6 @@ end
 function worker.wants_one(instances)
   for _, instance in ipairs(instances) do
     local class = plugin.class_of(instance)
-    if class.is_closed_in then return true end
     local is_safe = class.independent or not plugin.runs_in_meters(class)
     if not is_safe and not class.merge and (class.setup or has_own_fields(instance)) then return true end
     for _, hook in ipairs(is_safe and {} or plugin.hooks) do

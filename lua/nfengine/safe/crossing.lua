@@ -31,17 +31,19 @@ end
 -- another one, from within.
 local may_drive = false
 
---- A function that calls one of others.
+--- A function that calls one of others. Within another such call, as when they declare what takes a function to say, it
+-- is part of that one: its time counts there.
 -- @param name whose it is, as messages have it
 -- @param is_script whether it is a script, which may go through captures
 function crossing.into(func, name, is_script)
   local whose = shown(name)
   return function(first, second, third, fourth)
-    local could_drive = may_drive
-    lent.packet, lent.flow = false, false
-    watch.inside, watch.calls, may_drive = whose, watch.calls + 1, is_script
+    local could_drive, is_within = may_drive, watch.inside ~= nil
+    lent.packet, lent.flow, may_drive = false, false, is_script
+    if not is_within then watch.inside, watch.calls = whose, watch.calls + 1 end
     local result, problem = func(first, second, third, fourth)
-    watch.inside, may_drive = nil, could_drive
+    if not is_within then watch.inside = nil end
+    may_drive = could_drive
     return result, problem
   end
 end
@@ -59,23 +61,28 @@ function crossing.lending(func, name)
   end
 end
 
---- Calls the engine for code of others. Nothing is called between the engine's return and the end of what it had lent:
--- where the stack is full, a call would fail.
--- @return up to three results
+--- Calls the engine for code of others, to declare or look something up. What is lent stays so, and their time goes on.
+-- @return one result
 function crossing.out(func, ...)
-  local inside, could_drive = watch.inside, may_drive
-  watch.inside = nil
-  local ok, first, second, third = pcall(func, ...)
-  lent.packet, lent.flow = false, false
-  watch.inside, watch.calls, may_drive = inside, watch.calls + 1, could_drive
-  if not ok then error(first, 0) end
-  return first, second, third
+  local packet, flow, could_drive = lent.packet, lent.flow, may_drive
+  local ok, result = pcall(func, ...)
+  lent.packet, lent.flow, may_drive = packet, flow, could_drive
+  if not ok then error(result, 0) end
+  return result
 end
 
---- The same for what goes through captures.
+--- Calls the engine for a script, to go through captures. Nothing is called between the engine's return and the end of
+-- what it has lent: where the stack is full, a call would fail.
+-- @return one result
 function crossing.drive(func, ...)
   if not may_drive then error("nf.streamer: --safe: captures are there for scripts, not for what a run calls", 0) end
-  return crossing.out(func, ...)
+  local inside = watch.inside
+  watch.inside = nil
+  local ok, result = pcall(func, ...)
+  lent.packet, lent.flow, may_drive = false, false, true
+  watch.inside, watch.calls = inside, watch.calls + 1
+  if not ok then error(result, 0) end
+  return result
 end
 
 return crossing

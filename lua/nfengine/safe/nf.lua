@@ -135,6 +135,17 @@ end
 local is_hook = {}
 for _, hook in ipairs(plugin.hooks) do is_hook[hook] = true end
 
+--- A copy of declared options. None names a file: what is made of records tells what is in it.
+local function options_of(options, what)
+  options = plain(options, what)
+  for name, option in pairs(type(options) == "table" and options or {}) do
+    if type(option) == "table" and option.is_file then
+      refuse("%s: %s: is_file: --safe: files are not there", what, name)
+    end
+  end
+  return options
+end
+
 local function declare_plugin(definition)
   if type(definition) ~= "table" then refuse "nf.plugin: expected a table" end
   local copy, owner = {}, "plugin " .. tostring(plain(rawget(definition, "name"), "nf.plugin: name"))
@@ -145,7 +156,8 @@ local function declare_plugin(definition)
       local call = crossing.into(value, owner)
       copy[field] = function(given) return plain((call(given)), owner) end
     else
-      copy[plain(field, owner)] = plain(value, ("%s: %s"):format(owner, tostring(field)))
+      local copy_of = field == "options" and options_of or plain
+      copy[plain(field, owner)] = copy_of(value, ("%s: %s"):format(owner, tostring(field)))
     end
   end
   local class = out(plugin.declare, copy)
@@ -183,6 +195,7 @@ end
 local REFUSED = {
   bpf_filter = "--bpf-filter", performance_report = "--performance-report",
   performance_report_file = "--performance-report-file", promiscuous_mode = "--no-promiscuous-mode",
+  reconnect = "--reconnect", snapshot_length = "--snapshot-length", socket_buffer_size = "--socket-buffer-size",
   system_visibility_mode = "--system-visibility-mode", system_visibility_poll_ms = "--system-visibility-poll-ms",
 }
 
@@ -378,7 +391,7 @@ add_kind("nf.streamer", {
 -- ---- the module ----
 
 local function script_options(short)
-  local values = plain(out(script.options, plain(short, "nf.options")), "nf.options")
+  local values = plain(out(script.options, options_of(short, "nf.options")), "nf.options")
   return setmetatable(values, {
     __metatable = false,
     __index = function(_, name)
