@@ -321,8 +321,8 @@ local function main(words, root)
   if values.version then return print_version() end
   if values.help and not others[1] then return print_usage() end
   report.is_program = true
-  sandbox.prepare(values)
   start_safe(values)
+  sandbox.prepare(values)
   local status = run_command(values, others)
   if status then return status end
   local path = choose_script(others, values.interface ~= nil)
