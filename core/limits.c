@@ -47,13 +47,16 @@ static void say(const char *text) {
 static void look(int number) {
   static double seen;
   static int seconds;
+  const char *inside = watch.inside;
   (void)number;
-  bool is_same = watch.inside && watch.calls == seen;
-  seconds = is_same ? seconds + 1 : 0;
-  seen = watch.calls;
-  if (seconds < patience_s) return;
+  if (!inside || watch.calls != seen) {
+    seen = watch.calls;
+    seconds = 0;
+    return;
+  }
+  if (++seconds < patience_s) return;
   say("nfengine: --safe: ");
-  say(watch.inside);
+  say(inside);
   say(": one call takes more CPU time than --safe-seconds allows\n");
   _exit(1);
 }

@@ -270,6 +270,18 @@ describe("--safe", function()
     end)
   end)
 
+  it("lends nothing to hooks that are given nothing", function()
+    local result = run_script([[
+      local nf = require "nfengine"
+      local kept
+      local Keeper = nf.plugin { name = "keeper",
+        on_expire = function(_, flow) kept = flow end,
+        cleanup = function() print(pcall(function() return kept.src_ip end)) end,
+      }
+      for _ in nf.streamer { udps = { Keeper } }:flows() do end]], "samples/dns.pcap")
+    assert.matches("^false\tflow: expected to be used while", result.out)
+  end)
+
   it("lets a script drive no run from within", function()
     local result = run_script([[
       local nf = require "nfengine"
@@ -285,8 +297,14 @@ describe("--safe", function()
     local result = run_script([[
       local nf = require "nfengine"
       local streamer = nf.streamer { n_dissections = 0, max_nflows = 1 }
-      streamer:to { write = function(_, flow) print(streamer.max_nflows, flow.src_ip) end }]], "samples/dns.pcap")
-    assert.equal("1\t192.0.2.10\n", result.out, result.err)
+      local Failing = nf.plugin { name = "failing", columns = function(options)
+        return not options.is_bad and {} or error "on purpose" end, options = { is_bad = { false, "fail" } } }
+      print((pcall(Failing, { is_bad = true })))
+      streamer:to { write = function(_, flow)
+        print(streamer.max_nflows, pcall(Failing, { is_bad = true }))
+        print(flow.src_ip)
+      end }]], "samples/dns.pcap")
+    assert.matches("^false\n1\tfalse\t[^\n]*on purpose\n192.0.2.10\n$", result.out, result.err)
   end)
 
   it("takes nothing for a plugin that nf.plugin has not made", function()
@@ -395,6 +413,18 @@ describe("--safe", function()
       assert.equal("", result.err)
     end)
 
+    it("nothing that a path leads to from the current folder", function()
+      local result = program.shell([[luajit -e '
+        package.path = "./lua/?.lua;./lua/?/init.lua;" .. package.path
+        local collection = require "nfengine.collection"
+        collection.root = require("nfengine.lfs").currentdir()
+        collection.extend_path()
+        require("nfengine.safe").start()
+        print(package.path .. ";" .. package.cpath)']])
+      for template in result.out:gmatch "[^;\n]+" do assert.equal("/", template:sub(1, 1)) end
+      assert.matches("%.lua;.*%.so", result.out, result.err)
+    end)
+
     it("what came along, wherever it is run", function()
       local result = run_in(folder_with {}, "flows --n-dissections=0 --plugin=ja4,label --columns=udps.ja4 "
         .. samples .. "tls.pcap")
@@ -440,27 +470,32 @@ describe("--safe", function()
       assert.matches("nfengine: [^\n]*: reassembly.pool: out of memory\n$", result.err)
     end)
 
-    local function patience(result)
+    -- What a program says that would go on for ever.
+    local function patience(words)
+      local result = program.shell(("timeout 60 %s -q --safe --safe-seconds=1 %s"):format(program.path, words))
       assert.equal(1, result.status)
       return result.err
     end
 
+    local function endless(code) return patience(program.write(code, ".lua")) end
+
     it("time of a script's code, compiled as it is", function()
       assert.matches("^nfengine: %-%-safe: [^\n]*%.lua: one call takes more CPU time than %-%-safe%-seconds allows\n$",
-        patience(run_script("local n = 0 while true do n = n + 1 end", "--safe-seconds=1")))
+        endless "local n = 0 while true do n = n + 1 end")
     end)
 
     it("time of a hook's, within a library's function", function()
+      local path = program.write(PLUGIN:format "return (('a'):rep(40)):find(('.-'):rep(40) .. 'b')", ".lua")
       assert.matches("^nfengine: %-%-safe: plugin mine: on_init: one call takes more CPU time ",
-        patience(run_hook("return (('a'):rep(40)):find(('.-'):rep(40) .. 'b')", "--safe-seconds=1")))
+        patience("flows --n-dissections=0 samples/dns.pcap --plugin=" .. path))
     end)
 
     it("time of calls that declare something again and again, as of one", function()
-      assert.matches("%-%-safe: [^\n]*%.lua: one call takes more CPU time", patience(run_script([[
+      assert.matches("%-%-safe: [^\n]*%.lua: one call takes more CPU time", endless [[
         local nf = require "nfengine"
         local Sly = nf.plugin { name = "sly", columns = function() return { { "sly_n", "uint8", "n" } } end }
         local streamer = nf.streamer {}
-        while true do local _ = Sly {}, streamer.time_unit end]], "--safe-seconds=1")))
+        while true do local _ = Sly {}, streamer.time_unit end]])
     end)
 
     it("no time of what the engine does", function()
