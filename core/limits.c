@@ -13,13 +13,16 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Private writable memory of the process, what RLIMIT_DATA counts; 0 where the system does not say. */
+/* Private writable memory of the process, what RLIMIT_DATA counts: the sixth number in statm (proc(5)), in pages; 0
+   where the system does not say. */
 static uint64_t memory_in_use(void) {
   FILE *file = fopen("/proc/self/statm", "r");
-  unsigned long long pages = 0;
+  char line[256] = "", *at = line;
+  uint64_t pages = 0;
   if (!file) return 0;
-  if (fscanf(file, "%*u %*u %*u %*u %*u %llu", &pages) != 1) pages = 0;
+  if (!fgets(line, sizeof line, file)) line[0] = '\0';
   fclose(file);
+  for (int i = 0; i < 6; i++) pages = strtoull(at, &at, 10);
   return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
