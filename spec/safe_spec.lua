@@ -278,7 +278,7 @@ describe("--safe", function()
         on_expire = function(_, flow) kept = flow end,
         cleanup = function() print(pcall(function() return kept.src_ip end)) end,
       }
-      for _ in nf.streamer { udps = { Keeper } }:flows() do end]], "samples/dns.pcap")
+      nf.streamer { udps = { Keeper } }:to { write = function() end }]], "samples/dns.pcap")
     assert.matches("^false\tflow: expected to be used while", result.out)
   end)
 
