@@ -117,6 +117,12 @@ static_assert(sizeof(struct waiting_syn) <= sizeof((struct nf_l7 *)NULL)->user_a
 
 static struct nf_dissection of_waiting_syn; /* only its address means something */
 
+/* What nDPI calls a pair of protocols: it prints names together each time anew. */
+struct pair_name {
+  uint16_t app, master;
+  char text[sizeof((struct nf_l7 *)NULL)->application_name]; /* empty: not yet asked */
+};
+
 struct nf_dpi {
   struct ndpi_detection_module_struct *module;
   struct nf_dissection brief;  /* of a flow that ends while its SYN waits */
@@ -126,6 +132,7 @@ struct nf_dpi {
   bool extra;
   bool publish;
   bool cache;
+  struct pair_name names[64];
   uint32_t used;                        /* bytes of `packet` that are not zero */
   uint8_t packet[PACKET_MAX + PADDING]; /* the packet as nDPI sees it, with nothing but zeros behind it */
 };
@@ -299,14 +306,24 @@ static void fill_extra(struct nf_l7_extra *extra, const struct nf_dissection *di
   nf_text_risks(extra->risk_names, sizeof extra->risk_names, flow->risk);
 }
 
+static const char *name_of(struct nf_dpi *dpi, ndpi_protocol verdict) {
+  const uint16_t app = verdict.app_protocol, master = verdict.master_protocol;
+  struct pair_name *known = &dpi->names[(app + 31u * master) % (sizeof dpi->names / sizeof *dpi->names)];
+  if (known->text[0] && known->app == app && known->master == master) return known->text;
+  char name[sizeof known->text];
+  known->app = app;
+  known->master = master;
+  (void)ndpi_protocol2name(dpi->module, verdict, name, sizeof name);
+  COPY_ARRAY(known->text, name);
+  return known->text;
+}
+
 /* Fills the flow's sections with what is known now. */
 static void fill(struct nf_dpi *dpi, struct nf_l7 *l7, struct nf_l7_extra *extra) {
   struct nf_dissection *dissection = l7->dissection;
   const struct ndpi_flow_struct *flow = &dissection->flow;
-  char name[sizeof l7->application_name];
   *l7 = (struct nf_l7){.dissection = dissection, .is_guessed = dissection->guessed, .confidence = confidence(flow)};
-  (void)ndpi_protocol2name(dpi->module, dissection->verdict, name, sizeof name);
-  COPY_ARRAY(l7->application_name, name);
+  memcpy(l7->application_name, name_of(dpi, dissection->verdict), sizeof l7->application_name);
   COPY_STRING(l7->application_category_name, ndpi_category_get_name(dpi->module, dissection->verdict.category));
   COPY_ARRAY(l7->requested_server_name, flow->host_server_name);
   fill_sides(l7, flow);
