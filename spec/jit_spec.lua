@@ -20,11 +20,16 @@ local function write_traffic(path)
   local frames = {}
   for i = 0, FLOWS - 1 do
     local one, two, port = ("10.0.%d.%d"):format(math.floor(i / 250), i % 250 + 1), "10.9.9.9", 1000 + i
-    local transport = i % 4 == 0 and P.udp or P.tcp
+    local is_udp = i % 4 == 0
+    local function transport(src_port, dst_port, flags)
+      if is_udp then return P.udp { src_port = src_port, dst_port = dst_port } end
+      return P.tcp { src_port = src_port, dst_port = dst_port, flags = flags }
+    end
+    local server_port = i % 8 == 0 and 53 or 443
     frames[2 * i] = (P.eth {} .. P.ipv4 { src = one, dst = two }
-      .. transport { src_port = port, dst_port = i % 8 == 0 and 53 or 443, flags = "A" } .. ("x"):rep(i % 90)):bytes()
+      .. transport(port, server_port, "A") .. ("x"):rep(i % 90)):bytes()
     frames[2 * i + 1] = (P.eth {} .. P.ipv4 { src = two, dst = one }
-      .. transport { src_port = i % 8 == 0 and 53 or 443, dst_port = port, flags = "PA" } .. ("y"):rep(i % 210)):bytes()
+      .. transport(server_port, port, "PA") .. ("y"):rep(i % 210)):bytes()
   end
   local file, parts, ms = assert(io.open(path, "wb")), { capture.pcap_header {} }, 0
   for _ = 1, PACKETS do

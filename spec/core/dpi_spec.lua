@@ -77,7 +77,7 @@ end
 
 local function ip4(fields) return P.eth {} .. P.ipv4(fields) end
 
--- A TCP connection's segments, with sequence numbers that fit.
+-- A TCP connection's segments, with sequence numbers that fit. `fields` are the header's, `total_length` IPv4's.
 local function tcp(server_port)
   local at = { client = 1, server = 1 }
   local function segment(who, payload, fields)
@@ -85,9 +85,11 @@ local function tcp(server_port)
     local header = { flags = "PA", seq = at[who], ack = at[to_server and "server" or "client"],
       src_port = to_server and 40000 or server_port, dst_port = to_server and server_port or 40000 }
     for name, value in pairs(fields or {}) do header[name] = value end
+    local total_length
+    total_length, header.total_length = header.total_length, nil
     at[who] = at[who] + #payload + (header.flags:find "S" and 1 or 0)
     return ip4 { src = to_server and CLIENT or SERVER, dst = to_server and SERVER or CLIENT,
-      total_length = fields and fields.total_length } .. P.tcp(header) .. payload
+      total_length = total_length } .. P.tcp(header) .. payload
   end
   return {
     client = function(payload, fields) return segment("client", payload, fields) end,

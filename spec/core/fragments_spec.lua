@@ -17,11 +17,14 @@ local function fragments(layers, size, fields, around)
   local bytes = type(layers) == "string" and layers or layers:bytes()
   local packets = {}
   for from = 0, #bytes - 1, size do
-    local head = { src = fields.src, dst = fields.dst, id = fields.id, offset = from, more = from + size < #bytes }
     local ip
+    local head = { src = fields.src, dst = fields.dst }
+    local part = { id = fields.id, offset = from, more = from + size < #bytes }
     if fields.version == 6 then
-      ip = P.ipv6(head) .. P.fragment { id = head.id, offset = from, more = head.more, next = fields.protocol or 17 }
+      part.next = fields.protocol or 17
+      ip = P.ipv6(head) .. P.fragment(part)
     else
+      for name, value in pairs(part) do head[name] = value end
       head.protocol = fields.protocol or 17
       ip = P.ipv4(head)
     end

@@ -5,10 +5,13 @@ local meter = require "spec.support.meter"
 local P = require "nfengine.testing.packet"
 local program = require "spec.support.program"
 
+-- `fields` are the header's, `size` bytes of payload.
 local function segment(at, ip, flags, fields)
   local given = { flags = flags }
   for name, value in pairs(fields or {}) do given[name] = value end
-  return meter.frame(at, P.eth {} .. ip .. P.tcp(given) .. ("x"):rep(fields and fields.size or 0))
+  local payload = ("x"):rep(given.size or 0)
+  given.size = nil
+  return meter.frame(at, P.eth {} .. ip .. P.tcp(given) .. payload)
 end
 
 -- A segment of 10.0.0.1:1000 to 10.0.0.2:80, and of the way back.

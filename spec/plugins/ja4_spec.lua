@@ -16,10 +16,10 @@ local function fingerprints(packets, options)
   return testing.column("udps.ja4", testing.flows { packets = packets, udps = Ja4(options or {}), n_meters = 1 })
 end
 
-local function tcp(payload, fields)
+local function tcp(payload, fields, ip)
   local made = { seq = 1 }
   for name, value in pairs(fields or {}) do made[name] = value end
-  return testing.at(0, P.eth {} .. (made.ip or P.ipv4 {}) .. P.tcp(made) .. payload)
+  return testing.at(0, P.eth {} .. (ip or P.ipv4 {}) .. P.tcp(made) .. payload)
 end
 
 local function of_message(message, options) return fingerprints({ tcp(hello.records(message)) }, options)[1] end
@@ -166,7 +166,7 @@ describe("ja4", function()
       assert.are.same({ "q13d1516h2_8daaf6152771_e5627efa2ab1" }, fingerprints { testing.at(0, P.eth {} .. ip .. udp) })
     end
     assert.are.same({ "t13d1516h2_8daaf6152771_e5627efa2ab1" },
-      fingerprints { tcp(hello.records(message), { ip = P.ipv6 {} }) })
+      fingerprints { tcp(hello.records(message), nil, P.ipv6 {}) })
   end)
 
   it("has first and last character of the first ALPN value, or of its digits", function()

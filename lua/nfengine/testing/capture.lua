@@ -9,11 +9,13 @@
 --   after_each(capture.cleanup)
 --
 -- A packet is { bytes = string, size = bytes on the wire (default #bytes), and its time: sec and frac (in units of the
--- file's resolution), or time_ns (a number or uint64_t, ns since 1970), default 0 }. Byte strings of integers come from
--- capture.u16, u32 and u64 (little-endian, or big-endian with true as the second argument).
+-- file's resolution), or time_ns (a number or uint64_t, ns since 1970), default 0 }. A field or option that nobody
+-- reads is an error. Byte strings of integers come from capture.u16, u32 and u64 (little-endian, or big-endian with
+-- true as the second argument).
 
 local bit = require "bit"
 local ffi = require "ffi"
+local fields = require "nfengine.testing.fields"
 
 local capture = {}
 
@@ -40,12 +42,17 @@ local function seconds_of(packet, per_second)
   return packet.sec or 0, packet.frac or 0
 end
 
+local check_pcap = fields.checker("capture.pcap",
+  "big_endian ns modified magic version snaplen link_type lengths_swapped")
+local PACKET = "bytes size captured sec frac time_ns"
+local check_record = fields.checker("a packet", PACKET)
+
 local MAGIC = { us = 0xa1b2c3d4, ns = 0xa1b23c4d, modified = 0xa1b2cd34 }
 
 --- The file header alone. Options: big_endian; ns (nanosecond fractions); modified (the dialect with 24-byte record
 -- headers); magic, version = { 2, 4 }, snaplen = 262144, link_type = 1 as the header shall have them.
 function capture.pcap_header(options)
-  options = options or {}
+  options = check_pcap(options, 2)
   local big = options.big_endian
   local version = options.version or { 2, 4 }
   local magic = options.magic or options.modified and MAGIC.modified or options.ns and MAGIC.ns or MAGIC.us
@@ -56,7 +63,7 @@ end
 --- One record. captured overrides the captured length written (not the bytes); lengths_swapped writes the wire length
 -- first, as before version 2.3.
 function capture.pcap_record(packet, options)
-  options = options or {}
+  packet, options = check_record(packet, 2), check_pcap(options, 2)
   local big = options.big_endian
   local sec, frac = seconds_of(packet, options.ns and 1000000000 or 1000000)
   local captured, size = packet.captured or #packet.bytes, packet.size or #packet.bytes
@@ -90,9 +97,11 @@ function capture.raw(bytes)
   return { build = function() return bytes end }
 end
 
+local check_section = fields.checker("capture.section", "big_endian version")
+
 --- A section header; the blocks behind it are written in its byte order. Options: big_endian, version = { 1, 0 }.
 function capture.section(options)
-  options = options or {}
+  options = check_section(options, 2)
   local version = options.version or { 1, 0 }
   local made = capture.block(0x0a0d0d0a, function(big)
     return u32(0x1a2b3c4d, big) .. u16(version[1], big) .. u16(version[2], big) .. u64(-1, big)
@@ -112,10 +121,12 @@ local function options_of(list, big)
   return #parts > 0 and table.concat(parts) .. option(0, "", big) or ""
 end
 
+local check_interface = fields.checker("capture.interface", "link_type snaplen tsresol tsoffset options")
+
 --- An interface. Options: link_type = 1, snaplen = 262144, tsresol (the option's byte: 6, 9, 0x80 + n ...), tsoffset
 -- (seconds), options = { { code, bytes }, ... } for others.
 function capture.interface(options)
-  options = options or {}
+  options = check_interface(options, 2)
   return capture.block(1, function(big)
     local list = { unpack(options.options or {}) }
     if options.tsresol then list[#list + 1] = { 9, string.char(options.tsresol) } end
@@ -133,9 +144,12 @@ local function ticks_of(packet)
   return ffi.cast("uint64_t", sec) * per_second + frac
 end
 
+local check_timed_packet = fields.checker("a packet", PACKET .. " interface ticks per_second options")
+
 -- The two blocks differ in how they write the interface's number.
 local function timed_packet(type, interface_number)
   return function(packet)
+    packet = check_timed_packet(packet, 2)
     return capture.block(type, function(big)
       local ticks = ticks_of(packet)
       return interface_number(packet.interface or 0, big) .. u32(bit.rshift(ticks, 32), big)
@@ -151,7 +165,10 @@ end
 capture.enhanced_packet = timed_packet(6, u32)
 capture.obsolete_packet = timed_packet(2, function(number, big) return u16(number, big) .. u16(0xffff, big) end)
 
+local check_simple_packet = fields.checker("a packet", "bytes size")
+
 function capture.simple_packet(packet)
+  packet = check_simple_packet(packet, 2)
   return capture.block(3, function(big) return u32(packet.size or #packet.bytes, big) .. padded(packet.bytes) end)
 end
 

@@ -5,11 +5,13 @@
 --   frame:bytes()  --> a Lua string
 --
 -- Lengths, ether types, protocol numbers and the IPv4 checksum are filled in from what follows a layer; any field may
--- be given instead, to be wrong on purpose. Transport checksums are left 0. A string is a layer of its own bytes.
+-- be given instead, to be wrong on purpose. One that the layer does not have is an error. Transport checksums are left
+-- 0. A string is a layer of its own bytes.
 
 local bit = require "bit"
 local band, bor, lshift, rshift, bxor = bit.band, bit.bor, bit.lshift, bit.rshift, bit.bxor
 local char = string.char
+local fields = require "nfengine.testing.fields"
 
 local P = {}
 
@@ -57,8 +59,8 @@ end
 local Packet = {}
 Packet.__index = Packet
 
-local function layer(kind, fields)
-  return setmetatable({ { kind = kind, fields = fields or {} } }, Packet)
+local function layer(kind, given)
+  return setmetatable({ { kind = kind, fields = given } }, Packet)
 end
 
 local raw = { build = function(bytes, payload) return bytes .. payload end }
@@ -86,81 +88,86 @@ end
 
 Packet.__tostring = Packet.bytes
 
-local function define(name, kind)
-  P[name] = function(fields) return layer(kind, fields) end
+-- Names what makes a layer, and the fields that it takes.
+local function define(name, known, kind)
+  local check = fields.checker("packet." .. name, known)
+  P[name] = function(given) return layer(kind, check(given, 2)) end
 end
 
 local SRC_MAC, DST_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 -- An ether type: the one given, or the following layer's.
-local function ether(fields, following) return u16(fields.type or following.ether or 0xFFFF) end
-local function ppp_protocol(fields, following) return fields.protocol or following.ppp or 0xC021 end
+local function ether(f, following) return u16(f.type or following.ether or 0xFFFF) end
+local function ppp_protocol(f, following) return f.protocol or following.ppp or 0xC021 end
 
 --- Ethernet. `length = true` makes it 802.3, for P.llc or P.snap behind it.
-define("eth", { build = function(f, payload, following)
+define("eth", "src dst type length", { build = function(f, payload, following)
   local type_or_length = f.length and u16(#payload) or ether(f, following)
   return P.mac(f.dst or DST_MAC) .. P.mac(f.src or SRC_MAC) .. type_or_length .. payload
 end })
 
+local check_vlan = fields.checker("packet.vlan", "id priority tpid type")
+
 --- A VLAN tag; `tpid` is what announces it (default 0x8100).
-function P.vlan(fields)
-  return layer({ ether = fields.tpid or 0x8100, build = function(f, payload, following)
+function P.vlan(given)
+  given = check_vlan(given, 2)
+  return layer({ ether = given.tpid or 0x8100, build = function(f, payload, following)
     return u16(bor(lshift(f.priority or 0, 13), f.id or 0)) .. ether(f, following) .. payload
-  end }, fields)
+  end }, given)
 end
 
 local mpls = { ether = 0x8847, ppp = 0x0281 }
 function mpls.build(f, payload, following)
   return u32((f.label or 16) * 4096 + (following == mpls and 0 or 256) + (f.ttl or 64)) .. payload
 end
-define("mpls", mpls)
+define("mpls", "label ttl", mpls)
 
 --- PPPoE session, to be followed by P.ppp.
-define("pppoe", { ether = 0x8864, build = function(f, payload)
+define("pppoe", "code session", { ether = 0x8864, build = function(f, payload)
   return u8(0x11) .. u8(f.code or 0) .. u16(f.session or 7) .. u16(#payload) .. payload
 end })
 
 --- PPP: `framed` puts FF 03 in front, `compressed` writes the protocol as one byte.
-define("ppp", { build = function(f, payload, following)
+define("ppp", "protocol framed compressed", { build = function(f, payload, following)
   local protocol = ppp_protocol(f, following)
   return (f.framed and "\xFF\x03" or "") .. (f.compressed and u8(protocol) or u16(protocol)) .. payload
 end })
 
-define("cisco_hdlc", { build = function(f, payload, following)
+define("cisco_hdlc", "address type", { build = function(f, payload, following)
   return u8(f.address or 0x0F) .. u8(0) .. ether(f, following) .. payload
 end })
 
-define("llc", { build = function(f, payload)
+define("llc", "dsap ssap control", { build = function(f, payload)
   return u8(f.dsap) .. u8(f.ssap or f.dsap) .. u8(f.control or 3) .. payload
 end })
 
-define("snap", { build = function(f, payload, following)
+define("snap", "organisation type", { build = function(f, payload, following)
   return "\xAA\xAA\x03" .. u32((f.organisation or 0)):sub(2) .. ether(f, following) .. payload
 end })
 
-define("null", { build = function(f, payload, following)
+define("null", "family little", { build = function(f, payload, following)
   local family = u32(f.family or (following.ether == 0x86DD and 30 or 2))
   return (f.little and swap(family) or family) .. payload
 end })
 
-define("enc", { build = function(f, payload)
+define("enc", "family", { build = function(f, payload)
   return P.u32_le(f.family or 2) .. u32(0) .. u32(0) .. payload
 end })
 
-define("pflog", { build = function(f, payload)
+define("pflog", "length family", { build = function(f, payload)
   return u8(f.length or 61) .. u8(f.family or 2) .. ("\0"):rep(62) .. payload
 end })
 
-define("sll", { build = function(f, payload, following)
+define("sll", "type", { build = function(f, payload, following)
   return u16(0) .. u16(1) .. u16(6) .. P.mac(SRC_MAC) .. u16(0) .. ether(f, following) .. payload
 end })
 
-define("sll2", { build = function(f, payload, following)
+define("sll2", "type", { build = function(f, payload, following)
   return ether(f, following) .. u16(0) .. u32(2) .. u16(1) .. u8(0) .. u8(6) .. P.mac(SRC_MAC) .. u16(0) .. payload
 end })
 
 --- Frame Relay: `nlpid`, or SNAP behind one with `snap = true`, or Cisco's ether type with `cisco = true`.
-define("frame_relay", { build = function(f, payload, following)
+define("frame_relay", "address nlpid snap cisco type", { build = function(f, payload, following)
   local address = f.address or "\x18\x41"
   if f.cisco then return address .. ether(f, following) .. payload end
   if f.snap then return address .. "\x03\0\x80" .. "\0\0\0" .. ether(f, following) .. payload end
@@ -168,7 +175,7 @@ define("frame_relay", { build = function(f, payload, following)
 end })
 
 --- IEEE 802.11 header. `subtype` 8 is QoS data; `ds` is "to", "from", "both" or "none"; `a1` to `a4` are addresses.
-define("wlan", { build = function(f, payload)
+define("wlan", "kind subtype flags ds sequence a1 a2 a3 a4 swapped padded", { build = function(f, payload)
   local ds = ({ none = 0, to = 1, from = 2, both = 3 })[f.ds or "to"]
   local kind = bor(lshift(f.subtype or 0, 4), lshift(f.kind or 2, 2))
   local flags = bor(ds, f.flags or 0)
@@ -185,23 +192,25 @@ define("wlan", { build = function(f, payload)
 end })
 
 --- Radiotap: `present` is the list of present words, `fields` the bytes behind them.
-define("radiotap", { build = function(f, payload)
+define("radiotap", "present fields length", { build = function(f, payload)
   local words = ""
   for _, word in ipairs(f.present or { 0 }) do words = words .. P.u32_le(word) end
   local rest = words .. (f.fields or "")
   return u16(0) .. P.u16_le(f.length or 4 + #rest) .. rest .. payload
 end })
 
-define("prism", { build = function(_, payload)
+define("prism", "", { build = function(_, payload)
   return P.u32_le(0x44) .. P.u32_le(144) .. ("\0"):rep(136) .. payload
 end })
 
-define("ppi", { build = function(f, payload)
-  local fields = f.fields or ""
-  return u16(0) .. P.u16_le(8 + #fields) .. P.u32_le(f.link or 105) .. fields .. payload
+define("ppi", "fields link", { build = function(f, payload)
+  local inner = f.fields or ""
+  return u16(0) .. P.u16_le(8 + #inner) .. P.u32_le(f.link or 105) .. inner .. payload
 end })
 
-define("ipv4", { ether = 0x0800, ppp = 0x0021, protocol = 4, build = function(f, payload, following)
+local IPV4 = "src dst protocol version ihl options tos total_length id flags more offset ttl checksum"
+
+define("ipv4", IPV4, { ether = 0x0800, ppp = 0x0021, protocol = 4, build = function(f, payload, following)
   local options = f.options or ""
   options = options .. ("\0"):rep(-#options % 4)
   local size = 20 + #options
@@ -213,12 +222,16 @@ define("ipv4", { ether = 0x0800, ppp = 0x0021, protocol = 4, build = function(f,
   return front .. u16(f.checksum or checksum(front .. "\0\0" .. back)) .. back .. payload
 end })
 
-define("ipv6", { ether = 0x86DD, ppp = 0x0057, protocol = 41, build = function(f, payload, following)
+local IPV6 = "src dst next version payload_length hops"
+
+define("ipv6", IPV6, { ether = 0x86DD, ppp = 0x0057, protocol = 41, build = function(f, payload, following)
   return u32((f.version or 6) * 2 ^ 28) .. u16(f.payload_length or #payload) .. u8(f.next or following.protocol or 59)
     .. u8(f.hops or 64) .. P.ip6(f.src or "2001:db8::1") .. P.ip6(f.dst or "2001:db8::2") .. payload
 end })
 
 -- Extension headers of 8 bytes and more: `data` is padded to fill them, `length` is the length field itself.
+local EXTENSION = "next length data"
+
 local function extension(protocol)
   return { protocol = protocol, build = function(f, payload, following)
     local data = f.data or ""
@@ -227,12 +240,12 @@ local function extension(protocol)
   end }
 end
 
-define("hop_by_hop", extension(0))
-define("routing", extension(43))
-define("destination", extension(60))
-define("mobility", extension(135))
+define("hop_by_hop", EXTENSION, extension(0))
+define("routing", EXTENSION, extension(43))
+define("destination", EXTENSION, extension(60))
+define("mobility", EXTENSION, extension(135))
 
-define("fragment", { protocol = 44, build = function(f, payload, following)
+define("fragment", "next offset more id", { protocol = 44, build = function(f, payload, following)
   return u8(f.next or following.protocol or 59) .. u8(0) .. u16(bor(f.offset or 0, f.more and 1 or 0))
     .. u32(f.id or 7) .. payload
 end })
@@ -240,7 +253,7 @@ end })
 local FLAGS = { F = 1, S = 2, R = 4, P = 8, A = 16, U = 32, E = 64, C = 128 }
 
 --- TCP: `flags` are letters out of FSRPAUEC; `data_offset` is the field itself, in words.
-define("tcp", { protocol = 6, build = function(f, payload)
+define("tcp", "src_port dst_port seq ack flags options data_offset window", { protocol = 6, build = function(f, payload)
   local options = f.options or ""
   options = options .. ("\0"):rep(-#options % 4)
   local flags = 0
@@ -250,9 +263,11 @@ define("tcp", { protocol = 6, build = function(f, payload)
     .. options .. payload
 end })
 
-define("udp", { protocol = 17, build = function(f, payload)
+define("udp", "src_port dst_port length", { protocol = 17, build = function(f, payload)
   return u16(f.src_port or 1000) .. u16(f.dst_port or 2000) .. u16(f.length or 8 + #payload) .. u16(0) .. payload
 end })
+
+local ICMP = "type code rest"
 
 local function icmp(protocol)
   return { protocol = protocol, build = function(f, payload)
@@ -260,11 +275,11 @@ local function icmp(protocol)
   end }
 end
 
-define("icmp", icmp(1))
-define("icmpv6", icmp(58))
+define("icmp", ICMP, icmp(1))
+define("icmpv6", ICMP, icmp(58))
 
 --- GTP-U: `extensions` is a list of { type, content }; the E flag is set with it, even when it is empty.
-define("gtpu", { build = function(f, payload)
+define("gtpu", "type flags sequence teid extensions", { build = function(f, payload)
   local optional = ""
   local flags = f.flags or bor(0x30, f.sequence and 2 or 0, f.extensions and 4 or 0)
   if band(flags, 7) ~= 0 then
@@ -279,7 +294,7 @@ define("gtpu", { build = function(f, payload)
 end })
 
 --- CAPWAP data: `native` for 802.11 inside (default) or 802.3, `extra` bytes of optional header.
-define("capwap", { build = function(f, payload)
+define("capwap", "native flags extra preamble offset", { build = function(f, payload)
   local extra = f.extra or ""
   local flags = bor(f.native == false and 0 or 0x100, f.flags or 0)
   local word = bor(lshift(f.preamble or 0, 24), lshift((8 + #extra) / 4, 19), lshift(1, 9), flags)
@@ -287,7 +302,7 @@ define("capwap", { build = function(f, payload)
 end })
 
 --- TZSP: `tags` is what stands before the end tag; `open = true` leaves that out.
-define("tzsp", { build = function(f, payload)
+define("tzsp", "version type protocol tags open", { build = function(f, payload)
   return u8(f.version or 1) .. u8(f.type or 0) .. u16(f.protocol or 1) .. (f.tags or "") .. (f.open and "" or "\1")
     .. payload
 end })
