@@ -7,7 +7,7 @@
 -- the reader's choice of light or dark. Every text is escaped.
 
 local show = require "nfengine.show"
-local words = require "nfengine.text"
+local text = require "nfengine.text"
 
 local svg = {}
 
@@ -44,17 +44,17 @@ end
 --- Text for HTML and SVG, in elements and in quoted attributes. What is no UTF-8, no character or deceptive shows as
 -- U+FFFD.
 function svg.escape(value)
-  local text = tostring(value)
-  if text:find "[^\32-\126]" then
+  local shown = tostring(value)
+  if shown:find "[^\32-\126]" then
     local parts, at = {}, 1
-    while at <= #text do
-      local code, size = words.character_at(text, at)
-      parts[#parts + 1] = code and not is_deceptive(code) and text:sub(at, at + size - 1) or REPLACEMENT
+    while at <= #shown do
+      local code, size = text.character_at(shown, at)
+      parts[#parts + 1] = code and not is_deceptive(code) and shown:sub(at, at + size - 1) or REPLACEMENT
       at = at + (size or 1)
     end
-    text = table.concat(parts)
+    shown = table.concat(parts)
   end
-  return (text:gsub("[&<>\"']", entities))
+  return (shown:gsub("[&<>\"']", entities))
 end
 
 local escape = svg.escape
