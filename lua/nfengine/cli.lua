@@ -179,25 +179,33 @@ local function check_user(user)
   if C.nf_privileges_check(user, message) ~= C.NF_OK then error("--user: " .. ffi.string(message), 0) end
 end
 
+--- What the file returns that one of these options names: a plugin or a profile.
+local function load_named(option, word, is_wanted, problem)
+  local function refuse(why)
+    error({ usage = ("--%s %s: %s"):format(option, text.quote(word), why) }, 0)
+  end
+  if not collection.find("plugins", word) then
+    refuse(("no such %s, expected a name on the search path or a file that ends in .lua%s")
+      :format(option, collection.suggest("plugins", word)))
+  end
+  local made = collection.load(word)
+  if not is_wanted(made) then refuse(problem) end
+  return made
+end
+
 --- Plugins and their options, for every run of the script; parameters of a profile where the command line has none.
 local function add(values)
   if values.profile then
-    local profile = require "nfengine.profile"
-    local made = collection.load(values.profile)
-    if not profile.is_profile(made) then
-      error(("--profile=%s: a plugin, expected a profile"):format(values.profile), 0)
-    end
+    local made = load_named("profile", values.profile, require("nfengine.profile").is_profile,
+      "a plugin, expected a profile")
     additions.add(made)
     for name, value in pairs(made:parameters()) do
       if values[name] == nil then parameters.overrides[name] = parameters.check(name, value, 2) end
     end
   end
   for _, name in ipairs(values.plugin or {}) do
-    local made = collection.load(name)
-    if not require("nfengine.plugin").is_class(made) then
-      error(("--plugin=%s: expected a plugin, a profile is given as --profile"):format(name), 0)
-    end
-    additions.add(made)
+    additions.add(load_named("plugin", name, require("nfengine.plugin").is_class,
+      "expected a plugin, a profile is given as --profile"))
   end
   for _, word in ipairs(values.set or {}) do additions.set(word) end
   if values.profile_plugins then require("nfengine.costs").is_wanted = true end

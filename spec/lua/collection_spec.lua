@@ -79,8 +79,11 @@ describe("a bare name", function()
     assert.equal([[--which "countr": no such script or plugin (did you mean 'counter'?)]], failing(2, "--which countr"))
     assert.equal([[--which "sumary": no such script or plugin (did you mean 'summary'?)]], failing(2, "--which sumary"))
     assert.equal("--which: expected one name, got 0", failing(2, "--which"))
-    assert.matches("^no plugin \"countr\": expected a name on the search path or a file that ends in .lua "
-      .. "%(did you mean 'counter'%?%)$", failing(1, "flows --plugin countr " .. DNS))
+    for _, option in ipairs { "plugin", "profile" } do
+      local message = failing(2, ("flows --%s countr %s"):format(option, DNS))
+      assert.equal(('--%s "countr": no such %s, expected a name on the search path or a file that ends in .lua'
+        .. " (did you mean 'counter'?)"):format(option, option), message)
+    end
   end)
 end)
 
@@ -218,9 +221,9 @@ describe("--plugin", function()
   it("refuses what is no plugin", function()
     folder_with { ["plugins/bad.lua"] = "return {", ["plugins/worse.lua"] = "return 5" }
     assert.matches("^plugin bad: .*unexpected symbol", failing(1, "flows --plugin bad " .. DNS))
-    assert.equal("--plugin=worse: expected a plugin, a profile is given as --profile",
-      failing(1, "flows --plugin worse " .. DNS))
-    assert.matches("^no plugin \"x/nothing.lua\"", failing(1, "flows --plugin x/nothing.lua " .. DNS))
+    assert.equal('--plugin "worse": expected a plugin, a profile is given as --profile',
+      failing(2, "flows --plugin worse " .. DNS))
+    assert.matches('^%-%-plugin "x/nothing.lua": no such plugin', failing(2, "flows --plugin x/nothing.lua " .. DNS))
   end)
 end)
 
@@ -322,8 +325,8 @@ return nf.profile {
 
   it("and a plugin are not taken for each other", function()
     folder_with(files())
-    assert.equal("--profile=one: a plugin, expected a profile", failing(1, "flows --profile one " .. DNS))
-    assert.matches("^%-%-plugin=web: expected a plugin", failing(1, "flows --plugin web " .. DNS))
+    assert.equal('--profile "one": a plugin, expected a profile', failing(2, "flows --profile one " .. DNS))
+    assert.matches('^%-%-plugin "web": expected a plugin', failing(2, "flows --plugin web " .. DNS))
     assert.matches("^%-%-columns=web: a profile", failing(2, "--columns=web"))
   end)
 
