@@ -70,9 +70,11 @@ help:
 	@echo 'make valgrind   the program and the C core under valgrind, over the samples'
 	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (60) each, up to the first finding'
 	@echo 'make golden     write the expected outputs of scripts anew'
-	@echo 'make docs       write the generated parts of README.md anew'
+	@echo 'make docs       write the generated parts of README.md and docs/ anew'
 	@echo 'make bench      what each part costs, and other tools where they are installed'
-	@echo 'make install    PREFIX=/usr/local DESTDIR='
+	@echo 'make install    PREFIX=/usr/local DESTDIR=; make uninstall takes it away again'
+	@echo 'make deps       install the Debian packages that are missing; make dev-deps those of all checks, too'
+	@echo 'make clean      remove what was built'
 
 # ---- set-up ----
 
@@ -156,7 +158,7 @@ golden: all
 	$(LUAJIT) spec/support/golden.lua
 
 docs: all
-	$(LUAJIT) spec/support/docs.lua README.md
+	$(LUAJIT) spec/support/docs.lua
 
 # A busted that is itself built with the sanitizers and links the core: no preloading.
 ASAN_BUILD = build-asan
