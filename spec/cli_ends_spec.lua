@@ -361,6 +361,19 @@ describe("what must not happen by accident", function()
     end
   end)
 
+  it("whatever is raised is told in one line, as what a script says", function()
+    for raised, expected in pairs {
+      ['{ usage = {} }'] = "table: 0x%x+", ['{ usage = 5 }'] = "table: 0x%x+",
+      ['setmetatable({}, { __index = { usage = "x" } })'] = "table: 0x%x+",
+      ['setmetatable({}, { __tostring = function() return 5 end })'] = "a table that cannot be shown",
+      ['setmetatable({}, { __tostring = function() error "x" end })'] = "a table that cannot be shown",
+    } do
+      local result = program.run("-q", program.write("error(" .. raised .. ")", ".lua"), "samples/dns.pcap")
+      assert.equal(1, result.status)
+      assert.matches("^nfengine: " .. expected .. "\n$", result.err)
+    end
+  end)
+
   it("the summary counts the flows written before an error", function()
     local script = program.write([[local nf, n = require "nfengine", 0
       nf.streamer({ n_dissections = 0, udps = nf.plugin { name = "p", on_expire = function()

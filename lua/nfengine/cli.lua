@@ -343,11 +343,12 @@ end
 
 local function failed(raised)
   if raised == script.done then return DONE end
-  if type(raised) == "table" and raised.usage then
-    report.say(raised.usage)
+  local usage = type(raised) == "table" and rawget(raised, "usage")
+  if type(usage) == "string" then
+    report.say(usage)
     return USAGE
   end
-  report.say(tostring(raised))
+  report.say(text.raised(raised))
   if report.wants_traceback and report.traceback then io.stderr:write(report.traceback, "\n") end
   return FAILED
 end

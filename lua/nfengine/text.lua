@@ -56,10 +56,10 @@ function text.quote(value)
   return type(meta) == "table" and meta.__tostring and tostring(value) or "a " .. kind
 end
 
---- What was raised, as text. Anything can be raised, an object whose __tostring fails among it.
+--- What was raised, as text. Anything can be raised, an object whose __tostring fails, or gives none, among it.
 function text.raised(raised)
   local ok, said = pcall(tostring, raised)
-  return ok and said or ("a %s that cannot be shown"):format(type(raised))
+  return ok and type(said) == "string" and said or ("a %s that cannot be shown"):format(type(raised))
 end
 
 --- Keys of a table, sorted.
