@@ -7,6 +7,7 @@
 
 #include "crew.h"
 
+#include <errno.h>
 #include <lauxlib.h>
 #include <limits.h>
 #include <lua.h>
@@ -61,9 +62,10 @@ static void say(const char *text) {
 }
 
 /* LuaJIT comes here, and ends the process with status 1 then, when the system does not let it change the protection of
-   its machine code, of which it could not go on then. */
+   its machine code, of which it could not go on then. Where memory is limited that is what comes first at times: code
+   that is to be written counts. */
 static int panic(lua_State *L) {
-  say(raised(L));
+  say(errno == ENOMEM ? "not enough memory for machine code" : raised(L));
   return 0;
 }
 

@@ -153,6 +153,23 @@ describe("a call that fails", function()
     }
   end)
 
+  it("tells machine code without memory from machine code refused", function()
+    local reason = faults.missing()
+    if reason then return pending(reason) end
+    for error, expected in pairs { ENOMEM = "not enough memory for machine code",
+      EACCES = "runtime code generation failed, restricted kernel?" } do
+      local given = { kind = "mprotect", error = error, words = PLAIN }
+      given.calls = faults.sound(given).calls
+      local said = {}
+      for _, result in ipairs(faults.sweep(given)) do
+        local line = result.err:match "^nfengine: ([^\n]*machine code)\n$"
+          or result.err:match "^nfengine: (runtime [^\n]*)"
+        if line then said[line] = true end
+      end
+      assert.same({ [expected] = true }, said)
+    end
+  end)
+
   swept("a thread cannot be started", function()
     return {
       { kind = "thread", error = "EAGAIN", words = SEVERAL },
