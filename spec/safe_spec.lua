@@ -114,6 +114,9 @@ describe("--safe", function()
       [streamer 'nf.streamer {}:write "stolen.csv"'] = "expected %-o FILE on the command line",
       [streamer 'nf.streamer {}:write("-", { flows_per_file = 1 })'] = "flows_per_file: %-%-safe: expected one file",
       [streamer 'nf.profile { name = "p", plugins = { { "label", audit = "stolen" } } }'] = "label is not of category",
+      [streamer 'nf.profile { name = "p", plugins = { "scripts/export.lua" } }'] =
+        '"scripts/export%.lua": %-%-safe: expected the name of a plugin, not a file',
+      [streamer 'nf.profile { name = "p", plugins = { { "./scripts/flows.lua", size = 1 } } }'] = "not a file",
       [streamer 'nf.profile { name = "p", parameters = { performance_report = 1 } }'] = "expected %-%-performance",
       [streamer 'nf.plugin { name = "p", description = print }'] =
         "plugin p: description: expected numbers, strings, booleans and tables of them, got a function",

@@ -235,13 +235,22 @@ end
 
 -- ---- profiles ----
 
+--- Raises what is said against a plugin that a profile names. A name leads to plugins alone, a path would lead to any
+-- file of Lua's, and run scripts that came along with all rights.
+local function check_named(name, owner)
+  if not name:match "^[%w_]+$" then
+    refuse("%s: %s: --safe: expected the name of a plugin, not a file", owner, text.quote(name))
+  end
+  closed_nf.check_use(out(collection.load, name), name)
+end
+
 --- The plugins that a profile names or holds, each of which it may use.
 local function plugins_of(list, owner)
   local plugins = {}
   for i, each in next, type(list) == "table" and list or {} do
     plugins[i] = object_of(each) or plain(each, owner)
     local name = not object_of(each) and (type(each) == "table" and plugins[i][1] or plugins[i])
-    if type(name) == "string" then closed_nf.check_use(out(collection.load, name), name) end
+    if type(name) == "string" then check_named(name, owner) end
   end
   return plugins
 end
