@@ -15,6 +15,7 @@
 #include "counters.h"
 #include "handout.h"
 #include "interrupt.h"
+#include "limits.h"
 #include "merge.h"
 #include "source.h"
 #include "thread.h"
@@ -85,6 +86,7 @@ static int64_t report_interval_ms(const struct nf_crew *crew) {
 
 /* Notes what has to be told by now. */
 static void look_at_clock(struct nf_crew *crew) {
+  nf_watch_go_on();
   int asked = nf_interrupt_take();
   if (asked & NF_REQUEST_STATUS) crew->pending |= NF_EVENT_STATUS;
   if (asked & NF_REQUEST_REOPEN) crew->pending |= NF_EVENT_REOPEN;
@@ -427,6 +429,7 @@ static int next_of_several(struct nf_crew *crew) {
 }
 
 int nf_crew_next(struct nf_crew *crew) {
+  nf_watch_go_on();
   if (crew->size == 1) {
     int kind = nf_meter_next(crew->members[0].meter);
     if (kind < 0 && kind != NF_END) {

@@ -598,7 +598,7 @@ int nf_limit_memory(uint64_t bytes, char *error);
 /* Which code of others the thread runs that has started the watch. */
 struct nf_watch {
   const char *inside; /* whose, as a person names it; NULL while none runs */
-  double calls;       /* another number with each call */
+  double calls;       /* another number with each call, and with each of nf_crew_next */
 };
 /* Ends the process, with a line on standard error and status 1, once one call has taken so many seconds of CPU time of
    the calling thread. One watch a process; it has no end. NULL with a one-line reason in `error`. */

@@ -475,7 +475,7 @@ describe("--safe", function()
 
     -- What a program says that would go on for ever.
     local function patience(words)
-      local result = program.shell(("timeout 60 %s -q --safe --safe-seconds=1 %s"):format(program.path, words))
+      local result = program.shell(("timeout -k 1 60 %s -q --safe --safe-seconds=1 %s"):format(program.path, words))
       assert.equal(1, result.status)
       return result.err
     end
@@ -499,6 +499,23 @@ describe("--safe", function()
         local Sly = nf.plugin { name = "sly", columns = function() return { { "sly_n", "uint8", "n" } } end }
         local streamer = nf.streamer {}
         while true do local _ = Sly {}, streamer.time_unit end]])
+    end)
+
+    it("time of a script that has called the engine where the stack was nearly full", function()
+      assert.matches("%-%-safe: [^\n]*%.lua: one call takes more CPU time", patience(program.write([[
+        local nf = require "nfengine"
+        local streamer = nf.streamer { n_dissections = 0, max_nflows = 1 }
+        local function go() for _ in streamer:flows() do end end
+        local function deep(n, func) if n > 0 then return (deep(n - 1, func)) end return (func()) end
+        local deepest = 0
+        while pcall(deep, deepest + 1, function() end) do deepest = deepest + 1 end
+        for _ = 1, 30 do
+          for n = deepest - 30, deepest do
+            local _ = streamer:flows()
+            pcall(deep, n, go)
+          end
+        end
+        while true do end]], ".lua") .. " samples/dns.pcap"))
     end)
 
     it("no time of what the engine does", function()

@@ -27,6 +27,14 @@ local function shown(name)
   return names[name]
 end
 
+-- Whether code of others runs now, and not the engine. Set once the watch looks, never before.
+local is_inside = false
+
+-- Whose script it is that runs, as the watch has it; nil where that came along. The watch stays on it while the engine
+-- works for it, which tells the watch itself that it goes on: to set `watch.inside` is a call, which fails where the
+-- stack is full, and a script that nobody watches could be left behind.
+local script
+
 -- Whether code of others that runs now may go through captures. What a run calls may not: it would drive that run, or
 -- another one, from within.
 local may_drive = false
@@ -38,12 +46,13 @@ local may_drive = false
 function crossing.into(func, name, is_script)
   local whose = shown(name)
   return function(first, second, third, fourth)
-    local could_drive, is_within = may_drive, watch.inside ~= nil
-    lent.packet, lent.flow, may_drive = false, false, is_script
+    local could_drive, is_within, caller = may_drive, is_inside, script
     if not is_within then watch.inside, watch.calls = whose, watch.calls + 1 end
+    lent.packet, lent.flow, may_drive, is_inside = false, false, is_script, true
+    if is_script then script = whose end
     local result, problem = func(first, second, third, fourth)
-    if not is_within then watch.inside = nil end
-    may_drive = could_drive
+    script, may_drive = caller, could_drive
+    if not is_within then watch.inside, is_inside = script, false end
     return result, problem
   end
 end
@@ -53,10 +62,11 @@ function crossing.lending(func, name)
   local whose = shown(name)
   return function(packet, flow, first, second, third)
     local could_drive = may_drive
-    lent.packet, lent.flow = packet, flow
-    watch.inside, watch.calls, may_drive = whose, watch.calls + 1, false
+    watch.inside, watch.calls = whose, watch.calls + 1
+    lent.packet, lent.flow, may_drive, is_inside = packet, flow, false, true
     local result, problem = func(first, second, third)
-    watch.inside, may_drive = nil, could_drive
+    may_drive = could_drive
+    watch.inside, is_inside = script, false
     return result, problem
   end
 end
@@ -76,11 +86,11 @@ end
 -- @return one result
 function crossing.drive(func, ...)
   if not may_drive then error("nf.streamer: --safe: captures are there for scripts, not for what a run calls", 0) end
-  local inside = watch.inside
-  watch.inside = nil
+  local whose = script
+  is_inside = false
   local ok, result = pcall(func, ...)
-  lent.packet, lent.flow, may_drive = false, false, true
-  watch.inside, watch.calls = inside, watch.calls + 1
+  lent.packet, lent.flow, may_drive, is_inside, script = false, false, true, true, whose
+  watch.inside, watch.calls = whose, watch.calls + 1
   if not ok then error(result, 0) end
   return result
 end
