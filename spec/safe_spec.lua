@@ -225,6 +225,26 @@ describe("--safe", function()
       assert.equal("true\n", result.out, result.err)
     end)
 
+    it("lets columns be set in no later run in which they are another plugin's", function()
+      local result = run_script([[
+        local nf = require "nfengine"
+        local kept, list
+        local Sly = nf.plugin { name = "sly",
+          columns = { { "list", "uint8[2]", "n" }, { "tcp_end_first", "int8", "n" } },
+          on_init = function(_, _, flow) kept, list = flow, flow.udps.list end }
+        for _ in nf.streamer { udps = { Sly }, n_dissections = 0 }:flows() do end
+        local Other = nf.plugin { name = "other", columns = { { "list", "uint8[2]", "n" } }, on_expire = function()
+          print(pcall(function() kept.udps.tcp_end_first = 77 end))
+          print(pcall(function() list[1] = 77 end))
+        end }
+        local udps = { require "plugins.tcp_end", Other }
+        for flow in nf.streamer { udps = udps, n_dissections = 0, max_nflows = 1 }:flows() do
+          print(flow.udps.tcp_end_first ~= 77 and flow.udps.list[1] == 0)
+        end]], "samples/web.pcap")
+      local line = "false\tflow: expected to be used while the hook runs that it was given to, or flow:copy()\n"
+      assert.equal(line .. line .. "true\n", result.out, result.err)
+    end)
+
     it("lends packets and flows for as long as their hook runs", function()
       local code = [[
         local nf = require "nfengine"

@@ -5,7 +5,9 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local lent = require("nfengine.safe.standins").lent
+local standins = require "nfengine.safe.standins"
+
+local lent, source_of = standins.lent, standins.source_of
 
 local crossing = {}
 
@@ -57,13 +59,14 @@ function crossing.into(func, name, is_script)
   end
 end
 
---- The same for one that is lent a flow, and a packet where there is one. It is called with the other arguments.
+--- The same for one that is lent a flow, and a packet where there is one.
+-- @return function of the stand-in that the flow is lent to, the packet, the flow, and the arguments
 function crossing.lending(func, name)
   local whose = shown(name)
-  return function(packet, flow, first, second, third)
+  return function(standin, packet, flow, first, second, third)
     local could_drive = may_drive
     watch.inside, watch.calls = whose, watch.calls + 1
-    lent.packet, lent.flow, may_drive, is_inside = packet, flow, false, true
+    lent.packet, lent.flow, lent.holder, may_drive, is_inside = packet, flow, source_of(standin), false, true
     local result, problem = func(first, second, third)
     may_drive = could_drive
     watch.inside, is_inside = script, false
@@ -74,9 +77,9 @@ end
 --- Calls the engine for code of others, to declare or look something up. What is lent stays so, and their time goes on.
 -- @return one result
 function crossing.out(func, ...)
-  local packet, flow, could_drive = lent.packet, lent.flow, may_drive
+  local packet, flow, holder, could_drive = lent.packet, lent.flow, lent.holder, may_drive
   local ok, result = pcall(func, ...)
-  lent.packet, lent.flow, may_drive = packet, flow, could_drive
+  lent.packet, lent.flow, lent.holder, may_drive = packet, flow, holder, could_drive
   if not ok then error(result, 0) end
   return result
 end

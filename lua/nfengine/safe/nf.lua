@@ -123,11 +123,15 @@ local function closed_hook(hook, func, owner)
   if SEES_PACKETS[hook] then
     local call = crossing.lending(func, name)
     return function(instance, packet, flow)
-      call(packet, flow, instance, packet_standin, flows[instance] or flow_for(instance))
+      local standin = flows[instance] or flow_for(instance)
+      call(standin, packet, flow, instance, packet_standin, standin)
     end
   elseif SEES_FLOWS[hook] then
     local call = crossing.lending(func, name)
-    return function(instance, flow) call(false, flow, instance, flows[instance] or flow_for(instance)) end
+    return function(instance, flow)
+      local standin = flows[instance] or flow_for(instance)
+      call(standin, false, flow, instance, standin)
+    end
   end
   return crossing.into(func, name)
 end
@@ -214,7 +218,7 @@ end
 local function filter_of(func, what)
   if type(func) ~= "function" then return plain(func, what) end
   local flow, call = standins.flow(), crossing.lending(func, what)
-  return function(record) return call(false, record, flow) and true or false end
+  return function(record) return call(flow, false, record, flow) and true or false end
 end
 
 local own_parameters = { source = source_of, filter = filter_of, udps = instances_of }
@@ -338,7 +342,7 @@ local function closed_sink(sink)
   end
   method("write", function(func, name)
     local call = crossing.lending(func, name)
-    return function(_, record) return answer_of(call(false, record, sink, flow)) end
+    return function(_, record) return answer_of(call(flow, false, record, sink, flow)) end
   end)
   method("open", function(func, name)
     local call = simple(func, name)

@@ -12,9 +12,10 @@ local new_view = require("nfengine.packet").view
 
 local standins = {}
 
---- What is lent to the closed world for the time of one call: a packet, a flow. False for the rest of time, so that to
+--- What is lent to the closed world for the time of one call: a packet; a flow, and the source of the stand-in that may
+-- use it: what another one may set, this flow may have as another plugin's. False for the rest of time, so that to
 -- change it takes no memory.
-local lent = { packet = false, flow = false }
+local lent = { packet = false, flow = false, holder = false }
 standins.lent = lent
 
 -- By stand-in: its kind; a function that gives what it stands for, or raises; what is in it, by name; which of a flow's
@@ -255,19 +256,23 @@ new_flow = kind("flow", {
   __tostring = function(self) return tostring(sources[self]()) end,
 })
 
-local function lent_flow()
-  return lent.flow or error("flow: expected to be used while the hook runs that it was given to, or flow:copy()", 0)
-end
-
 local function lent_packet() return lent.packet or error("packet: expected to be used while its hook runs", 0) end
 
---- A stand-in for whatever flow is lent.
+--- A stand-in for whatever flow is lent to it.
 -- @param names set of those columns and state that may be set in it; nil: it is only read
 function standins.flow(names)
-  local standin = new_flow(lent_flow)
+  local source -- knows itself, and not the stand-in, which would be kept for ever then
+  function source()
+    return lent.holder == source and lent.flow
+      or error("flow: expected to be used while the hook runs that it was given to, or flow:copy()", 0)
+  end
+  local standin = new_flow(source)
   owned[standin] = names
   return standin
 end
+
+--- The source of a stand-in, for lent.holder.
+function standins.source_of(standin) return sources[standin] end
 
 --- A stand-in for a record, which it keeps.
 function standins.record(record)
