@@ -1,3 +1,3 @@
 --- LuaJIT's names of its instructions, six characters each.
 
-return require "nfengine.installed" "jit.vmdef".bcnames
+return require("nfengine.installed").require "jit.vmdef".bcnames

@@ -1,7 +1,10 @@
 --- Modules of other packages, LuaJIT's own among them, as they are installed: no file of that name in the current
 -- folder, or a collection, is meant.
 
-local function absolute_ones(path)
+local installed = {}
+
+--- The templates of a search path that begin at the root.
+function installed.absolute(path)
   local templates = {}
   for template in path:gmatch "[^;]+" do
     if template:match "^/" then templates[#templates + 1] = template end
@@ -10,10 +13,10 @@ local function absolute_ones(path)
 end
 
 -- As the paths are before a collection adds to them.
-local path, cpath = absolute_ones(package.path), absolute_ones(package.cpath)
+local path, cpath = installed.absolute(package.path), installed.absolute(package.cpath)
 
 --- require for such a module.
-return function(name)
+function installed.require(name)
   local usual_path, usual_cpath = package.path, package.cpath
   package.path, package.cpath = path, cpath
   local ok, module = pcall(require, name)
@@ -21,3 +24,5 @@ return function(name)
   if not ok then error(module, 0) end
   return module
 end
+
+return installed

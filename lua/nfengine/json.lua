@@ -1,3 +1,3 @@
 --- lua-cjson.
 
-return require "nfengine.installed" "cjson"
+return require("nfengine.installed").require "cjson"

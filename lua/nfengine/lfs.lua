@@ -1,3 +1,3 @@
 --- LuaFileSystem.
 
-return require "nfengine.installed" "lfs"
+return require("nfengine.installed").require "lfs"

@@ -207,7 +207,7 @@ local function make_instance(self, values)
     end,
     __carry = carry_instance,
     __tostring = function() return "plugin " .. self.name end,
-    slots = {}, -- as its first run has them
+    slots = {}, -- of one that is closed in, as it said first
     -- A misspelt option must not read as nil. What a plugin keeps of its own begins in setup.
     __index = function(_, key)
       local names = {}
@@ -290,10 +290,12 @@ function plugin.class_of(instance)
   return meta and meta.class
 end
 
---- The slots of an instance's `columns` or `state`, as its options had it when this was asked first.
+--- The slots of an instance's `columns` or `state`, as its options have it. Code of others that is closed in could say
+-- something else each time, and so set what is not its own: what it said first holds.
 function plugin.slots(instance, part)
   local owner = plugin.class_of(instance)
   if type(owner.definition[part]) ~= "function" then return owner[part] end
+  if not owner.is_closed_in then return slots_with(owner, part, instance) end
   local slots = getmetatable(instance).slots
   slots[part] = slots[part] or slots_with(owner, part, instance)
   return slots[part]

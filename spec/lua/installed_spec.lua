@@ -13,7 +13,7 @@ describe("nfengine.installed", function()
       program.write('error "not this one"', folder .. "/" .. name)
     end
     local result = program.shell(([[cd %s && LUA_PATH='./?.lua;%s/lua/?.lua;;' luajit -e '
-      print(require "nfengine.json"._NAME, pcall(require "nfengine.installed", "mine"))']])
+      print(require "nfengine.json"._NAME, pcall(require("nfengine.installed").require, "mine"))']])
       :format(folder, lfs.currentdir()))
     program.shell("rm -r " .. folder)
     assert.matches("^cjson\tfalse\tmodule 'mine' not found", result.out, result.err)

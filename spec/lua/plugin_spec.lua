@@ -332,6 +332,22 @@ describe("columns and state that follow from the options", function()
     assert.equal("udps.sizes udps.size_1", names_of(flow_with(instance)))
   end)
 
+  it("follow options that change between runs of one instance", function()
+    local script = [[
+      local nf = require "nfengine"
+      local Sizes = nf.plugin { name = "sizes", options = { count = { 2, "" } },
+        columns = function(options) return { { "sizes", ("uint16[%d]"):format(options.count) } } end,
+        on_init = function(self, packet, flow) flow.udps.sizes[self.count] = packet.payload_size end }
+      local sizes = Sizes { count = 1 }
+      local streamer = nf.streamer { udps = sizes, n_dissections = 0 }
+      streamer:write()
+      sizes.count = 3
+      streamer:write()]]
+    local path = engine.capture { meter.udp(0, 1000, "abc") }
+    local result = engine.script(script, "-q", "--columns=udps.sizes", path)
+    assert.same({ "", 'udps.sizes\n"[3]"\nudps.sizes\n"[0, 0, 3]"\n' }, { result.err, result.out })
+  end)
+
   it("are the same in every meter", function()
     local script = [[
       local nf = require "nfengine"

@@ -8,6 +8,7 @@
 local collection = require "nfengine.collection"
 local crossing = require "nfengine.safe.crossing"
 local closed_nf = require "nfengine.safe.nf"
+local installed = require "nfengine.installed"
 local lfs = require "nfengine.lfs"
 local make_modules = require "nfengine.safe.modules"
 local plugin = require "nfengine.plugin"
@@ -124,15 +125,6 @@ end
 
 -- ---- beginning ----
 
---- Only absolute ones of a search path's templates.
-local function without_relative(path)
-  local kept = {}
-  for template in path:gmatch "[^;]+" do
-    if template:match "^/" then kept[#kept + 1] = template end
-  end
-  return table.concat(kept, ";")
-end
-
 --- Methods of texts are everybody's, found by their metatable: from now on in a copy, without what makes bytecode.
 local function share_string_methods()
   debug.getmetatable("").__index = world.new().string
@@ -146,8 +138,8 @@ function safe.start(memory_mb, seconds)
   -- folder.
   local root = collection.root
   package.path = ("%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua;"):format(root, root, root)
-    .. without_relative(collection.usual_path)
-  package.cpath = without_relative(package.cpath)
+    .. installed.absolute(collection.usual_path)
+  package.cpath = installed.absolute(package.cpath)
   share_string_methods()
   collection.load_closed = function(path)
     if not safe.is_trusted(path) then return safe.load end
