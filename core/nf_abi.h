@@ -431,42 +431,49 @@ struct nf_column {
 
 enum nf_format { NF_FORMAT_CSV, NF_FORMAT_JSONL };
 
+/* Whether bytes are compressed, after each that has been flushed so that they can be unpacked. */
+enum nf_packing { NF_PACKING_NONE, NF_PACKING_GZIP, NF_PACKING_ZSTD };
+
+/* Where an output goes. */
+struct nf_destination {
+  const char *path; /* of a file, to be made or replaced; "-": standard output; NULL: the descriptor, another's */
+  int descriptor;   /* where there is a path: -1, or what nf_writer_reserve gave for it, then the writer's to close */
+  uint8_t packing;  /* enum nf_packing */
+  bool is_beside;   /* a regular file is called PATH.part until it is closed: nothing half done ever is called PATH */
+};
+
 struct nf_writer;
 
 /*
- * Opens an output for records with these columns: a file, replaced if it exists, or standard output for "-". CSV
- * gets its header line at once. `key` is the anonymisation key (64 bytes) or NULL when no column needs one. Returns
- * NULL with a one-line reason in `error`.
+ * Opens an output for records with these columns, which it copies. `key` is the anonymisation key (64 bytes) or NULL
+ * when no column needs one. Returns NULL with a one-line reason in `error`; a descriptor is the caller's then.
  */
-struct nf_writer *nf_writer_open(const char *path, int format, const struct nf_column *columns, uint32_t count,
-                                 const uint8_t *key, char *error);
-/* The same on an open descriptor, which the writer does not close. */
-struct nf_writer *nf_writer_attach(int descriptor, int format, const struct nf_column *columns, uint32_t count,
-                                   const uint8_t *key, char *error);
+struct nf_writer *nf_writer_open(const struct nf_destination *to, int format, const struct nf_column *columns,
+                                 uint32_t count, const uint8_t *key, char *error);
 /*
- * A file in two steps, for who may open none later on. First it is opened, and made if need be, with what is in it
- * kept: its descriptor, or -1 with a one-line reason in `error`. Then it becomes a writer's, and all is as with
- * nf_writer_open; without one, for want of memory say, the descriptor stays the caller's.
+ * For who may open no file later on: opens one now, and makes it if need be, with what is in it kept until it becomes
+ * a writer's. A descriptor, or -1 with a one-line reason in `error`.
  */
 int nf_writer_reserve(const char *path, char *error);
-struct nf_writer *nf_writer_adopt(int descriptor, const char *path, int format, const struct nf_column *columns,
-                                  uint32_t count, const uint8_t *key, char *error);
 /* Writes one record; NF_ERR_OUTPUT sticks and later calls do nothing. */
 int nf_writer_write(struct nf_writer *writer, const struct nf_flow *record);
 /* Hands buffered rows to the system. */
 int nf_writer_flush(struct nf_writer *writer);
 /*
  * For log rotation: flushes, and where the path no longer names the open file goes on in the file that it names now,
- * which is made if need be and appended to; CSV gets its header line if it is empty. Standard output and attached
- * descriptors are flushed only. NF_ERR_OUTPUT with the reason in `error` (may be NULL) when the new file cannot be
- * opened, then the old one stays in use; or when it is rows to the old one that did not get out.
+ * which is made if need be and appended to; CSV gets its header line if it is empty. Descriptors of others and files
+ * that get their name in the end are flushed only. NF_ERR_OUTPUT with the reason in `error` (may be NULL) when the new
+ * file cannot be opened, then the old one stays in use; or when it is rows to the old one that did not get out.
  */
 int nf_writer_reopen(struct nf_writer *writer, char *error);
-/* Flushes, closes and frees; returns NF_OK or NF_ERR_OUTPUT with the reason in `error` (may be NULL). */
+/* Writes all there is, and what stands behind the last row. Nothing can be written after it. */
+int nf_writer_finish(struct nf_writer *writer);
+/* Finishes, closes, gives the file its name and frees; NF_OK, or NF_ERR_OUTPUT with the reason in `error` (may be
+   NULL). */
 int nf_writer_close(struct nf_writer *writer, char *error);
 /* Whether the reader of a pipe went away (EPIPE), which ends a run quietly. */
 bool nf_writer_is_broken_pipe(const struct nf_writer *writer);
-/* How many records the system has got as whole rows: once flushed all that were written, unless that has failed. */
+/* How many records the system has got as whole rows: once finished all that were written, unless that has failed. */
 uint64_t nf_writer_rows(const struct nf_writer *writer);
 
 /*

@@ -3,7 +3,7 @@
  * and False, all else in double quotes, lists as Python's. Readers get the same values from it, whatever bytes the
  * traffic put into them.
  */
-#include "writer.h"
+#include "rows.h"
 
 static char *put_lead(char *out, const char *name, uint32_t index) {
   (void)name;
@@ -72,4 +72,9 @@ static size_t measure_rows(const char *bytes, size_t size, uint64_t *rows) {
   return whole;
 }
 
-const struct nf_syntax nf_csv = {put_lead, put_header, put_row, measure_rows};
+static bool start(struct nf_writer *writer, char *error) {
+  static const struct nf_syntax syntax = {put_lead, put_header, put_row, measure_rows};
+  return nf_rows_start(writer, &syntax, error);
+}
+
+const struct nf_encoding nf_csv = NF_ROWS_ENCODING(start);

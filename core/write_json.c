@@ -2,7 +2,7 @@
  * write_json.c: records as JSON lines (RFC 8259), one object each, keys in the order of the columns, names with dots
  * in them staying one key. Integers are exact to 64 bits. What JSON has no number for (nan, inf) is null.
  */
-#include "writer.h"
+#include "rows.h"
 
 #include <math.h>
 
@@ -89,4 +89,9 @@ static size_t measure_rows(const char *bytes, size_t size, uint64_t *rows) {
   return whole;
 }
 
-const struct nf_syntax nf_jsonl = {put_lead, put_header, put_row, measure_rows};
+static bool start(struct nf_writer *writer, char *error) {
+  static const struct nf_syntax syntax = {put_lead, put_header, put_row, measure_rows};
+  return nf_rows_start(writer, &syntax, error);
+}
+
+const struct nf_encoding nf_jsonl = NF_ROWS_ENCODING(start);

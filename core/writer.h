@@ -1,42 +1,34 @@
 #pragma once
 /*
- * writer.h: what an output format gives to writer.c. A format turns records into bytes and knows neither files nor
- * column names beyond the ones it is handed.
+ * writer.h: what an output format gives to writer.c. A format turns records into bytes of an output; it knows no column
+ * names beyond the ones it is handed.
  */
 #include "cell.h"
+#include "output.h"
 
-enum { NF_LEAD_BLOCK = 32 };
-
-/* A column ready for writing: what stands before its value in each row is prepared once. */
-struct nf_cell {
-  struct nf_column column;
-  const char *lead; /* padded to whole blocks */
-  uint32_t lead_size;
-};
-
-/* The columns of an output. */
-struct nf_row {
-  struct nf_cell *cells;
+/* A format's writer begins with this. */
+struct nf_writer {
+  const struct nf_encoding *encoding;
+  struct nf_output *output;
+  struct nf_column *columns;
   uint32_t count;
+  uint64_t rows;            /* that the system has got whole */
   uint8_t key[NF_KEY_SIZE]; /* for anonymised columns */
 };
 
-struct nf_syntax {
-  /* Writes what stands before the value of column `index`, at most 6 bytes for one of the name and 8 more. */
-  char *(*put_lead)(char *out, const char *name, uint32_t index);
-  /* Writes what comes before the first row, at most that much for each column too. */
-  char *(*put_header)(char *out, const struct nf_row *row);
-  char *(*put_row)(char *out, const struct nf_row *row, const struct nf_flow *record);
-  /* How many of these bytes, the first of which begins a row, are whole rows; adds their number to *rows. */
-  size_t (*measure_rows)(const char *bytes, size_t size, uint64_t *rows);
+struct nf_encoding {
+  size_t size; /* of the format's writer */
+  /* Makes it ready, in memory that is zeros behind what it begins with. False with a one-line reason in `error`. */
+  bool (*start)(struct nf_writer *writer, char *error);
+  void (*free)(struct nf_writer *writer);
+  /* Takes a record. False once the output has failed. */
+  bool (*write)(struct nf_writer *writer, const struct nf_flow *record);
+  /* Hands to the output what can go by itself, and counts the rows that got out. */
+  void (*flush)(struct nf_writer *writer);
+  /* The same with whatever stands behind the last row, once. */
+  void (*finish)(struct nf_writer *writer);
+  /* The output goes on in another file, an empty one or not. NULL for a format that cannot. */
+  void (*move)(struct nf_writer *writer, bool is_empty);
 };
 
-extern const struct nf_syntax nf_csv, nf_jsonl;
-
-/* Copies by the block, as most leads are one; up to a block is written too much. */
-static inline char *nf_put_lead(char *out, const struct nf_cell *cell) {
-  uint32_t done = 0;
-  do memcpy(out + done, cell->lead + done, NF_LEAD_BLOCK);
-  while ((done += NF_LEAD_BLOCK) < cell->lead_size);
-  return out + cell->lead_size;
-}
+extern const struct nf_encoding nf_csv, nf_jsonl;

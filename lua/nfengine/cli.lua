@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local C = require "nfengine.lib"
 local additions = require "nfengine.additions"
 local collection = require "nfengine.collection"
+local formats = require "nfengine.formats"
 local options = require "nfengine.options"
 local output = require "nfengine.output"
 local parameters = require "nfengine.parameters"
@@ -37,7 +38,7 @@ local general = {
     doc = "say at the end how long each plugin took, for a packet and for a flow" },
   { name = "output", short = "o", kind = "string", value = "FILE",
     doc = "write records to FILE (\"-\" for standard output)" },
-  { name = "format", kind = "choice", choices = { "csv", "jsonl", "null" }, value = "csv|jsonl|null",
+  { name = "format", kind = "choice", choices = formats.names, value = table.concat(formats.names, "|"),
     doc = "what to write; null only counts" },
   { name = "safe", kind = "boolean", is_flag = true,
     doc = "close in scripts and plugins that did not come along: they compute, and touch nothing else" },

@@ -3,7 +3,10 @@
 local ffi = require "ffi"
 local C = require "nfengine.lib"
 local columns = require "nfengine.columns"
+local formats = require "nfengine.formats"
+local lfs = require "nfengine.lfs"
 local report = require "nfengine.report"
+local sources = require "nfengine.sources"
 local text = require "nfengine.text"
 
 local output = {}
@@ -53,14 +56,14 @@ end
 
 -- ---- files ----
 
-local formats = { csv = C.NF_FORMAT_CSV, jsonl = C.NF_FORMAT_JSONL }
-
---- "flows.csv", 3 → "flows.3.csv"
+--- "flows.csv", 3 → "flows.3.csv"; "flows.csv.gz" → "flows.3.csv.gz"
 local function chunk_name(path, number)
   local folder, base = path:match "^(.*/)([^/]*)$"
   folder, base = folder or "", base or path
-  local stem, extension = base:match "^(.+)(%.[^.]+)$"
-  return ("%s%s.%d%s"):format(folder, stem or base, number, extension or "")
+  local packed, packing = base:match "^(.+)(%.[^.]+)$"
+  if not packed or select(2, formats.of_path(base)) == C.NF_PACKING_NONE then packed, packing = base, "" end
+  local stem, extension = packed:match "^(.+)(%.[^.]+)$"
+  return ("%s%s.%d%s%s"):format(folder, stem or packed, number, extension or "", packing)
 end
 
 local file = { finished_rows = 0 } -- of the chunks before this one
@@ -106,27 +109,35 @@ function file:open_chunk()
   end
   self.rows = 0
   local shown, place = names_of(path)
-  if C.nf_crew_reads(self.crew, place) then
-    return nil, ("cannot write %s: it is a capture of this run"):format(shown)
-  elseif self.descriptor and path == self.path then
-    self.writer = C.nf_writer_adopt(self.descriptor, path, formats[self.format], self.columns, self.count, self.key,
-      self.message)
-  elseif type(path) == "string" then
-    self.writer = C.nf_writer_open(path, formats[self.format], self.columns, self.count, self.key, self.message)
-  else
-    path:flush()
-    self.writer = C.nf_writer_attach(C.nf_descriptor_of(path), formats[self.format], self.columns, self.count, self.key,
-      self.message)
+  for _, each in ipairs { place, place .. ".part" } do
+    if C.nf_crew_reads(self.crew, each) then
+      return nil, ("cannot write %s: it is a capture of this run"):format(shown)
+    end
   end
+  self.writer = C.nf_writer_open(self:destination(path), formats.code(self.format), self.columns, self.count, self.key,
+    self.message)
   if self.writer == nil then return nil, ffi.string(self.message) end
   return true
+end
+
+--- Where a chunk goes, as the writer takes it.
+function file:destination(path)
+  local to = ffi.new("struct nf_destination", { descriptor = -1, packing = self.packing, is_beside = self.is_beside })
+  if type(path) == "string" then
+    to.path = path -- which the caller keeps
+    if self.descriptor and path == self.path then to.descriptor = self.descriptor end
+  else
+    path:flush()
+    to.descriptor = C.nf_descriptor_of(path)
+  end
+  return to
 end
 
 function file:close()
   if self.writer == nil then return true end
   local writer = self.writer
   self.writer = nil
-  C.nf_writer_flush(writer) -- only this may tell that the reader has gone
+  C.nf_writer_finish(writer) -- only this may tell that the reader has gone
   self.finished_rows = self.finished_rows + tonumber(C.nf_writer_rows(writer))
   local is_quiet = C.nf_writer_is_broken_pipe(writer)
   if C.nf_writer_close(writer, self.message) ~= C.NF_OK and not is_quiet then return nil, ffi.string(self.message) end
@@ -136,10 +147,10 @@ end
 --- What is written shows.
 function file:flush() C.nf_writer_flush(self.writer) end
 
---- How many records have got out, of all that it was given.
+--- How many records have got out, of all that it was given. Nothing can be written after that.
 function file:count_written()
   if self.writer == nil then return self.finished_rows end
-  C.nf_writer_flush(self.writer)
+  C.nf_writer_finish(self.writer)
   return self.finished_rows + tonumber(C.nf_writer_rows(self.writer))
 end
 
@@ -210,15 +221,20 @@ local function check_options(given)
   return options
 end
 
-local function format_of(path)
-  if type(path) ~= "string" then return "csv" end
-  return path:match "%.jsonl$" and "jsonl" or path:match "%.ndjson$" and "jsonl" or "csv"
+--- Whether what is read may go on for long, so that somebody may want to read records before its end: it is no file.
+local function is_stream(source)
+  for _, path in ipairs(sources.files(source)) do
+    if lfs.attributes(path, "mode") ~= "file" then return true end
+  end
+  return false
 end
 
 --- A sink that writes CSV to a file that -o and --format have no say in, for scripts that write several. `open` takes
 -- the columns to write: those that sinks get, or some of them, or copies with other names.
 function output.table(path)
-  return setmetatable({ path = path, format = "csv", options = { flows_per_file = 0 } }, file)
+  return setmetatable({
+    path = path, format = "csv", packing = C.NF_PACKING_NONE, is_beside = false, options = { flows_per_file = 0 },
+  }, file)
 end
 
 --- A sink that writes a file. The command line's path and format win; without either the path is the source's with the
@@ -241,13 +257,17 @@ function output.file(streamer, path, format, given)
   if type(path) ~= "string" and io.type(path) ~= "file" then
     error(("path = %s: expected a path or an open file"):format(text.quote(path)), 3)
   end
-  format = overrides.format or format or format_of(path)
+  local said, packing
+  if type(path) == "string" then said, packing = formats.of_path(path) end
+  format = overrides.format or format or said or "csv"
   if format == "null" then return null end
   if options.flows_per_file > 0 and (path == "-" or type(path) ~= "string") then
     error("flows_per_file: expected a file to write to, got standard output", 3)
   end
-  local self = setmetatable({ path = path, format = format, options = options, chunk = 0, descriptor = descriptor },
-    file)
+  local self = setmetatable({
+    path = path, format = format, packing = packing or C.NF_PACKING_NONE, options = options, chunk = 0,
+    descriptor = descriptor, is_beside = options.flows_per_file > 0 or not is_stream(streamer.source),
+  }, file)
   if options.flows_per_file > 0 then self.write = file.write_chunked end
   return self
 end

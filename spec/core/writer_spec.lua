@@ -20,6 +20,11 @@ void *signal(int number, void *handler);
 int getrlimit(int resource, void *limits);
 int setrlimit(int resource, const void *limits);
 int geteuid(void);
+typedef struct { const void *data; size_t size, at; } zstd_in;
+typedef struct { void *data; size_t size, at; } zstd_out;
+void *ZSTD_createDStream(void);
+size_t ZSTD_freeDStream(void *stream);
+size_t ZSTD_decompressStream(void *stream, zstd_out *out, zstd_in *in);
 ]]
 
 local O_WRONLY, O_APPEND, F_GETFD, F_GETFL, F_SETFL, O_NONBLOCK = 1, 0x400, 1, 3, 4, 0x800
@@ -35,12 +40,12 @@ local csv_header, csv_row = "id,text\n", '123456,"first ""line""\nsecond"\n'
 local json_row = '{"id":123456,"text":"first \\"line\\"\\nsecond"}\n'
 
 local function open(path, format)
-  local writer = C.nf_writer_open(path, format or C.NF_FORMAT_CSV, columns, #sample.columns, nil, message)
+  local writer = rows.open(path, format or C.NF_FORMAT_CSV, columns, #sample.columns, nil, message)
   return writer ~= nil and writer or nil, ffi.string(message)
 end
 
 local function attach(descriptor, format)
-  return assert(C.nf_writer_attach(descriptor, format or C.NF_FORMAT_CSV, columns, #sample.columns, nil, message))
+  return assert(rows.open({ descriptor = descriptor }, format or C.NF_FORMAT_CSV, columns, #sample.columns, nil, message))
 end
 
 local function write(writer, count)
@@ -332,7 +337,7 @@ describe("opening a file anew", function()
 
   it("does not need the path afterwards", function()
     local copy = ffi.new("char[?]", #path + 1, path)
-    local writer = C.nf_writer_open(copy, C.NF_FORMAT_CSV, columns, #sample.columns, nil, message)
+    local writer = rows.open(copy, C.NF_FORMAT_CSV, columns, #sample.columns, nil, message)
     ffi.fill(copy, #path)
     os.rename(path, moved)
     assert.same({ C.NF_OK, "" }, { reopen(writer) })
@@ -386,13 +391,210 @@ describe("opening a file anew", function()
   end)
 end)
 
+describe("a file that gets its name in the end", function()
+  local folder, path
+  before_each(function()
+    folder = os.tmpname()
+    os.remove(folder)
+    assert(os.execute("mkdir " .. folder) == 0)
+    path = folder .. "/flows.csv"
+  end)
+  after_each(function() os.execute("rm -r " .. folder) end)
+
+  local function names()
+    local list = {}
+    for name in program.shell("ls -A " .. folder).out:gmatch "[^\n]+" do list[#list + 1] = name end
+    return list
+  end
+
+  local function open_beside(to, format)
+    local writer = rows.open({ path = to, descriptor = -1, is_beside = true }, format or C.NF_FORMAT_CSV, columns,
+      #sample.columns, nil, message)
+    return writer ~= nil and writer or nil, ffi.string(message)
+  end
+
+  local function write_file(to, text)
+    local file = assert(io.open(to, "w"))
+    file:write(text)
+    file:close()
+  end
+
+  it("is called otherwise until it is complete", function()
+    local writer = assert(open_beside(path))
+    write(writer, 2)
+    C.nf_writer_flush(writer)
+    assert.same({ "flows.csv.part" }, names())
+    assert.equal(csv_header .. csv_row:rep(2), rows.read_file(path .. ".part"))
+    write(writer, 1)
+    assert.same({ C.NF_OK, "" }, { close(writer) })
+    assert.same({ "flows.csv" }, names())
+    assert.equal(csv_header .. csv_row:rep(3), rows.read_file(path))
+  end)
+
+  it("leaves what has that name until then", function()
+    write_file(path, "earlier")
+    write_file(path .. ".part", ("x"):rep(1000))
+    local writer = assert(open_beside(path))
+    assert.equal("earlier", rows.read_file(path))
+    close(writer)
+    assert.same({ "flows.csv" }, names())
+    assert.equal(csv_header, rows.read_file(path))
+  end)
+
+  it("lies where a link leads to", function()
+    assert(os.execute("mkdir " .. folder .. "/there") == 0)
+    write_file(folder .. "/there/real.csv", "earlier")
+    assert(os.execute("ln -s there/real.csv " .. path) == 0)
+    close(assert(open_beside(path)))
+    assert.same({ "flows.csv", "there" }, names())
+    assert.equal("there/real.csv\n", program.shell("readlink " .. path).out)
+    assert.equal(csv_header, rows.read_file(folder .. "/there/real.csv"))
+  end)
+
+  it("is written in place where it is no regular file", function()
+    assert.same({ C.NF_OK, "" }, { close(assert(open_beside "/dev/null")) })
+    assert(os.execute("mkfifo " .. path) == 0)
+    local reader = assert(io.popen(("timeout 10 cat %s > %s/copy"):format(path, folder)))
+    assert.same({ C.NF_OK, "" }, { close(assert(open_beside(path))) })
+    reader:close()
+    assert.same({ "copy", "flows.csv" }, names())
+    assert.equal(csv_header, rows.read_file(folder .. "/copy"))
+  end)
+
+  it("is refused by the name it is to have", function()
+    assert.same({ nil, 'cannot write "/": Is a directory' }, { open_beside "/" })
+    assert.same({ nil, 'cannot write "": No such file or directory' }, { open_beside "" })
+    assert.same({ nil, 'cannot write "/nonexistent/x.csv": No such file or directory' },
+      { open_beside "/nonexistent/x.csv" })
+    if ffi.C.geteuid() ~= 0 then
+      write_file(path, "earlier")
+      assert(os.execute("chmod a-w " .. path) == 0)
+      assert.same({ nil, ('cannot write "%s": Permission denied'):format(path) }, { open_beside(path) })
+    end
+  end)
+
+  it("gets it with whole rows where it can grow no further", function()
+    local reason = with_file_limit(100010, function()
+      local writer = open_beside(path)
+      write(writer, 10000)
+      return select(2, close(writer))
+    end)
+    assert.equal(('cannot write "%s": File too large'):format(path), reason)
+    assert.same({ "flows.csv" }, names())
+    assert.equal(csv_header .. csv_row:rep(math.floor((100010 - #csv_header) / #csv_row)), rows.read_file(path))
+  end)
+
+  it("says so where it cannot get it", function()
+    local writer = assert(open_beside(path))
+    assert(os.execute(("mkdir -p %s/x"):format(path)) == 0)
+    assert.same({ C.NF_ERR_OUTPUT, ('cannot write "%s": Is a directory'):format(path) }, { close(writer) })
+    assert.same({ "flows.csv", "flows.csv.part" }, names())
+  end)
+
+  it("is no other file's, however often it is to be opened anew", function()
+    local writer = assert(open_beside(path))
+    os.rename(path .. ".part", path .. ".1")
+    assert.equal(C.NF_OK, C.nf_writer_reopen(writer, message))
+    assert.same({ "flows.csv.1" }, names())
+    close(writer)
+  end)
+end)
+
+-- What there is of a compressed file unpacked, and whether that is all of it.
+local unpack_file = {}
+
+function unpack_file.gzip(path)
+  local result = program.shell("gzip -dc < " .. path)
+  return result.out, result.status == 0
+end
+
+-- The program zstd keeps what it could unpack to itself where more should come.
+function unpack_file.zstd(path)
+  local packed, parts = rows.read_file(path), {}
+  local buffer = ffi.new("char[?]", 65536)
+  local stream, input = ffi.gc(C.ZSTD_createDStream(), C.ZSTD_freeDStream), ffi.new("zstd_in", packed, #packed)
+  local output, wanted
+  repeat
+    output = ffi.new("zstd_out", buffer, 65536)
+    wanted = tonumber(C.ZSTD_decompressStream(stream, output, input))
+    parts[#parts + 1] = ffi.string(buffer, output.at)
+  until input.at == input.size and output.at < output.size
+  return table.concat(parts), wanted == 0
+end
+
+describe("a compressed file", function()
+  local path
+  before_each(function() path = os.tmpname() end)
+  after_each(function() os.remove(path) end)
+
+  for name, packing in pairs { gzip = C.NF_PACKING_GZIP, zstd = C.NF_PACKING_ZSTD } do
+    local function open_packed()
+      return assert(rows.open({ path = path, descriptor = -1, packing = packing }, C.NF_FORMAT_CSV, columns,
+        #sample.columns, nil, message))
+    end
+
+    local function unpacked() return unpack_file[name](path) end
+
+    it("holds the same rows, " .. name, function()
+      local writer = open_packed()
+      assert.equal(C.NF_OK, write(writer, 100000))
+      assert.same({ C.NF_OK, "" }, { close(writer) })
+      local text, is_whole = unpacked()
+      assert.is_true(is_whole)
+      assert.is_true(text == csv_header .. csv_row:rep(100000))
+      assert.is_true(#rows.read_file(path) < #text / 50)
+    end)
+
+    it("shows what has been flushed, " .. name, function()
+      local writer = open_packed()
+      write(writer, 3)
+      assert.equal(C.NF_OK, C.nf_writer_flush(writer))
+      local text, is_whole = unpacked()
+      assert.same({ csv_header .. csv_row:rep(3), false }, { text, is_whole })
+      close(writer)
+      assert.is_true((select(2, unpacked())))
+    end)
+
+    it("ends with whole rows where it can grow no further, " .. name, function()
+      for size = 1, 8000, 1777 do
+        local reason, counted = "", 0
+        with_file_limit(size, function()
+          local writer = open_packed()
+          for _ = 1, 30 do -- of texts that do not get much smaller
+            write(writer, 1)
+            C.nf_writer_flush(writer)
+          end
+          write(writer, 2000000)
+          C.nf_writer_finish(writer)
+          counted = tonumber(C.nf_writer_rows(writer))
+          reason = select(2, close(writer))
+        end)
+        assert.equal(('cannot write "%s": File too large'):format(path), reason)
+        assert.is_true((unpacked()) == (counted > 0 and csv_header .. csv_row:rep(counted) or ""), "size " .. size)
+      end
+    end)
+
+    it("goes on in another, " .. name, function()
+      local writer, moved = open_packed(), path .. ".1"
+      write(writer, 2)
+      os.rename(path, moved)
+      assert.equal(C.NF_OK, C.nf_writer_reopen(writer, message))
+      write(writer, 1)
+      assert.same({ C.NF_OK, "" }, { close(writer) })
+      assert.same({ csv_header .. csv_row, true }, { unpacked() })
+      os.rename(moved, path)
+      assert.same({ csv_header .. csv_row:rep(2), true }, { unpacked() })
+    end)
+  end
+end)
+
 describe("a file that is opened in two steps", function()
   local path
   before_each(function() path = os.tmpname() end)
   after_each(function() os.remove(path) end)
 
   local function adopt(descriptor)
-    return assert(C.nf_writer_adopt(descriptor, path, C.NF_FORMAT_CSV, columns, #sample.columns, nil, message))
+    return assert(rows.open({ path = path, descriptor = descriptor }, C.NF_FORMAT_CSV, columns, #sample.columns, nil, message))
   end
 
   it("keeps what is in it until the second", function()
@@ -433,7 +635,7 @@ describe("a file that is opened in two steps", function()
     assert.equal(-1, C.nf_writer_reserve("/", message))
     assert.equal('cannot write "/": Is a directory', ffi.string(message))
     local descriptor = C.nf_writer_reserve(path, message)
-    local writer = C.nf_writer_adopt(descriptor, path, C.NF_FORMAT_CSV, columns, 0, nil, message)
+    local writer = rows.open({ path = path, descriptor = descriptor }, C.NF_FORMAT_CSV, columns, 0, nil, message)
     assert.is_true(writer == nil)
     assert.equal("an output without columns, expected at least one", ffi.string(message))
     assert.equal(0, ffi.C.close(descriptor))
@@ -482,7 +684,7 @@ end)
 
 describe("opening a writer", function()
   local function refusal(list, count, format, key)
-    local writer = C.nf_writer_attach(1, format or C.NF_FORMAT_CSV, list, count, key, message)
+    local writer = rows.open({ descriptor = 1 }, format or C.NF_FORMAT_CSV, list, count, key, message)
     assert(writer == nil)
     return ffi.string(message)
   end
@@ -515,7 +717,7 @@ describe("opening a writer", function()
   it("does not need the columns afterwards, only their names", function()
     local path = os.tmpname()
     local list = sample:c_columns()
-    local writer = C.nf_writer_open(path, C.NF_FORMAT_JSONL, list, #sample.columns, nil, message)
+    local writer = rows.open(path, C.NF_FORMAT_JSONL, list, #sample.columns, nil, message)
     ffi.fill(list, ffi.sizeof(list))
     assert.equal(C.NF_OK, write(writer, 1))
     assert.equal(C.NF_OK, (close(writer)))

@@ -91,7 +91,8 @@ static struct nf_flow *make_record(const struct plan *plan, struct fuzz_input *i
 /* ---- writing ---- */
 
 static int write_rows(int file, int format, const struct plan *plan, const struct nf_flow *record, char *error) {
-  struct nf_writer *writer = nf_writer_attach(file, format, plan->columns, plan->count, plan->key, error);
+  const struct nf_destination to = {.descriptor = file};
+  struct nf_writer *writer = nf_writer_open(&to, format, plan->columns, plan->count, plan->key, error);
   nf_require(writer);
   for (uint32_t i = 0; i < plan->rows; i++) (void)nf_writer_write(writer, record);
   return nf_writer_close(writer, error);

@@ -134,7 +134,8 @@ static struct nf_writer *open_writer(void) {
   char error[NF_ERROR_SIZE];
   const struct nf_column column = {
       .name = "id", .offset = offsetof(struct nf_flow, record_id), .length = 1, .type = NF_TYPE_UINT64};
-  struct nf_writer *writer = nf_writer_open("/dev/null", NF_FORMAT_CSV, &column, 1, NULL, error);
+  const struct nf_destination to = {.path = "/dev/null", .descriptor = -1};
+  struct nf_writer *writer = nf_writer_open(&to, NF_FORMAT_CSV, &column, 1, NULL, error);
   if (!writer) refused("/dev/null", error);
   return writer;
 }

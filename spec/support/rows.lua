@@ -99,12 +99,18 @@ local function read_file(path)
   return text
 end
 
+--- nf_writer_open for a table of a destination's fields, or a path. What these refer to has to outlive the call only.
+function rows.open(to, ...)
+  if type(to) ~= "table" then to = { path = to, descriptor = -1 } end
+  return C.nf_writer_open(ffi.new("struct nf_destination", to), ...)
+end
+
 --- What a writer of this format makes of `count` (1) such records; `key` is for anonymised columns.
 function rows:written(format, count, key)
   local path = os.tmpname()
   local columns, record = self:c_columns(), self:record()
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local writer = C.nf_writer_open(path, format, columns, #self.columns, key, message)
+  local writer = rows.open(path, format, columns, #self.columns, key, message)
   if writer == nil then error(ffi.string(message)) end
   for _ = 1, count or 1 do assert(C.nf_writer_write(writer, record) == C.NF_OK) end
   assert(C.nf_writer_close(writer, message) == C.NF_OK, ffi.string(message))

@@ -1,0 +1,41 @@
+#pragma once
+/*
+ * output.h: where an output's bytes go: to a file of its own or an open descriptor, as they are or compressed. After
+ * the first failure nothing more is written. Knows nothing of what the bytes mean.
+ */
+#include "base.h"
+
+struct nf_output;
+
+/* NULL with a one-line reason in `error`; then a descriptor of the destination stays the caller's. */
+struct nf_output *nf_output_open(const struct nf_destination *to, char *error);
+
+/*
+ * Writes bytes. Returns how many have got out: all, or, once something has failed, fewer. Of compressed ones it is all
+ * or none, and what was written of them is taken back.
+ */
+size_t nf_output_put(struct nf_output *output, const void *bytes, size_t size);
+
+/* Cuts off the last so many bytes again, where they are the last of a file. */
+void nf_output_take_back(struct nf_output *output, uint64_t size);
+
+/* Bytes that the system has got, as they are in the file. */
+uint64_t nf_output_size(const struct nf_output *output);
+
+/* errno of what failed first, 0 while all is well. */
+int nf_output_failure(const struct nf_output *output);
+
+/*
+ * For log rotation: where the path no longer names the open file, goes on in the file that it names now, which is made
+ * if need be and appended to, and sets *is_empty if nothing is in that. Descriptors of others, and files that get their
+ * name in the end, stay as they are. NF_ERR_OUTPUT with the reason in `error` when the new file cannot be opened, then
+ * the old one stays in use; or when it is bytes to the old one that did not get out.
+ */
+int nf_output_reopen(struct nf_output *output, bool *is_empty, char *error);
+
+/* Says why it failed. */
+void nf_output_tell(const struct nf_output *output, int failure, char *error);
+
+/* Ends what is compressed, closes, gives the file its name, frees. NF_OK, or NF_ERR_OUTPUT with the reason in
+   `error`. */
+int nf_output_close(struct nf_output *output, char *error);
