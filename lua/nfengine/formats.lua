@@ -1,4 +1,4 @@
---- Output formats, the one list of them: what `--format` takes, what a file's name says, what to_csv and its like write.
+--- Output formats, the one list of them: what `--format` takes, what file names say, what to_csv and its like write.
 
 local C = require "nfengine.lib"
 

@@ -11,7 +11,8 @@ local text = require "nfengine.text"
 
 local output = {}
 
---- What the command line set: `path`, `format`; `is_used` once a sink has taken them.
+--- What the command line set: `path`, `format`; `is_in_place` where the process will not be able to rename files;
+-- `is_used` once a sink has taken them.
 output.overrides = {}
 
 -- The descriptor of the command line's file where it is open already.
@@ -264,11 +265,12 @@ function output.file(streamer, path, format, given)
   if options.flows_per_file > 0 and (path == "-" or type(path) ~= "string") then
     error("flows_per_file: expected a file to write to, got standard output", 3)
   end
+  local is_chunked = options.flows_per_file > 0
   local self = setmetatable({
     path = path, format = format, packing = packing or C.NF_PACKING_NONE, options = options, chunk = 0,
-    descriptor = descriptor, is_beside = options.flows_per_file > 0 or not is_stream(streamer.source),
+    descriptor = descriptor, is_beside = is_chunked or not (overrides.is_in_place or is_stream(streamer.source)),
   }, file)
-  if options.flows_per_file > 0 then self.write = file.write_chunked end
+  if is_chunked then self.write = file.write_chunked end
   return self
 end
 
