@@ -419,6 +419,9 @@ enum nf_type {
   NF_TYPE_END_REASON /* uint8_t, as its name */
 };
 
+/* Whether a column's integers are moments, and what they count since 1970. */
+enum nf_moment { NF_MOMENT_NO, NF_MOMENT_MS, NF_MOMENT_US, NF_MOMENT_NS };
+
 /* One column of an output. */
 struct nf_column {
   const char *name;   /* must outlive the writer */
@@ -427,9 +430,12 @@ struct nf_column {
   uint8_t type;       /* enum nf_type */
   bool is_array;      /* written as NFStream prints lists: [0, 1, -1] */
   bool is_anonymized; /* written as the keyed BLAKE2b hash of its text, 128 hex digits */
+  uint8_t moment;     /* enum nf_moment */
+  bool has_none;      /* an integer `none` stands for no value, of which typed formats know; so does an empty text */
+  int64_t none;
 };
 
-enum nf_format { NF_FORMAT_CSV, NF_FORMAT_JSONL };
+enum nf_format { NF_FORMAT_CSV, NF_FORMAT_JSONL, NF_FORMAT_PARQUET };
 
 /* Whether bytes are compressed, after each that has been flushed so that they can be unpacked. */
 enum nf_packing { NF_PACKING_NONE, NF_PACKING_GZIP, NF_PACKING_ZSTD };

@@ -194,6 +194,20 @@ size_t nf_output_put(struct nf_output *o, const void *bytes, size_t size) {
   return 0;
 }
 
+bool nf_output_put_end(struct nf_output *o, const void *bytes, size_t size) {
+  const int before = o->failure;
+  o->failure = 0;
+  const uint64_t start = o->size;
+  const bool is_out = nf_output_put(o, bytes, size) == size;
+  if (!is_out) nf_output_take_back(o, o->size - start);
+  if (before) o->failure = before;
+  return is_out;
+}
+
+void nf_output_fail(struct nf_output *o) {
+  if (!o->failure) o->failure = ENOMEM;
+}
+
 void nf_output_take_back(struct nf_output *o, uint64_t size) {
   off_t end = lseek(o->descriptor, 0, SEEK_CUR), partial = (off_t)size;
   struct stat file;

@@ -31,6 +31,7 @@ static const struct nf_encoding *encoding_of(int format, char *error) {
   switch (format) {
   case NF_FORMAT_CSV: return &nf_csv;
   case NF_FORMAT_JSONL: return &nf_jsonl;
+  case NF_FORMAT_PARQUET: return &nf_parquet;
   default: nf_fail(error, "unknown output format %d, expected one of enum nf_format", format); return NULL;
   }
 }

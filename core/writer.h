@@ -31,4 +31,4 @@ struct nf_encoding {
   void (*move)(struct nf_writer *writer, bool is_empty);
 };
 
-extern const struct nf_encoding nf_csv, nf_jsonl;
+extern const struct nf_encoding nf_csv, nf_jsonl, nf_parquet;

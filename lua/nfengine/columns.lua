@@ -8,6 +8,8 @@
 --   unit   of its values: "bytes", "packets", "{unit}" ..., or nil
 --   doc    one line for people
 --   place  path into the run's flow struct, e.g. "core.scope[0].packets": Lua expression and C offset at once
+--   is_moment  whether it counts time since 1970; its unit says what
+--   none   integer that stands for no value, if one does; formats that know of such leave it out, as they do empty texts
 --   group  "core", "tunnel", "statistics", "splt", "l7", "l7_extra", "process", "udps" or "optional": when it exists
 
 local ffi = require "ffi"
@@ -46,7 +48,15 @@ end
 local list = {}
 
 local function add(group, name, type, unit, place, doc, length)
-  list[#list + 1] = { group = group, name = name, type = type, unit = unit, place = place, doc = doc, length = length }
+  local column = { group = group, name = name, type = type, unit = unit, place = place, doc = doc, length = length }
+  list[#list + 1] = column
+  return column
+end
+
+--- The same of moments, since 1970.
+local function add_moment(group, name, place, doc, none)
+  local column = add(group, name, "uint64", "{unit}", place, doc)
+  column.is_moment, column.none = true, none
 end
 
 -- ---- core ----
@@ -77,10 +87,11 @@ local scopes = {
 for i, scope in ipairs(scopes) do
   local name, text = scope[1], scope[2]
   local place = ("core.scope[%d]."):format(i - 1)
-  add("core", name .. "_first_seen_{unit}", "uint64", "{unit}", place .. "first_seen",
-    "time of the first packet since 1970, " .. text)
-  add("core", name .. "_last_seen_{unit}", "uint64", "{unit}", place .. "last_seen",
-    "time of the last packet since 1970, " .. text)
+  local none = name == "dst2src" and 0 or nil -- the one side from which nothing need have come
+  add_moment("core", name .. "_first_seen_{unit}", place .. "first_seen", "time of the first packet since 1970, " .. text,
+    none)
+  add_moment("core", name .. "_last_seen_{unit}", place .. "last_seen", "time of the last packet since 1970, " .. text,
+    none)
   add("core", name .. "_duration_{unit}", "uint64", "{unit}", place .. "duration", "last minus first, " .. text)
   add("core", name .. "_packets", "uint64", "packets", place .. "packets", "packets, " .. text)
   add("core", name .. "_bytes", "uint64", "bytes", place .. "bytes", "bytes by the accounting mode, " .. text)
@@ -151,11 +162,12 @@ add("l7_extra", "risk_mask", "uint64", nil, "l7_extra.risk_mask", "nDPI's flow r
 add("l7_extra", "risk_score", "uint16", nil, "l7_extra.risk_score", "nDPI's score of the flow risks")
 add("l7_extra", "dns_query_type", "uint16", nil, "l7_extra.dns_query_type", "type of the DNS question, 0 without")
 add("l7_extra", "dns_response_code", "int16", nil, "l7_extra.dns_response_code", "code of the DNS answer, -1 without")
+  .none = -1
 
 -- ---- system visibility ----
 
 add("process", "system_process_pid", "int32", nil, "process.pid",
-  "process at the local end of the flow, -1 where none was found")
+  "process at the local end of the flow, -1 where none was found").none = -1
 add("process", "system_process_name", "text", nil, "process.name", "name of that process",
   text_length("struct nf_process", "name"))
 
@@ -210,7 +222,7 @@ local function instantiate(column, layout, unit)
     name = names_unit(column.name, unit), type = column.type, unit = names_unit(column.unit, unit), doc = column.doc,
     place = column.place, group = column.group,
     length = column.length or column.group == "splt" and layout.splt_length or 1,
-    is_array = column.group == "splt",
+    is_array = column.group == "splt", is_moment = column.is_moment, none = column.none,
   }
   copy.offset = offset_of(column.place, layout, type.ctype)
   return copy
@@ -270,6 +282,8 @@ function columns.elements(column)
   return elements
 end
 
+local MOMENTS = { ms = C.NF_MOMENT_MS, us = C.NF_MOMENT_US, ns = C.NF_MOMENT_NS }
+
 --- Columns as the array that C writers take; `anonymized` is a set of names. The array refers to the names' strings,
 -- so the columns must outlive it.
 function columns.to_c(selected, anonymized)
@@ -281,6 +295,8 @@ function columns.to_c(selected, anonymized)
     c.length = column.length
     c.type = columns.types[column.type].code
     c.is_array = column.is_array or false
+    c.moment = column.is_moment and MOMENTS[column.unit] or C.NF_MOMENT_NO
+    c.has_none, c.none = column.none ~= nil, column.none or 0
     c.is_anonymized = anonymized and anonymized[column.name] or false
   end
   return array

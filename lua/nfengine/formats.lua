@@ -3,11 +3,12 @@
 local C = require "nfengine.lib"
 
 local formats = {
-  names = { "csv", "jsonl", "null" }, -- null only counts
+  names = { "csv", "jsonl", "parquet", "null" }, -- null only counts
 }
 
 local by_name = {
   csv = { code = C.NF_FORMAT_CSV, endings = { "csv" } },
+  parquet = { code = C.NF_FORMAT_PARQUET, endings = { "parquet" } },
   jsonl = { code = C.NF_FORMAT_JSONL, endings = { "jsonl", "ndjson" } },
 }
 

@@ -1,0 +1,51 @@
+#pragma once
+/*
+ * columnar.h: records turned into columns, some thousands at a time: what Parquet and Arrow have in common. Numbers lie one
+ * behind the other as they are in records; texts, addresses and names are numbers of a dictionary that has each text
+ * once. Knows no file format.
+ */
+#include "writer.h"
+
+/* The texts of a column, each once, in the order in which they came. */
+struct nf_dictionary {
+  char *bytes;       /* one behind the other, without an end */
+  uint32_t *offsets; /* count + 1 of them */
+  uint32_t count;
+  uint32_t *slots; /* hash table: number + 1, 0 for none */
+  uint32_t slots_mask;
+  size_t bytes_room;
+};
+
+struct nf_columnar_column {
+  const struct nf_column *column;
+  bool is_text;      /* `values` are 32-bit numbers of the dictionary */
+  bool may_be_none;  /* values may be absent */
+  uint32_t width;    /* bytes of a value or of an array's element */
+  uint32_t elements; /* values a row: an array's, else 1 */
+  uint8_t *values;   /* rows * elements * width bytes, those of absent values 0 */
+  uint8_t *present;  /* a bit a row, lowest first; NULL where no value may be absent */
+  struct nf_dictionary texts;
+};
+
+struct nf_columnar {
+  struct nf_columnar_column *columns;
+  uint32_t count;
+  uint32_t rows, capacity;
+  const uint8_t *key; /* for anonymised columns */
+  uint8_t seed[16];   /* of the dictionaries' hashes */
+  char *scratch;      /* for one text */
+};
+
+/* Prepares a batch for these columns, which it refers to; of at most so many rows, fewer where they are large. False
+   with a one-line reason; nf_columnar_free in any case. */
+bool nf_columnar_start(struct nf_columnar *batch, const struct nf_column *columns, uint32_t count, const uint8_t *key,
+                       uint32_t rows, char *error);
+void nf_columnar_free(struct nf_columnar *batch);
+
+/* Adds a record. False when there is no memory for its texts: then it is not in the batch. */
+bool nf_columnar_add(struct nf_columnar *batch, const struct nf_flow *record);
+static inline bool nf_columnar_is_full(const struct nf_columnar *batch) { return batch->rows == batch->capacity; }
+/* How many rows have a value in a column. */
+uint32_t nf_columnar_present(const struct nf_columnar *batch, const struct nf_columnar_column *column);
+/* Begins anew, with empty dictionaries. */
+void nf_columnar_clear(struct nf_columnar *batch);

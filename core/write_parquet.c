@@ -1,0 +1,568 @@
+/*
+ * write_parquet.c: records as Apache Parquet (github.com/apache/parquet-format), typed: integers of their width and
+ * sign, moments as timestamps, texts as dictionaries, arrays as lists, what is absent as null. Pages are compressed by
+ * zstd. A row group is so many records; what describes them stands behind the last, in Thrift's compact protocol, and
+ * is all that grows with their number.
+ *
+ * Of the format's ways to lay out values the plainest are used, which every reader knows: version 1 pages, one a column
+ * and row group, values plain or numbers of a dictionary.
+ */
+#include "columnar.h"
+
+#include <zstd.h>
+
+enum {
+  GROUP_ROWS = 1 << 16,
+  ZSTD_LEVEL = 1,
+  DEPTH = 8 /* of structs in structs */
+};
+
+/* parquet.thrift's numbers. */
+enum physical { BOOLEAN = 0, INT32 = 1, INT64 = 2, FLOAT = 4, DOUBLE = 5, BYTE_ARRAY = 6 };
+enum repetition { REQUIRED = 0, OPTIONAL = 1, REPEATED = 2 };
+enum encoding { PLAIN = 0, RLE = 3, RLE_DICTIONARY = 8 };
+enum page_type { DATA_PAGE = 0, DICTIONARY_PAGE = 2 };
+enum { ZSTD_CODEC = 6, NO_CONVERTED = -1 };
+
+/* ---- bytes that grow ---- */
+
+struct bytes {
+  uint8_t *at;
+  size_t size, room;
+  bool has_failed; /* no memory: what comes is lost */
+};
+
+/* Room for so many bytes behind those that there are; NULL where there is none. */
+static uint8_t *reserve(struct bytes *b, size_t size) {
+  if (b->has_failed) return NULL;
+  if (b->size + size > b->room) {
+    size_t room = (b->size + size) * 2;
+    uint8_t *larger = realloc(b->at, room);
+    if (!larger) {
+      b->has_failed = true;
+      return NULL;
+    }
+    b->at = larger;
+    b->room = room;
+  }
+  return b->at + b->size;
+}
+
+static void append(struct bytes *b, const void *bytes, size_t size) {
+  uint8_t *at = reserve(b, size);
+  if (!at) return;
+  if (size) memcpy(at, bytes, size);
+  b->size += size;
+}
+
+static void append_byte(struct bytes *b, uint8_t byte) { append(b, &byte, 1); }
+
+static void append_u32(struct bytes *b, uint32_t value) { append(b, &value, sizeof value); }
+
+static void append_varint(struct bytes *b, uint64_t value) {
+  for (; value >= 0x80; value >>= 7) append_byte(b, (uint8_t)(value | 0x80));
+  append_byte(b, (uint8_t)value);
+}
+
+static void clear(struct bytes *b) {
+  b->size = 0;
+  b->has_failed = false;
+}
+
+/* ---- Thrift's compact protocol ---- */
+
+enum thrift_type { T_TRUE = 1, T_FALSE = 2, T_BYTE = 3, T_I32 = 5, T_I64 = 6, T_BINARY = 8, T_LIST = 9, T_STRUCT = 12 };
+
+struct thrift {
+  struct bytes *out;
+  int depth;
+  int last[DEPTH]; /* the last field's number, by depth of structs */
+};
+
+static struct thrift thrift_to(struct bytes *out) { return (struct thrift){.out = out}; }
+
+static void put_zigzag(struct thrift *t, int64_t value) {
+  append_varint(t->out, (uint64_t)value << 1 ^ (uint64_t)(value >> 63));
+}
+
+static void put_field(struct thrift *t, int number, enum thrift_type type) {
+  append_byte(t->out, (uint8_t)((number - t->last[t->depth]) << 4 | (int)type)); /* none is more than 15 away */
+  t->last[t->depth] = number;
+}
+
+static void put_i32(struct thrift *t, int number, int32_t value) {
+  put_field(t, number, T_I32);
+  put_zigzag(t, value);
+}
+
+static void put_i64(struct thrift *t, int number, int64_t value) {
+  put_field(t, number, T_I64);
+  put_zigzag(t, value);
+}
+
+static void put_byte(struct thrift *t, int number, uint8_t value) {
+  put_field(t, number, T_BYTE);
+  append_byte(t->out, value);
+}
+
+static void put_bool(struct thrift *t, int number, bool value) { put_field(t, number, value ? T_TRUE : T_FALSE); }
+
+static void put_binary(struct thrift *t, const char *bytes, size_t size) {
+  append_varint(t->out, size);
+  append(t->out, bytes, size);
+}
+
+static void put_text(struct thrift *t, int number, const char *text) {
+  put_field(t, number, T_BINARY);
+  put_binary(t, text, strlen(text));
+}
+
+static void put_list_of(struct thrift *t, enum thrift_type type, uint32_t count) {
+  if (count < 15) {
+    append_byte(t->out, (uint8_t)(count << 4 | type));
+  } else {
+    append_byte(t->out, (uint8_t)(0xf0 | type));
+    append_varint(t->out, count);
+  }
+}
+
+static void put_list(struct thrift *t, int number, enum thrift_type type, uint32_t count) {
+  put_field(t, number, T_LIST);
+  put_list_of(t, type, count);
+}
+
+/* A struct that is an element of a list. */
+static void begin_element(struct thrift *t) {
+  nf_require(t->depth + 1 < DEPTH);
+  t->last[++t->depth] = 0;
+}
+
+static void begin_struct(struct thrift *t, int number) {
+  put_field(t, number, T_STRUCT);
+  begin_element(t);
+}
+
+static void end_struct(struct thrift *t) {
+  append_byte(t->out, 0);
+  t->depth--;
+}
+
+static void put_empty_struct(struct thrift *t, int number) {
+  begin_struct(t, number);
+  end_struct(t);
+}
+
+/* ---- types ---- */
+
+static bool is_array(const struct nf_columnar_column *c) { return !c->is_text && c->column->is_array; }
+
+static bool is_signed(int type) { return type >= NF_TYPE_INT8 && type <= NF_TYPE_INT64; }
+
+static enum physical physical_of(const struct nf_columnar_column *c) {
+  if (c->is_text) return BYTE_ARRAY;
+  switch (c->column->type) {
+  case NF_TYPE_BOOL: return BOOLEAN;
+  case NF_TYPE_FLOAT: return FLOAT;
+  case NF_TYPE_DOUBLE: return DOUBLE;
+  case NF_TYPE_INT64:
+  case NF_TYPE_UINT64: return INT64;
+  default: return INT32;
+  }
+}
+
+/* What older readers take for the logical type. */
+static int converted_of(const struct nf_columnar_column *c) {
+  enum { UTF8 = 0, TIMESTAMP_MILLIS = 9, TIMESTAMP_MICROS = 10, UINT_8 = 11, INT_8 = 15 };
+  if (c->is_text) return UTF8;
+  if (c->column->moment == NF_MOMENT_MS) return TIMESTAMP_MILLIS;
+  if (c->column->moment == NF_MOMENT_US) return TIMESTAMP_MICROS;
+  if (c->column->moment == NF_MOMENT_NS) return NO_CONVERTED;
+  if (c->column->type < NF_TYPE_INT8 || c->column->type > NF_TYPE_UINT64) return NO_CONVERTED;
+  return is_signed(c->column->type) ? INT_8 + c->column->type - NF_TYPE_INT8 : UINT_8 + c->column->type - NF_TYPE_UINT8;
+}
+
+static void put_logical_type(struct thrift *t, const struct nf_columnar_column *c) {
+  enum { LOGICAL = 10, STRING = 1, TIMESTAMP = 8, INTEGER = 10 };
+  const int type = c->column->type;
+  if (!c->is_text && (type < NF_TYPE_INT8 || type > NF_TYPE_UINT64)) return;
+  begin_struct(t, LOGICAL);
+  if (c->is_text) {
+    put_empty_struct(t, STRING);
+  } else if (c->column->moment) {
+    begin_struct(t, TIMESTAMP);
+    put_bool(t, 1, true); /* in UTC */
+    begin_struct(t, 2);
+    put_empty_struct(t, c->column->moment); /* 1: milliseconds, 2: micro, 3: nano, as nf_moment has them */
+    end_struct(t);
+    end_struct(t);
+  } else {
+    begin_struct(t, INTEGER);
+    put_byte(t, 1, (uint8_t)(c->width * 8));
+    put_bool(t, 2, is_signed(type));
+    end_struct(t);
+  }
+  end_struct(t);
+}
+
+static void put_value_type(struct thrift *t, const struct nf_columnar_column *c, enum repetition repetition,
+                           const char *name) {
+  begin_element(t);
+  put_i32(t, 1, physical_of(c));
+  put_i32(t, 3, repetition);
+  put_text(t, 4, name);
+  if (converted_of(c) != NO_CONVERTED) put_i32(t, 6, converted_of(c));
+  put_logical_type(t, c);
+  end_struct(t);
+}
+
+/* A group of one: what a list is, and what repeats in it. */
+static void put_group(struct thrift *t, enum repetition repetition, const char *name, bool is_list) {
+  enum { LIST_CONVERTED = 3, LOGICAL = 10, LIST = 3 };
+  begin_element(t);
+  put_i32(t, 3, repetition);
+  put_text(t, 4, name);
+  put_i32(t, 5, 1);
+  if (is_list) {
+    put_i32(t, 6, LIST_CONVERTED);
+    begin_struct(t, LOGICAL);
+    put_empty_struct(t, LIST);
+    end_struct(t);
+  }
+  end_struct(t);
+}
+
+static void put_schema(struct thrift *t, const struct nf_columnar *rows) {
+  uint32_t nodes = 1;
+  for (uint32_t i = 0; i < rows->count; i++) nodes += is_array(&rows->columns[i]) ? 3 : 1;
+  put_list(t, 2, T_STRUCT, nodes);
+  begin_element(t);
+  put_text(t, 4, "flows");
+  put_i32(t, 5, (int32_t)rows->count);
+  end_struct(t);
+  for (uint32_t i = 0; i < rows->count; i++) {
+    const struct nf_columnar_column *c = &rows->columns[i];
+    if (is_array(c)) {
+      put_group(t, REQUIRED, c->column->name, true);
+      put_group(t, REPEATED, "list", false);
+      put_value_type(t, c, REQUIRED, "element");
+    } else {
+      put_value_type(t, c, c->may_be_none ? OPTIONAL : REQUIRED, c->column->name);
+    }
+  }
+}
+
+/* ---- pages ---- */
+
+struct parquet {
+  struct nf_writer writer;
+  struct nf_columnar rows;
+  ZSTD_CCtx *zstd;
+  struct bytes page, packed, header; /* of the page under way */
+  struct bytes group, groups;        /* what describes the row group under way, and those that got out */
+  uint32_t group_count;
+  uint64_t written; /* rows in these */
+  bool is_finished;
+};
+
+static struct parquet *parquet_of(struct nf_writer *writer) { return (struct parquet *)writer; }
+
+/* Numbers of so many bits one behind the other, lowest bit first, as one run of RLE's hybrid. */
+static void append_bits(struct bytes *b, const uint32_t *numbers, uint32_t count, uint32_t width) {
+  const uint32_t eights = (count + 7) / 8;
+  append_varint(b, (uint64_t)eights << 1 | 1);
+  uint8_t *out = reserve(b, (size_t)eights * width);
+  if (!out) return;
+  b->size += (size_t)eights * width;
+  memset(out, 0, (size_t)eights * width);
+  uint64_t bits = 0;
+  uint32_t held = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    bits |= (uint64_t)numbers[i] << held;
+    for (held += width; held >= 8; held -= 8, bits >>= 8) *out++ = (uint8_t)bits;
+  }
+  if (held) *out = (uint8_t)bits;
+}
+
+/* Levels of one bit, each a bit of these bytes, behind the number of bytes that they take. */
+static void append_levels(struct bytes *b, const uint8_t *bits, uint32_t count) {
+  const size_t start = b->size;
+  append_u32(b, 0);
+  append_varint(b, (uint64_t)((count + 7) / 8) << 1 | 1);
+  append(b, bits, (count + 7) / 8);
+  const uint32_t size = (uint32_t)(b->size - start - sizeof size);
+  if (!b->has_failed) memcpy(b->at + start, &size, sizeof size);
+}
+
+/* Repetition: 0 where a row begins, else 1; definition: always 1, as no list is empty. */
+static void append_list_levels(struct bytes *b, uint32_t elements, uint32_t count) {
+  const size_t start = b->size, bytes = (count + 7) / 8;
+  append_u32(b, 0);
+  append_varint(b, (uint64_t)bytes << 1 | 1);
+  uint8_t *bits = reserve(b, bytes);
+  if (!bits) return;
+  b->size += bytes;
+  memset(bits, 0xff, bytes);
+  for (uint32_t at = 0; at < count; at += elements) bits[at / 8] &= (uint8_t) ~(1u << at % 8);
+  const uint32_t size = (uint32_t)(b->size - start - sizeof size);
+  memcpy(b->at + start, &size, sizeof size);
+  uint8_t run[10];
+  struct bytes defined = {run, 0, sizeof run, false};
+  append_varint(&defined, (uint64_t)count << 1);
+  append_byte(&defined, 1);
+  append_u32(b, (uint32_t)defined.size);
+  append(b, run, defined.size);
+}
+
+/* Integers of one or two bytes are four in a file. */
+static void append_widened(struct bytes *b, const struct nf_columnar_column *c, uint32_t at) {
+  const uint8_t *value = c->values + (size_t)at * c->width;
+  int32_t wide;
+  switch (c->column->type) {
+  case NF_TYPE_INT8: wide = (int8_t)value[0]; break;
+  case NF_TYPE_UINT8: wide = value[0]; break;
+  case NF_TYPE_INT16: wide = (int16_t)(value[0] | value[1] << 8); break;
+  default: wide = value[0] | value[1] << 8; break;
+  }
+  append(b, &wide, sizeof wide);
+}
+
+static bool is_present(const struct nf_columnar_column *c, uint32_t row) {
+  return !c->may_be_none || (c->present[row / 8] >> row % 8 & 1);
+}
+
+static void append_booleans(struct bytes *b, const struct nf_columnar_column *c, uint32_t count) {
+  uint8_t *out = reserve(b, (count + 7) / 8);
+  if (!out) return;
+  memset(out, 0, (count + 7) / 8);
+  for (uint32_t i = 0; i < count; i++) out[i / 8] |= (uint8_t)((c->values[i] != 0) << i % 8);
+  b->size += (count + 7) / 8;
+}
+
+/* Values that are no texts; `count` with all elements. */
+static void append_plain(struct bytes *b, const struct nf_columnar_column *c, uint32_t count) {
+  if (c->column->type == NF_TYPE_BOOL) {
+    append_booleans(b, c, count);
+  } else if (c->width >= 4 && !c->may_be_none) {
+    append(b, c->values, (size_t)count * c->width);
+  } else {
+    for (uint32_t i = 0; i < count; i++) {
+      if (!is_present(c, i)) continue;
+      if (c->width < 4) append_widened(b, c, i);
+      else append(b, c->values + (size_t)i * c->width, c->width);
+    }
+  }
+}
+
+static uint32_t bits_for(uint32_t count) {
+  uint32_t width = 1;
+  while (count > 1u << width) width++;
+  return width;
+}
+
+/* Numbers of dictionary entries; absent values have none. */
+static void append_numbers(struct bytes *b, struct nf_columnar_column *c, uint32_t rows) {
+  uint32_t *numbers = (uint32_t *)c->values, count = 0;
+  for (uint32_t i = 0; i < rows; i++) {
+    if (is_present(c, i)) numbers[count++] = numbers[i];
+  }
+  const uint32_t width = bits_for(c->texts.count);
+  append_byte(b, (uint8_t)width);
+  append_bits(b, numbers, count, width);
+}
+
+static void append_texts(struct bytes *b, const struct nf_dictionary *texts) {
+  for (uint32_t i = 0; i < texts->count; i++) {
+    const uint32_t size = texts->offsets[i + 1] - texts->offsets[i];
+    append_u32(b, size);
+    append(b, texts->bytes + texts->offsets[i], size);
+  }
+}
+
+static void put_page_header(struct parquet *p, enum page_type type, uint32_t values, enum encoding encoding) {
+  struct thrift t = thrift_to(&p->header);
+  clear(&p->header);
+  begin_element(&t);
+  put_i32(&t, 1, type);
+  put_i32(&t, 2, (int32_t)p->page.size);
+  put_i32(&t, 3, (int32_t)p->packed.size);
+  begin_struct(&t, type == DATA_PAGE ? 5 : 7);
+  put_i32(&t, 1, (int32_t)values);
+  put_i32(&t, 2, encoding);
+  if (type == DATA_PAGE) {
+    put_i32(&t, 3, RLE);
+    put_i32(&t, 4, RLE);
+  }
+  end_struct(&t);
+  end_struct(&t);
+}
+
+struct sizes {
+  uint64_t plain, packed; /* with pages' headers */
+};
+
+static bool put_all(struct nf_output *output, const struct bytes *b) {
+  return nf_output_put(output, b->at, b->size) == b->size;
+}
+
+/* Writes the page that has been laid down. False where that fails, for want of memory too. */
+static bool write_page(struct parquet *p, enum page_type type, uint32_t values, enum encoding encoding,
+                       struct sizes *sizes) {
+  clear(&p->packed);
+  const size_t bound = ZSTD_compressBound(p->page.size);
+  uint8_t *packed = p->page.has_failed || p->page.size > INT32_MAX ? NULL : reserve(&p->packed, bound);
+  if (!packed) return false;
+  const size_t size = ZSTD_compress2(p->zstd, packed, bound, p->page.at, p->page.size);
+  if (ZSTD_isError(size)) return false;
+  p->packed.size = size;
+  put_page_header(p, type, values, encoding);
+  sizes->plain += p->header.size + p->page.size;
+  sizes->packed += p->header.size + p->packed.size;
+  return !p->header.has_failed && put_all(p->writer.output, &p->header) && put_all(p->writer.output, &p->packed);
+}
+
+/* ---- row groups ---- */
+
+static void put_column_chunk(struct thrift *t, const struct nf_columnar_column *c, uint64_t start, uint64_t data,
+                             uint32_t values, const struct sizes *sizes) {
+  begin_element(t);
+  put_i64(t, 2, 0);
+  begin_struct(t, 3);
+  put_i32(t, 1, physical_of(c));
+  put_list(t, 2, T_I32, 2);
+  put_zigzag(t, RLE);
+  put_zigzag(t, c->is_text ? RLE_DICTIONARY : PLAIN);
+  put_list(t, 3, T_BINARY, is_array(c) ? 3 : 1);
+  put_binary(t, c->column->name, strlen(c->column->name));
+  if (is_array(c)) {
+    put_binary(t, "list", 4);
+    put_binary(t, "element", 7);
+  }
+  put_i32(t, 4, ZSTD_CODEC);
+  put_i64(t, 5, values);
+  put_i64(t, 6, (int64_t)sizes->plain);
+  put_i64(t, 7, (int64_t)sizes->packed);
+  put_i64(t, 9, (int64_t)data);
+  if (c->is_text) put_i64(t, 11, (int64_t)start);
+  end_struct(t);
+  end_struct(t);
+}
+
+static bool write_column(struct parquet *p, struct nf_columnar_column *c, struct thrift *t, struct sizes *total) {
+  const uint32_t rows = p->rows.rows, values = rows * c->elements;
+  const uint64_t start = nf_output_size(p->writer.output);
+  struct sizes sizes = {0};
+  if (c->is_text) {
+    clear(&p->page);
+    append_texts(&p->page, &c->texts);
+    if (!write_page(p, DICTIONARY_PAGE, c->texts.count, PLAIN, &sizes)) return false;
+  }
+  const uint64_t data = nf_output_size(p->writer.output);
+  clear(&p->page);
+  if (is_array(c)) append_list_levels(&p->page, c->elements, values);
+  if (c->may_be_none) append_levels(&p->page, c->present, rows);
+  if (c->is_text) append_numbers(&p->page, c, rows);
+  else append_plain(&p->page, c, values);
+  if (!write_page(p, DATA_PAGE, values, c->is_text ? RLE_DICTIONARY : PLAIN, &sizes)) return false;
+  put_column_chunk(t, c, start, data, values, &sizes);
+  total->plain += sizes.plain;
+  total->packed += sizes.packed;
+  return true;
+}
+
+static const char MAGIC[4] = {'P', 'A', 'R', '1'};
+
+static bool write_magic(struct parquet *p) {
+  return nf_output_size(p->writer.output) > 0 || nf_output_put(p->writer.output, MAGIC, sizeof MAGIC) == sizeof MAGIC;
+}
+
+static bool write_group(struct parquet *p) {
+  struct thrift t = thrift_to(&p->group);
+  struct sizes total = {0};
+  clear(&p->group);
+  if (!write_magic(p)) return false;
+  begin_element(&t);
+  put_list(&t, 1, T_STRUCT, p->rows.count);
+  for (uint32_t i = 0; i < p->rows.count; i++) {
+    if (!write_column(p, &p->rows.columns[i], &t, &total)) return false;
+  }
+  put_i64(&t, 2, (int64_t)total.plain);
+  put_i64(&t, 3, p->rows.rows);
+  put_i64(&t, 6, (int64_t)total.packed);
+  end_struct(&t);
+  append(&p->groups, p->group.at, p->group.size);
+  return !p->group.has_failed && !p->groups.has_failed;
+}
+
+/* Writes the rows that there are as a row group, all of it or nothing. */
+static void flush_group(struct parquet *p) {
+  const uint64_t before = nf_output_size(p->writer.output);
+  if (p->rows.rows == 0) return;
+  if (write_group(p)) {
+    p->group_count++;
+    p->written += p->rows.rows;
+  } else {
+    nf_output_fail(p->writer.output);
+    nf_output_take_back(p->writer.output, nf_output_size(p->writer.output) - before);
+  }
+  nf_columnar_clear(&p->rows);
+}
+
+/* ---- the format ---- */
+
+static bool start(struct nf_writer *writer, char *error) {
+  struct parquet *p = parquet_of(writer);
+  if (!nf_columnar_start(&p->rows, writer->columns, writer->count, writer->key, GROUP_ROWS, error)) return false;
+  p->zstd = ZSTD_createCCtx();
+  if (p->zstd) (void)ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_compressionLevel, ZSTD_LEVEL);
+  else nf_fail(error, "out of memory for an output's compression");
+  return p->zstd != NULL;
+}
+
+static void free_all(struct nf_writer *writer) {
+  struct parquet *p = parquet_of(writer);
+  nf_columnar_free(&p->rows);
+  ZSTD_freeCCtx(p->zstd);
+  struct bytes *all[] = {&p->page, &p->packed, &p->header, &p->group, &p->groups};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]->at);
+}
+
+static bool write_record(struct nf_writer *writer, const struct nf_flow *record) {
+  struct parquet *p = parquet_of(writer);
+  if (NF_UNLIKELY(nf_output_failure(writer->output))) return false;
+  if (!nf_columnar_add(&p->rows, record)) {
+    flush_group(p); /* its texts take room */
+    if (!nf_columnar_add(&p->rows, record)) nf_output_fail(writer->output);
+  }
+  if (nf_columnar_is_full(&p->rows)) flush_group(p);
+  return !nf_output_failure(writer->output);
+}
+
+/* Rows that nothing describes cannot be read. */
+static void flush(struct nf_writer *writer) { (void)writer; }
+
+static void finish(struct nf_writer *writer) {
+  struct parquet *p = parquet_of(writer);
+  if (p->is_finished) return;
+  p->is_finished = true;
+  if (!nf_output_failure(writer->output)) flush_group(p);
+  struct bytes *footer = &p->page;
+  struct thrift t = thrift_to(footer);
+  clear(footer);
+  begin_element(&t);
+  put_i32(&t, 1, 1);
+  put_schema(&t, &p->rows);
+  put_i64(&t, 3, (int64_t)p->written);
+  put_list(&t, 4, T_STRUCT, p->group_count);
+  append(footer, p->groups.at, p->groups.size);
+  char name[64];
+  (void)snprintf(name, sizeof name, "nfengine version %s", nf_version());
+  put_text(&t, 6, name);
+  end_struct(&t);
+  append_u32(footer, (uint32_t)footer->size);
+  append(footer, MAGIC, sizeof MAGIC);
+  if (!footer->has_failed && write_magic(p) && nf_output_put_end(writer->output, footer->at, footer->size)) {
+    writer->rows = p->written;
+  }
+}
+
+const struct nf_encoding nf_parquet = {sizeof(struct parquet), start, free_all, write_record, flush, finish, NULL};
