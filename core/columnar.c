@@ -7,17 +7,16 @@
 #include <sodium.h>
 
 enum {
-  ROOM = 32 << 20,      /* bytes of all values, about: large rows come in smaller batches */
-  FIRST_BYTES = 1 << 12 /* of a dictionary */
+  ROOM = 32 << 20,       /* bytes of all values, about: large rows come in smaller batches */
+  FIRST_BYTES = 1 << 12, /* of a dictionary */
+  FIRST_SLOTS = 1 << 6   /* the same: most columns have few texts, which stay in the caches */
 };
 
 /* ---- dictionaries ---- */
 
 static bool dictionary_start(struct nf_dictionary *d, uint32_t capacity) {
-  uint32_t slots = 16;
-  while (slots < 2 * capacity) slots *= 2;
-  d->slots_mask = slots - 1;
-  d->slots = calloc(slots, sizeof *d->slots);
+  d->slots_mask = FIRST_SLOTS - 1;
+  d->slots = calloc(FIRST_SLOTS, sizeof *d->slots);
   d->offsets = calloc((size_t)capacity + 1, sizeof *d->offsets);
   d->bytes = malloc(d->bytes_room = FIRST_BYTES);
   return d->slots && d->offsets && d->bytes;
@@ -53,12 +52,33 @@ static bool dictionary_grow(struct nf_dictionary *d, uint32_t size) {
   return true;
 }
 
+static uint32_t first_slot(const struct nf_dictionary *d, const uint8_t *seed, const char *text, uint32_t size) {
+  uint64_t hash;
+  (void)crypto_shorthash((uint8_t *)&hash, (const uint8_t *)text, size, seed);
+  return (uint32_t)hash & d->slots_mask;
+}
+
+/* Twice the slots, for the texts that there are. */
+static bool dictionary_spread(struct nf_dictionary *d, const uint8_t *seed) {
+  const uint32_t slots = 2 * (d->slots_mask + 1);
+  uint32_t *larger = calloc(slots, sizeof *larger);
+  if (!larger) return false;
+  free(d->slots);
+  d->slots = larger;
+  d->slots_mask = slots - 1;
+  for (uint32_t i = 0; i < d->count; i++) {
+    uint32_t slot = first_slot(d, seed, d->bytes + d->offsets[i], d->offsets[i + 1] - d->offsets[i]);
+    while (larger[slot]) slot = (slot + 1) & d->slots_mask;
+    larger[slot] = i + 1;
+  }
+  return true;
+}
+
 /* Sets *number to that of a text, which is new or not. */
 static bool dictionary_put(struct nf_dictionary *d, const uint8_t *seed, const char *text, uint32_t size,
                            uint32_t *number) {
-  uint64_t hash;
-  (void)crypto_shorthash((uint8_t *)&hash, (const uint8_t *)text, size, seed);
-  uint32_t slot = (uint32_t)hash & d->slots_mask;
+  if (2 * d->count > d->slots_mask && !dictionary_spread(d, seed)) return false;
+  uint32_t slot = first_slot(d, seed, text, size);
   for (; d->slots[slot]; slot = (slot + 1) & d->slots_mask) {
     *number = d->slots[slot] - 1;
     if (dictionary_has(d, *number, text, size)) return true;
@@ -141,6 +161,17 @@ static bool put_text(struct nf_columnar *b, struct nf_columnar_column *c, const 
   return dictionary_put(&c->texts, b->seed, b->scratch, (uint32_t)(end - b->scratch), (uint32_t *)c->values + b->rows);
 }
 
+/* The usual sizes without a call. */
+static void copy_value(uint8_t *to, const char *value, size_t size) {
+  switch (size) {
+  case 1: memcpy(to, value, 1); break;
+  case 2: memcpy(to, value, 2); break;
+  case 4: memcpy(to, value, 4); break;
+  case 8: memcpy(to, value, 8); break;
+  default: memcpy(to, value, size); break;
+  }
+}
+
 static bool put_value(struct nf_columnar *b, struct nf_columnar_column *c, const struct nf_flow *record) {
   const char *value = nf_cell_value(c->column, record);
   const size_t size = (size_t)c->elements * c->width;
@@ -154,7 +185,7 @@ static bool put_value(struct nf_columnar *b, struct nf_columnar_column *c, const
     c->present[b->rows / 8] |= bit;
   }
   if (c->is_text) return put_text(b, c, record);
-  memcpy(c->values + b->rows * size, value, size);
+  copy_value(c->values + b->rows * size, value, size);
   return true;
 }
 

@@ -13,8 +13,8 @@
 
 enum {
   GROUP_ROWS = 1 << 16,
-  ZSTD_LEVEL = 1,
-  DEPTH = 8 /* of structs in structs */
+  ZSTD_LEVEL = 1, /* faster ones save little time, and take a tenth to a half more room */
+  DEPTH = 8       /* of structs in structs */
 };
 
 /* parquet.thrift's numbers. */

@@ -74,6 +74,11 @@ function methods:to_jsonl(path, options)
   return self:to(output.file(self, path, "jsonl", options))
 end
 
+--- The same as Parquet, typed: moments as timestamps, arrays as lists, absent texts as nulls. A file in whole or none.
+function methods:to_parquet(path, options)
+  return self:to(output.file(self, path, "parquet", options))
+end
+
 --- Writes in the format that --format, or the path's ending, or else CSV says; the format "null" counts only.
 function methods:write(path, options)
   return self:to(output.file(self, path, nil, options))
