@@ -1,6 +1,6 @@
 /*
- * columnar.c: columns that grow by a value a record, up to a number of rows for which there is room from the start. Only
- * the texts' bytes grow as they come. Nobody outside can choose texts that collide in a dictionary: its hash is keyed.
+ * columnar.c: columns that grow by a value a record, up to a number of rows for which there is room from the start;
+ * only texts take room as they come. Nobody outside can choose texts that collide in a dictionary: its hash is keyed.
  */
 #include "columnar.h"
 

@@ -1,8 +1,8 @@
 #pragma once
 /*
- * columnar.h: records turned into columns, some thousands at a time: what Parquet and Arrow have in common. Numbers lie one
- * behind the other as they are in records; texts, addresses and names are numbers of a dictionary that has each text
- * once. Knows no file format.
+ * columnar.h: records turned into columns, some thousands at a time: what Parquet and Arrow have in common. Numbers lie
+ * one behind the other as they are in records; texts, addresses and names are numbers of a dictionary that has each
+ * text once. Knows no file format.
  */
 #include "writer.h"
 

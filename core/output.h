@@ -17,8 +17,8 @@ struct nf_output *nf_output_open(const struct nf_destination *to, char *error);
 size_t nf_output_put(struct nf_output *output, const void *bytes, size_t size);
 
 /*
- * Writes what stands at the end and tells what the bytes before it are, also after a failure, of which the rest has been
- * taken back: a disk that is full may have room for it. Returns whether it got out.
+ * Writes what stands at the end and tells what the bytes before it are. Also after a failure, of which the rest has
+ * been taken back: a disk that is full may have room for it. Returns whether it got out.
  */
 bool nf_output_put_end(struct nf_output *output, const void *bytes, size_t size);
 

@@ -9,7 +9,7 @@
 --   doc    one line for people
 --   place  path into the run's flow struct, e.g. "core.scope[0].packets": Lua expression and C offset at once
 --   is_moment  whether it counts time since 1970; its unit says what
---   none   integer that stands for no value, if one does; formats that know of such leave it out, as they do empty texts
+--   none   integer that stands for no value, if one does; formats that know null write that, as for empty texts
 --   group  "core", "tunnel", "statistics", "splt", "l7", "l7_extra", "process", "udps" or "optional": when it exists
 
 local ffi = require "ffi"
@@ -88,10 +88,10 @@ for i, scope in ipairs(scopes) do
   local name, text = scope[1], scope[2]
   local place = ("core.scope[%d]."):format(i - 1)
   local none = name == "dst2src" and 0 or nil -- the one side from which nothing need have come
-  add_moment("core", name .. "_first_seen_{unit}", place .. "first_seen", "time of the first packet since 1970, " .. text,
-    none)
-  add_moment("core", name .. "_last_seen_{unit}", place .. "last_seen", "time of the last packet since 1970, " .. text,
-    none)
+  add_moment("core", name .. "_first_seen_{unit}", place .. "first_seen",
+    "time of the first packet since 1970, " .. text, none)
+  add_moment("core", name .. "_last_seen_{unit}", place .. "last_seen",
+    "time of the last packet since 1970, " .. text, none)
   add("core", name .. "_duration_{unit}", "uint64", "{unit}", place .. "duration", "last minus first, " .. text)
   add("core", name .. "_packets", "uint64", "packets", place .. "packets", "packets, " .. text)
   add("core", name .. "_bytes", "uint64", "bytes", place .. "bytes", "bytes by the accounting mode, " .. text)
