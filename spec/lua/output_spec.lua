@@ -1,4 +1,4 @@
--- Exports and sinks: lua/nfengine/output.lua. Standard output and what the command line has to say are in cli_spec.
+-- Exports and sinks: lua/nfengine/output/. Standard output and what the command line has to say are in cli_spec.
 
 local cjson = require "cjson"
 local nf = require "nfengine"

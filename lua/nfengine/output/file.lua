@@ -1,0 +1,110 @@
+--- The sink that writes one file, or to an open one, in a format that the core knows.
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+local columns = require "nfengine.columns"
+local formats = require "nfengine.formats"
+local report = require "nfengine.report"
+local text = require "nfengine.text"
+
+local file = {}
+file.__index = file
+
+local KEY_SIZE = 64
+
+--- A key for anonymised columns: the bytes given, or fresh ones.
+function file.key(given)
+  local key = ffi.new("uint8_t[?]", KEY_SIZE)
+  if given then ffi.copy(key, given, KEY_SIZE) else C.nf_random_key(key) end
+  return key
+end
+
+--- Makes a sink.
+-- @param given `path` (a text, "-" for standard output, or an open file); `format` (a name of formats.lua's); `packing`
+--   (how the writers call a compression); `is_beside` (whether the file gets its name when it is complete); `key` (see
+--   file.key); `columns_to_anonymize` (list of names); `descriptor` (of the path, if it is open already)
+function file.new(given) return setmetatable(given, file) end
+
+local function anonymized_set(names, selected)
+  local set, known = {}, {}
+  for i, column in ipairs(selected) do known[i] = column.name end
+  for _, name in ipairs(names or {}) do
+    if not text.contains(known, name) then
+      error(("columns_to_anonymize: no column %s in this run%s"):format(text.quote(name), text.suggest(name, known)), 0)
+    end
+    set[name] = true
+  end
+  return set
+end
+
+--- What is to be written, as a person names it, and as a path by which the system finds it.
+local function names_of(path)
+  if path == "-" then path = io.stdout end
+  if type(path) == "string" then return text.quote(path), path end
+  return path == io.stdout and "standard output" or "the open file", "/proc/self/fd/" .. C.nf_descriptor_of(path)
+end
+
+--- Where the file goes, as the writer takes it.
+local function destination(self)
+  local to = ffi.new("struct nf_destination", {
+    descriptor = self.descriptor or -1, packing = self.packing, is_beside = self.is_beside,
+  })
+  if type(self.path) == "string" then
+    to.path = self.path -- which the sink keeps
+  else
+    self.path:flush()
+    to.descriptor = C.nf_descriptor_of(self.path)
+  end
+  return to
+end
+
+function file:open(selected, crew)
+  local shown, place = names_of(self.path)
+  for _, each in ipairs { place, place .. ".part" } do
+    if C.nf_crew_reads(crew, each) then
+      return nil, ("cannot write %s: it is a capture of this run"):format(shown)
+    end
+  end
+  self.selected = selected -- the C array refers to its names
+  self.columns = columns.to_c(selected, anonymized_set(self.columns_to_anonymize, selected))
+  self.message = ffi.new("char[?]", C.NF_ERROR_SIZE)
+  self.writer = C.nf_writer_open(destination(self), formats.code(self.format), self.columns, #selected, self.key,
+    self.message)
+  if self.writer == nil then return nil, ffi.string(self.message) end
+  return true
+end
+
+--- Answers false when no more can be written; the reason comes with close.
+function file:write(flow)
+  return C.nf_writer_write(self.writer, flow.core) == C.NF_OK
+end
+
+--- What is written shows.
+function file:flush() C.nf_writer_flush(self.writer) end
+
+--- How many records have got out, of all that it was given. Nothing can be written after that.
+function file:count_written()
+  if self.writer == nil then return self.rows or 0 end
+  C.nf_writer_finish(self.writer) -- only this may tell that the reader has gone
+  self.rows = tonumber(C.nf_writer_rows(self.writer))
+  return self.rows
+end
+
+function file:close()
+  if self.writer == nil then return true end
+  self:count_written()
+  local writer = self.writer
+  self.writer = nil
+  local is_quiet = C.nf_writer_is_broken_pipe(writer)
+  if C.nf_writer_close(writer, self.message) ~= C.NF_OK and not is_quiet then return nil, ffi.string(self.message) end
+  return true
+end
+
+--- Goes on in a new file where the old one was moved away.
+function file:reopen()
+  if C.nf_writer_reopen(self.writer, self.message) ~= C.NF_OK then
+    report.say("warning: " .. ffi.string(self.message) .. ": the old file stays in use")
+  end
+end
+
+return file

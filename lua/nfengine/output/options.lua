@@ -1,0 +1,43 @@
+--- What exports take beside a path.
+
+local text = require "nfengine.text"
+
+local function check_count(options, name)
+  local value = options[name] or 0
+  if type(value) ~= "number" or value < 0 or value ~= math.floor(value) or value == math.huge then
+    error(("%s = %s: expected an integer of at least 0"):format(name, text.quote(value)), 5)
+  end
+  return value
+end
+
+local function check_names(options, name)
+  local value = options[name]
+  if type(value) == "string" then value = { value } end
+  for key, item in pairs(type(value) == "table" and value or { value }) do
+    if type(key) ~= "number" or type(item) ~= "string" then
+      error(("%s = %s: expected a list of column names"):format(name, text.quote(value)), 5)
+    end
+  end
+  return value
+end
+
+--- The options of an export, checked and with their defaults. Raises one line, at whoever called the export.
+-- @param given a script's table: see streamer:to_csv
+return function(given)
+  if type(given) ~= "table" then error(("options = %s: expected a table"):format(text.quote(given)), 4) end
+  local options = { columns_to_anonymize = check_names(given, "columns_to_anonymize") }
+  options.anonymization_key = given.anonymization_key
+  options.flows_per_file = check_count(given, "flows_per_file")
+  options.rotate_files = check_count(given, "rotate_files")
+  local key = options.anonymization_key
+  if key ~= nil and (type(key) ~= "string" or #key ~= 64) then
+    error("anonymization_key: expected a string of 64 bytes", 4)
+  end
+  local known = { "columns_to_anonymize", "anonymization_key", "flows_per_file", "rotate_files" }
+  for name in pairs(given) do
+    if not text.contains(known, name) then
+      error(("unknown option %s%s"):format(text.quote(name), text.suggest(name, known)), 4)
+    end
+  end
+  return options
+end
