@@ -82,7 +82,7 @@ struct thrift {
 static struct thrift thrift_to(struct bytes *out) { return (struct thrift){.out = out}; }
 
 static void put_zigzag(struct thrift *t, int64_t value) {
-  append_varint(t->out, (uint64_t)value << 1 ^ (uint64_t)(value >> 63));
+  append_varint(t->out, (uint64_t)value << 1 ^ (value < 0 ? UINT64_MAX : 0));
 }
 
 static void put_field(struct thrift *t, int number, enum thrift_type type) {

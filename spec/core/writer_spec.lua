@@ -45,7 +45,8 @@ local function open(path, format)
 end
 
 local function attach(descriptor, format)
-  return assert(rows.open({ descriptor = descriptor }, format or C.NF_FORMAT_CSV, columns, #sample.columns, nil, message))
+  local to = { descriptor = descriptor }
+  return assert(rows.open(to, format or C.NF_FORMAT_CSV, columns, #sample.columns, nil, message))
 end
 
 local function write(writer, count)
@@ -594,7 +595,8 @@ describe("a file that is opened in two steps", function()
   after_each(function() os.remove(path) end)
 
   local function adopt(descriptor)
-    return assert(rows.open({ path = path, descriptor = descriptor }, C.NF_FORMAT_CSV, columns, #sample.columns, nil, message))
+    local to = { path = path, descriptor = descriptor }
+    return assert(rows.open(to, C.NF_FORMAT_CSV, columns, #sample.columns, nil, message))
   end
 
   it("keeps what is in it until the second", function()
