@@ -318,7 +318,7 @@ static void append_widened(struct bytes *b, const struct nf_columnar_column *c, 
   const uint8_t *value = c->values + (size_t)at * c->width;
   int32_t wide;
   switch (c->column->type) {
-  case NF_TYPE_INT8: wide = (int8_t)value[0]; break;
+  case NF_TYPE_INT8: wide = (value[0] ^ 0x80) - 0x80; break;
   case NF_TYPE_UINT8: wide = value[0]; break;
   case NF_TYPE_INT16: wide = (int16_t)(value[0] | value[1] << 8); break;
   default: wide = value[0] | value[1] << 8; break;
@@ -522,8 +522,11 @@ static void free_all(struct nf_writer *writer) {
   struct parquet *p = parquet_of(writer);
   nf_columnar_free(&p->rows);
   ZSTD_freeCCtx(p->zstd);
-  struct bytes *all[] = {&p->page, &p->packed, &p->header, &p->group, &p->groups};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]->at);
+  free(p->page.at);
+  free(p->packed.at);
+  free(p->header.at);
+  free(p->group.at);
+  free(p->groups.at);
 }
 
 static bool write_record(struct nf_writer *writer, const struct nf_flow *record) {
