@@ -1,12 +1,16 @@
 /*
- * columnar.c: columns that grow by a value a record, up to a number of rows for which there is room from the start;
- * only texts take room as they come. Nobody outside can choose texts that collide in a dictionary: its hash is keyed.
+ * columnar.c: columns that grow up to a number of rows for which there is room from the start; only texts take room as
+ * they come. Records are copied first, and some at a time taken apart by column: a value of each of a hundred columns
+ * would be a hundred places in memory a record, more than processors keep at hand. Nobody outside can choose texts that
+ * collide in a dictionary: its hash is keyed.
  */
 #include "columnar.h"
 
 #include <sodium.h>
+#include <stdalign.h>
 
 enum {
+  STAGED = 32,           /* records */
   ROOM = 32 << 20,       /* bytes of all values, about: large rows come in smaller batches */
   FIRST_BYTES = 1 << 12, /* of a dictionary */
   FIRST_SLOTS = 1 << 6   /* the same: most columns have few texts, which stay in the caches */
@@ -52,10 +56,10 @@ static bool dictionary_grow(struct nf_dictionary *d, uint32_t size) {
   return true;
 }
 
-static uint32_t first_slot(const struct nf_dictionary *d, const uint8_t *seed, const char *text, uint32_t size) {
+static uint32_t hash_of(const uint8_t *seed, const char *text, uint32_t size) {
   uint64_t hash;
   (void)crypto_shorthash((uint8_t *)&hash, (const uint8_t *)text, size, seed);
-  return (uint32_t)hash & d->slots_mask;
+  return (uint32_t)hash;
 }
 
 /* Twice the slots, for the texts that there are. */
@@ -67,18 +71,18 @@ static bool dictionary_spread(struct nf_dictionary *d, const uint8_t *seed) {
   d->slots = larger;
   d->slots_mask = slots - 1;
   for (uint32_t i = 0; i < d->count; i++) {
-    uint32_t slot = first_slot(d, seed, d->bytes + d->offsets[i], d->offsets[i + 1] - d->offsets[i]);
+    uint32_t slot = hash_of(seed, d->bytes + d->offsets[i], d->offsets[i + 1] - d->offsets[i]) & d->slots_mask;
     while (larger[slot]) slot = (slot + 1) & d->slots_mask;
     larger[slot] = i + 1;
   }
   return true;
 }
 
-/* Sets *number to that of a text, which is new or not. */
-static bool dictionary_put(struct nf_dictionary *d, const uint8_t *seed, const char *text, uint32_t size,
+/* Sets *number to that of a text with this hash, which is new or not. */
+static bool dictionary_put(struct nf_dictionary *d, const uint8_t *seed, uint32_t hash, const char *text, uint32_t size,
                            uint32_t *number) {
   if (2 * d->count > d->slots_mask && !dictionary_spread(d, seed)) return false;
-  uint32_t slot = first_slot(d, seed, text, size);
+  uint32_t slot = hash & d->slots_mask;
   for (; d->slots[slot]; slot = (slot + 1) & d->slots_mask) {
     *number = d->slots[slot] - 1;
     if (dictionary_has(d, *number, text, size)) return true;
@@ -102,6 +106,18 @@ static void describe(struct nf_columnar_column *c, const struct nf_column *colum
   c->may_be_none = !column->is_anonymized && (column->type == NF_TYPE_TEXT || (column->has_none && !column->is_array));
 }
 
+/* Bytes of a record that hold a column's value. */
+static size_t size_in_record(const struct nf_column *column) {
+  switch (column->type) {
+  case NF_TYPE_IP: return 16;
+  case NF_TYPE_MAC:
+  case NF_TYPE_OUI: return 6;
+  case NF_TYPE_TEXT: return column->length;
+  case NF_TYPE_END_REASON: return 1;
+  default: return (size_t)nf_number_size(column->type) * column->length;
+  }
+}
+
 static bool make_room(struct nf_columnar_column *c, uint32_t capacity) {
   c->values = calloc(capacity, (size_t)c->elements * c->width);
   if (c->may_be_none) c->present = calloc((capacity + 7) / 8, 1);
@@ -111,17 +127,23 @@ static bool make_room(struct nf_columnar_column *c, uint32_t capacity) {
 bool nf_columnar_start(struct nf_columnar *b, const struct nf_column *columns, uint32_t count, const uint8_t *key,
                        uint32_t rows, char *error) {
   size_t row_size = 0, text_bound = 1;
-  *b = (struct nf_columnar){.columns = calloc(count, sizeof *b->columns), .count = count, .key = key};
+  *b = (struct nf_columnar){.columns = calloc(count, sizeof *b->columns),
+                            .count = count,
+                            .key = key,
+                            .record_size = sizeof(struct nf_flow)}; /* an address's version stands there */
   bool has_room = b->columns != NULL;
   for (uint32_t i = 0; has_room && i < count; i++) {
     struct nf_columnar_column *c = &b->columns[i];
     describe(c, &columns[i]);
     row_size += (size_t)c->elements * c->width;
     if (c->is_text && nf_cell_bound(&columns[i]) > text_bound) text_bound = nf_cell_bound(&columns[i]);
+    const size_t end = columns[i].offset + size_in_record(&columns[i]);
+    if (end > b->record_size) b->record_size = end;
   }
   b->capacity = rows;
   if (row_size > ROOM / rows) b->capacity = row_size < ROOM ? (uint32_t)(ROOM / row_size) : 1;
-  if (has_room) has_room = (b->scratch = malloc(text_bound)) != NULL;
+  b->record_size = (b->record_size + alignof(struct nf_flow) - 1) & ~(alignof(struct nf_flow) - 1);
+  if (has_room) has_room = (b->staged = malloc(STAGED * b->record_size)) && (b->texts = malloc(STAGED * text_bound));
   for (uint32_t i = 0; has_room && i < count; i++) has_room = make_room(&b->columns[i], b->capacity);
   nf_start_hashing();
   randombytes_buf(b->seed, sizeof b->seed);
@@ -136,7 +158,8 @@ void nf_columnar_free(struct nf_columnar *b) {
     dictionary_free(&b->columns[i].texts);
   }
   free(b->columns);
-  free(b->scratch);
+  free(b->staged);
+  free(b->texts);
 }
 
 /* ---- values ---- */
@@ -155,46 +178,89 @@ static bool is_none(const struct nf_column *column, const char *value) {
   return column->type == NF_TYPE_TEXT ? *value == '\0' : integer_of(column->type, value) == column->none;
 }
 
-static bool put_text(struct nf_columnar *b, struct nf_columnar_column *c, const struct nf_flow *record) {
-  char *end = c->column->is_anonymized ? nf_put_hash(b->scratch, c->column, record, b->key)
-                                       : nf_put_plain(b->scratch, c->column, record);
-  return dictionary_put(&c->texts, b->seed, b->scratch, (uint32_t)(end - b->scratch), (uint32_t *)c->values + b->rows);
+static const struct nf_flow *staged_record(const struct nf_columnar *b, uint32_t i) {
+  return (const struct nf_flow *)(const void *)(b->staged + i * b->record_size);
 }
 
-/* The usual sizes without a call. */
-static void copy_value(uint8_t *to, const char *value, size_t size) {
-  switch (size) {
-  case 1: memcpy(to, value, 1); break;
-  case 2: memcpy(to, value, 2); break;
-  case 4: memcpy(to, value, 4); break;
-  case 8: memcpy(to, value, 8); break;
-  default: memcpy(to, value, size); break;
+static bool is_staged_present(const struct nf_columnar *b, const struct nf_columnar_column *c, uint32_t i) {
+  return !c->may_be_none || !is_none(c->column, nf_cell_value(c->column, staged_record(b, i)));
+}
+
+/* Texts are found in two rounds, so that waiting for one slot is waiting for all. */
+static bool put_texts(struct nf_columnar *b, struct nf_columnar_column *c) {
+  uint32_t starts[STAGED + 1] = {0}, hashes[STAGED];
+  for (uint32_t i = 0; i < b->staged_count; i++) {
+    char *text = b->texts + starts[i], *end = text;
+    if (c->column->is_anonymized) end = nf_put_hash(text, c->column, staged_record(b, i), b->key);
+    else if (is_staged_present(b, c, i)) end = nf_put_plain(text, c->column, staged_record(b, i));
+    starts[i + 1] = (uint32_t)(end - b->texts);
+    hashes[i] = hash_of(b->seed, text, (uint32_t)(end - text));
+    __builtin_prefetch(&c->texts.slots[hashes[i] & c->texts.slots_mask]);
+  }
+  uint32_t *numbers = (uint32_t *)c->values + b->rows;
+  for (uint32_t i = 0; i < b->staged_count; i++) {
+    const uint32_t size = starts[i + 1] - starts[i];
+    numbers[i] = 0;
+    if (c->may_be_none && !size) continue;
+    if (!dictionary_put(&c->texts, b->seed, hashes[i], b->texts + starts[i], size, &numbers[i])) return false;
+  }
+  return true;
+}
+
+/* The values of one column, which lie `stride` apart. */
+static void gather(uint8_t *to, const char *from, size_t stride, uint32_t count, size_t size) {
+  const uint8_t *const end = to + count * size;
+  switch (size) { /* the usual sizes without a call */
+  case 1:
+    for (; to < end; to += 1, from += stride) memcpy(to, from, 1);
+    break;
+  case 2:
+    for (; to < end; to += 2, from += stride) memcpy(to, from, 2);
+    break;
+  case 4:
+    for (; to < end; to += 4, from += stride) memcpy(to, from, 4);
+    break;
+  case 8:
+    for (; to < end; to += 8, from += stride) memcpy(to, from, 8);
+    break;
+  default:
+    for (; to < end; to += size, from += stride) memcpy(to, from, size);
   }
 }
 
-static bool put_value(struct nf_columnar *b, struct nf_columnar_column *c, const struct nf_flow *record) {
-  const char *value = nf_cell_value(c->column, record);
-  const size_t size = (size_t)c->elements * c->width;
-  if (c->may_be_none) {
-    const uint8_t bit = (uint8_t)(1u << b->rows % 8);
-    if (is_none(c->column, value)) {
-      c->present[b->rows / 8] &= (uint8_t)~bit;
-      memset(c->values + b->rows * size, 0, size);
-      return true;
+static void put_presence(struct nf_columnar *b, struct nf_columnar_column *c) {
+  for (uint32_t i = 0, row = b->rows; i < b->staged_count; i++, row++) {
+    const uint8_t bit = (uint8_t)(1u << row % 8);
+    if (is_staged_present(b, c, i)) {
+      c->present[row / 8] |= bit;
+    } else {
+      c->present[row / 8] &= (uint8_t)~bit;
+      memset(c->values + (size_t)row * c->width, 0, c->width);
     }
-    c->present[b->rows / 8] |= bit;
   }
-  if (c->is_text) return put_text(b, c, record);
-  copy_value(c->values + b->rows * size, value, size);
+}
+
+bool nf_columnar_settle(struct nf_columnar *b) {
+  if (b->staged_count == 0) return true;
+  for (uint32_t i = 0; i < b->count; i++) {
+    struct nf_columnar_column *c = &b->columns[i];
+    const size_t size = (size_t)c->elements * c->width;
+    if (!c->is_text) {
+      gather(c->values + b->rows * size, nf_cell_value(c->column, staged_record(b, 0)), b->record_size, b->staged_count,
+             size);
+    } else if (!put_texts(b, c)) {
+      return false;
+    }
+    if (c->may_be_none) put_presence(b, c);
+  }
+  b->rows += b->staged_count;
+  b->staged_count = 0;
   return true;
 }
 
 bool nf_columnar_add(struct nf_columnar *b, const struct nf_flow *record) {
-  for (uint32_t i = 0; i < b->count; i++) {
-    if (!put_value(b, &b->columns[i], record)) return false;
-  }
-  b->rows++;
-  return true;
+  memcpy(b->staged + b->staged_count++ * b->record_size, record, b->record_size);
+  return (b->staged_count < STAGED && !nf_columnar_is_full(b)) || nf_columnar_settle(b);
 }
 
 uint32_t nf_columnar_present(const struct nf_columnar *b, const struct nf_columnar_column *c) {

@@ -33,7 +33,10 @@ struct nf_columnar {
   uint32_t rows, capacity;
   const uint8_t *key; /* for anonymised columns */
   uint8_t seed[16];   /* of the dictionaries' hashes */
-  char *scratch;      /* for one text */
+  uint8_t *staged;    /* copies of the records that are no rows yet */
+  uint32_t staged_count;
+  size_t record_size; /* of what the columns use of one */
+  char *texts;        /* of one column of the staged records */
 };
 
 /* Prepares a batch for these columns, which it refers to; of at most so many rows, fewer where they are large. False
@@ -42,10 +45,17 @@ bool nf_columnar_start(struct nf_columnar *batch, const struct nf_column *column
                        uint32_t rows, char *error);
 void nf_columnar_free(struct nf_columnar *batch);
 
-/* Adds a record. False when there is no memory for its texts: then it is not in the batch. */
+/*
+ * Adds a record. Records become rows some at a time, column by column. False when there is no memory for their texts:
+ * then they are still to become rows, and the caller takes away those that there are, or gives up.
+ */
 bool nf_columnar_add(struct nf_columnar *batch, const struct nf_flow *record);
-static inline bool nf_columnar_is_full(const struct nf_columnar *batch) { return batch->rows == batch->capacity; }
+/* Makes rows of all records that were added; false as above. */
+bool nf_columnar_settle(struct nf_columnar *batch);
+static inline bool nf_columnar_is_full(const struct nf_columnar *batch) {
+  return batch->rows + batch->staged_count == batch->capacity;
+}
 /* How many rows have a value in a column. */
 uint32_t nf_columnar_present(const struct nf_columnar *batch, const struct nf_columnar_column *column);
-/* Begins anew, with empty dictionaries. */
+/* Begins anew, with empty dictionaries; records that are no rows yet stay. */
 void nf_columnar_clear(struct nf_columnar *batch);

@@ -529,13 +529,16 @@ static void free_all(struct nf_writer *writer) {
   free(p->groups.at);
 }
 
+static void settle(struct parquet *p) {
+  if (nf_columnar_settle(&p->rows)) return;
+  flush_group(p); /* its texts take room */
+  if (!nf_columnar_settle(&p->rows)) nf_output_fail(p->writer.output);
+}
+
 static bool write_record(struct nf_writer *writer, const struct nf_flow *record) {
   struct parquet *p = parquet_of(writer);
   if (NF_UNLIKELY(nf_output_failure(writer->output))) return false;
-  if (!nf_columnar_add(&p->rows, record)) {
-    flush_group(p); /* its texts take room */
-    if (!nf_columnar_add(&p->rows, record)) nf_output_fail(writer->output);
-  }
+  if (!nf_columnar_add(&p->rows, record)) settle(p);
   if (nf_columnar_is_full(&p->rows)) flush_group(p);
   return !nf_output_failure(writer->output);
 }
@@ -547,6 +550,7 @@ static void finish(struct nf_writer *writer) {
   struct parquet *p = parquet_of(writer);
   if (p->is_finished) return;
   p->is_finished = true;
+  if (!nf_output_failure(writer->output)) settle(p);
   if (!nf_output_failure(writer->output)) flush_group(p);
   struct bytes *footer = &p->page;
   struct thrift t = thrift_to(footer);
