@@ -7,6 +7,7 @@
  * Of the format's ways to lay out values the plainest are used, which every reader knows: version 1 pages, one a column
  * and row group, values plain or numbers of a dictionary.
  */
+#include "blob.h"
 #include "columnar.h"
 
 #include <zstd.h>
@@ -24,69 +25,29 @@ enum encoding { PLAIN = 0, RLE = 3, RLE_DICTIONARY = 8 };
 enum page_type { DATA_PAGE = 0, DICTIONARY_PAGE = 2 };
 enum { ZSTD_CODEC = 6, NO_CONVERTED = -1 };
 
-/* ---- bytes that grow ---- */
-
-struct bytes {
-  uint8_t *at;
-  size_t size, room;
-  bool has_failed; /* no memory: what comes is lost */
-};
-
-/* Room for so many bytes behind those that there are; NULL where there is none. */
-static uint8_t *reserve(struct bytes *b, size_t size) {
-  if (b->has_failed) return NULL;
-  if (b->size + size > b->room) {
-    size_t room = (b->size + size) * 2;
-    uint8_t *larger = realloc(b->at, room);
-    if (!larger) {
-      b->has_failed = true;
-      return NULL;
-    }
-    b->at = larger;
-    b->room = room;
-  }
-  return b->at + b->size;
-}
-
-static void append(struct bytes *b, const void *bytes, size_t size) {
-  uint8_t *at = reserve(b, size);
-  if (!at) return;
-  if (size) memcpy(at, bytes, size);
-  b->size += size;
-}
-
-static void append_byte(struct bytes *b, uint8_t byte) { append(b, &byte, 1); }
-
-static void append_u32(struct bytes *b, uint32_t value) { append(b, &value, sizeof value); }
-
-static void append_varint(struct bytes *b, uint64_t value) {
-  for (; value >= 0x80; value >>= 7) append_byte(b, (uint8_t)(value | 0x80));
-  append_byte(b, (uint8_t)value);
-}
-
-static void clear(struct bytes *b) {
-  b->size = 0;
-  b->has_failed = false;
-}
-
 /* ---- Thrift's compact protocol ---- */
+
+static void append_varint(struct nf_blob *b, uint64_t value) {
+  for (; value >= 0x80; value >>= 7) nf_blob_append_byte(b, (uint8_t)(value | 0x80));
+  nf_blob_append_byte(b, (uint8_t)value);
+}
 
 enum thrift_type { T_TRUE = 1, T_FALSE = 2, T_BYTE = 3, T_I32 = 5, T_I64 = 6, T_BINARY = 8, T_LIST = 9, T_STRUCT = 12 };
 
 struct thrift {
-  struct bytes *out;
+  struct nf_blob *out;
   int depth;
   int last[DEPTH]; /* the last field's number, by depth of structs */
 };
 
-static struct thrift thrift_to(struct bytes *out) { return (struct thrift){.out = out}; }
+static struct thrift thrift_to(struct nf_blob *out) { return (struct thrift){.out = out}; }
 
 static void put_zigzag(struct thrift *t, int64_t value) {
   append_varint(t->out, (uint64_t)value << 1 ^ (value < 0 ? UINT64_MAX : 0));
 }
 
 static void put_field(struct thrift *t, int number, enum thrift_type type) {
-  append_byte(t->out, (uint8_t)((number - t->last[t->depth]) << 4 | (int)type)); /* none is more than 15 away */
+  nf_blob_append_byte(t->out, (uint8_t)((number - t->last[t->depth]) << 4 | (int)type)); /* none is more than 15 away */
   t->last[t->depth] = number;
 }
 
@@ -102,14 +63,14 @@ static void put_i64(struct thrift *t, int number, int64_t value) {
 
 static void put_byte(struct thrift *t, int number, uint8_t value) {
   put_field(t, number, T_BYTE);
-  append_byte(t->out, value);
+  nf_blob_append_byte(t->out, value);
 }
 
 static void put_bool(struct thrift *t, int number, bool value) { put_field(t, number, value ? T_TRUE : T_FALSE); }
 
 static void put_binary(struct thrift *t, const char *bytes, size_t size) {
   append_varint(t->out, size);
-  append(t->out, bytes, size);
+  nf_blob_append(t->out, bytes, size);
 }
 
 static void put_text(struct thrift *t, int number, const char *text) {
@@ -119,9 +80,9 @@ static void put_text(struct thrift *t, int number, const char *text) {
 
 static void put_list_of(struct thrift *t, enum thrift_type type, uint32_t count) {
   if (count < 15) {
-    append_byte(t->out, (uint8_t)(count << 4 | type));
+    nf_blob_append_byte(t->out, (uint8_t)(count << 4 | type));
   } else {
-    append_byte(t->out, (uint8_t)(0xf0 | type));
+    nf_blob_append_byte(t->out, (uint8_t)(0xf0 | type));
     append_varint(t->out, count);
   }
 }
@@ -143,7 +104,7 @@ static void begin_struct(struct thrift *t, int number) {
 }
 
 static void end_struct(struct thrift *t) {
-  append_byte(t->out, 0);
+  nf_blob_append_byte(t->out, 0);
   t->depth--;
 }
 
@@ -257,8 +218,8 @@ struct parquet {
   struct nf_writer writer;
   struct nf_columnar rows;
   ZSTD_CCtx *zstd;
-  struct bytes page, packed, header; /* of the page under way */
-  struct bytes group, groups;        /* what describes the row group under way, and those that got out */
+  struct nf_blob page, packed, header; /* of the page under way */
+  struct nf_blob group, groups;        /* what describes the row group under way, and those that got out */
   uint32_t group_count;
   uint64_t written; /* rows in these */
   bool is_finished;
@@ -267,10 +228,10 @@ struct parquet {
 static struct parquet *parquet_of(struct nf_writer *writer) { return (struct parquet *)writer; }
 
 /* Numbers of so many bits one behind the other, lowest bit first, as one run of RLE's hybrid. */
-static void append_bits(struct bytes *b, const uint32_t *numbers, uint32_t count, uint32_t width) {
+static void append_bits(struct nf_blob *b, const uint32_t *numbers, uint32_t count, uint32_t width) {
   const uint32_t eights = (count + 7) / 8;
   append_varint(b, (uint64_t)eights << 1 | 1);
-  uint8_t *out = reserve(b, (size_t)eights * width);
+  uint8_t *out = nf_blob_reserve(b, (size_t)eights * width);
   if (!out) return;
   b->size += (size_t)eights * width;
   memset(out, 0, (size_t)eights * width);
@@ -284,21 +245,21 @@ static void append_bits(struct bytes *b, const uint32_t *numbers, uint32_t count
 }
 
 /* Levels of one bit, each a bit of these bytes, behind the number of bytes that they take. */
-static void append_levels(struct bytes *b, const uint8_t *bits, uint32_t count) {
+static void append_levels(struct nf_blob *b, const uint8_t *bits, uint32_t count) {
   const size_t start = b->size;
-  append_u32(b, 0);
+  nf_blob_append_u32(b, 0);
   append_varint(b, (uint64_t)((count + 7) / 8) << 1 | 1);
-  append(b, bits, (count + 7) / 8);
+  nf_blob_append(b, bits, (count + 7) / 8);
   const uint32_t size = (uint32_t)(b->size - start - sizeof size);
   if (!b->has_failed) memcpy(b->at + start, &size, sizeof size);
 }
 
 /* Repetition: 0 where a row begins, else 1; definition: always 1, as no list is empty. */
-static void append_list_levels(struct bytes *b, uint32_t elements, uint32_t count) {
+static void append_list_levels(struct nf_blob *b, uint32_t elements, uint32_t count) {
   const size_t start = b->size, bytes = (count + 7) / 8;
-  append_u32(b, 0);
+  nf_blob_append_u32(b, 0);
   append_varint(b, (uint64_t)bytes << 1 | 1);
-  uint8_t *bits = reserve(b, bytes);
+  uint8_t *bits = nf_blob_reserve(b, bytes);
   if (!bits) return;
   b->size += bytes;
   memset(bits, 0xff, bytes);
@@ -306,15 +267,15 @@ static void append_list_levels(struct bytes *b, uint32_t elements, uint32_t coun
   const uint32_t size = (uint32_t)(b->size - start - sizeof size);
   memcpy(b->at + start, &size, sizeof size);
   uint8_t run[10];
-  struct bytes defined = {run, 0, sizeof run, false};
+  struct nf_blob defined = {run, 0, sizeof run, false};
   append_varint(&defined, (uint64_t)count << 1);
-  append_byte(&defined, 1);
-  append_u32(b, (uint32_t)defined.size);
-  append(b, run, defined.size);
+  nf_blob_append_byte(&defined, 1);
+  nf_blob_append_u32(b, (uint32_t)defined.size);
+  nf_blob_append(b, run, defined.size);
 }
 
 /* Integers of one or two bytes are four in a file. */
-static void append_widened(struct bytes *b, const struct nf_columnar_column *c, uint32_t at) {
+static void append_widened(struct nf_blob *b, const struct nf_columnar_column *c, uint32_t at) {
   const uint8_t *value = c->values + (size_t)at * c->width;
   int32_t wide;
   switch (c->column->type) {
@@ -323,32 +284,24 @@ static void append_widened(struct bytes *b, const struct nf_columnar_column *c, 
   case NF_TYPE_INT16: wide = (int16_t)(value[0] | value[1] << 8); break;
   default: wide = value[0] | value[1] << 8; break;
   }
-  append(b, &wide, sizeof wide);
+  nf_blob_append(b, &wide, sizeof wide);
 }
 
 static bool is_present(const struct nf_columnar_column *c, uint32_t row) {
   return !c->may_be_none || (c->present[row / 8] >> row % 8 & 1);
 }
 
-static void append_booleans(struct bytes *b, const struct nf_columnar_column *c, uint32_t count) {
-  uint8_t *out = reserve(b, (count + 7) / 8);
-  if (!out) return;
-  memset(out, 0, (count + 7) / 8);
-  for (uint32_t i = 0; i < count; i++) out[i / 8] |= (uint8_t)((c->values[i] != 0) << i % 8);
-  b->size += (count + 7) / 8;
-}
-
 /* Values that are no texts; `count` with all elements. */
-static void append_plain(struct bytes *b, const struct nf_columnar_column *c, uint32_t count) {
+static void append_plain(struct nf_blob *b, const struct nf_columnar_column *c, uint32_t count) {
   if (c->column->type == NF_TYPE_BOOL) {
-    append_booleans(b, c, count);
+    nf_blob_append_bits(b, c->values, count);
   } else if (c->width >= 4 && !c->may_be_none) {
-    append(b, c->values, (size_t)count * c->width);
+    nf_blob_append(b, c->values, (size_t)count * c->width);
   } else {
     for (uint32_t i = 0; i < count; i++) {
       if (!is_present(c, i)) continue;
       if (c->width < 4) append_widened(b, c, i);
-      else append(b, c->values + (size_t)i * c->width, c->width);
+      else nf_blob_append(b, c->values + (size_t)i * c->width, c->width);
     }
   }
 }
@@ -360,27 +313,27 @@ static uint32_t bits_for(uint32_t count) {
 }
 
 /* Numbers of dictionary entries; absent values have none. */
-static void append_numbers(struct bytes *b, struct nf_columnar_column *c, uint32_t rows) {
+static void append_numbers(struct nf_blob *b, struct nf_columnar_column *c, uint32_t rows) {
   uint32_t *numbers = (uint32_t *)c->values, count = 0;
   for (uint32_t i = 0; i < rows; i++) {
     if (is_present(c, i)) numbers[count++] = numbers[i];
   }
   const uint32_t width = bits_for(c->texts.count);
-  append_byte(b, (uint8_t)width);
+  nf_blob_append_byte(b, (uint8_t)width);
   append_bits(b, numbers, count, width);
 }
 
-static void append_texts(struct bytes *b, const struct nf_dictionary *texts) {
+static void append_texts(struct nf_blob *b, const struct nf_dictionary *texts) {
   for (uint32_t i = 0; i < texts->count; i++) {
     const uint32_t size = texts->offsets[i + 1] - texts->offsets[i];
-    append_u32(b, size);
-    append(b, texts->bytes + texts->offsets[i], size);
+    nf_blob_append_u32(b, size);
+    nf_blob_append(b, texts->bytes + texts->offsets[i], size);
   }
 }
 
 static void put_page_header(struct parquet *p, enum page_type type, uint32_t values, enum encoding encoding) {
   struct thrift t = thrift_to(&p->header);
-  clear(&p->header);
+  nf_blob_clear(&p->header);
   begin_element(&t);
   put_i32(&t, 1, type);
   put_i32(&t, 2, (int32_t)p->page.size);
@@ -400,16 +353,16 @@ struct sizes {
   uint64_t plain, packed; /* with pages' headers */
 };
 
-static bool put_all(struct nf_output *output, const struct bytes *b) {
+static bool put_all(struct nf_output *output, const struct nf_blob *b) {
   return nf_output_put(output, b->at, b->size) == b->size;
 }
 
 /* Writes the page that has been laid down. False where that fails, for want of memory too. */
 static bool write_page(struct parquet *p, enum page_type type, uint32_t values, enum encoding encoding,
                        struct sizes *sizes) {
-  clear(&p->packed);
+  nf_blob_clear(&p->packed);
   const size_t bound = ZSTD_compressBound(p->page.size);
-  uint8_t *packed = p->page.has_failed || p->page.size > INT32_MAX ? NULL : reserve(&p->packed, bound);
+  uint8_t *packed = p->page.has_failed || p->page.size > INT32_MAX ? NULL : nf_blob_reserve(&p->packed, bound);
   if (!packed) return false;
   const size_t size = ZSTD_compress2(p->zstd, packed, bound, p->page.at, p->page.size);
   if (ZSTD_isError(size)) return false;
@@ -452,12 +405,12 @@ static bool write_column(struct parquet *p, struct nf_columnar_column *c, struct
   const uint64_t start = nf_output_size(p->writer.output);
   struct sizes sizes = {0};
   if (c->is_text) {
-    clear(&p->page);
+    nf_blob_clear(&p->page);
     append_texts(&p->page, &c->texts);
     if (!write_page(p, DICTIONARY_PAGE, c->texts.count, PLAIN, &sizes)) return false;
   }
   const uint64_t data = nf_output_size(p->writer.output);
-  clear(&p->page);
+  nf_blob_clear(&p->page);
   if (is_array(c)) append_list_levels(&p->page, c->elements, values);
   if (c->may_be_none) append_levels(&p->page, c->present, rows);
   if (c->is_text) append_numbers(&p->page, c, rows);
@@ -478,7 +431,7 @@ static bool write_magic(struct parquet *p) {
 static bool write_group(struct parquet *p) {
   struct thrift t = thrift_to(&p->group);
   struct sizes total = {0};
-  clear(&p->group);
+  nf_blob_clear(&p->group);
   if (!write_magic(p)) return false;
   begin_element(&t);
   put_list(&t, 1, T_STRUCT, p->rows.count);
@@ -489,7 +442,7 @@ static bool write_group(struct parquet *p) {
   put_i64(&t, 3, p->rows.rows);
   put_i64(&t, 6, (int64_t)total.packed);
   end_struct(&t);
-  append(&p->groups, p->group.at, p->group.size);
+  nf_blob_append(&p->groups, p->group.at, p->group.size);
   return !p->group.has_failed && !p->groups.has_failed;
 }
 
@@ -522,11 +475,11 @@ static void free_all(struct nf_writer *writer) {
   struct parquet *p = parquet_of(writer);
   nf_columnar_free(&p->rows);
   ZSTD_freeCCtx(p->zstd);
-  free(p->page.at);
-  free(p->packed.at);
-  free(p->header.at);
-  free(p->group.at);
-  free(p->groups.at);
+  nf_blob_free(&p->page);
+  nf_blob_free(&p->packed);
+  nf_blob_free(&p->header);
+  nf_blob_free(&p->group);
+  nf_blob_free(&p->groups);
 }
 
 static void settle(struct parquet *p) {
@@ -552,21 +505,21 @@ static void finish(struct nf_writer *writer) {
   p->is_finished = true;
   if (!nf_output_failure(writer->output)) settle(p);
   if (!nf_output_failure(writer->output)) flush_group(p);
-  struct bytes *footer = &p->page;
+  struct nf_blob *footer = &p->page;
   struct thrift t = thrift_to(footer);
-  clear(footer);
+  nf_blob_clear(footer);
   begin_element(&t);
   put_i32(&t, 1, 1);
   put_schema(&t, &p->rows);
   put_i64(&t, 3, (int64_t)p->written);
   put_list(&t, 4, T_STRUCT, p->group_count);
-  append(footer, p->groups.at, p->groups.size);
+  nf_blob_append(footer, p->groups.at, p->groups.size);
   char name[64];
   (void)snprintf(name, sizeof name, "nfengine version %s", nf_version());
   put_text(&t, 6, name);
   end_struct(&t);
-  append_u32(footer, (uint32_t)footer->size);
-  append(footer, MAGIC, sizeof MAGIC);
+  nf_blob_append_u32(footer, (uint32_t)footer->size);
+  nf_blob_append(footer, MAGIC, sizeof MAGIC);
   if (!footer->has_failed && write_magic(p) && nf_output_put_end(writer->output, footer->at, footer->size)) {
     writer->rows = p->written;
   }
