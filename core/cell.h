@@ -15,6 +15,8 @@ static inline const char *nf_cell_value(const struct nf_column *column, const st
 /* Bytes of a number of this type in a record; 0 for a type that is no number. */
 uint32_t nf_number_size(int type);
 
+static inline bool nf_is_signed(int type) { return type >= NF_TYPE_INT8 && type <= NF_TYPE_INT64; }
+
 /* Most bytes that any output takes for a value of the column. */
 size_t nf_cell_bound(const struct nf_column *column);
 

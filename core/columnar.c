@@ -39,8 +39,7 @@ static void dictionary_clear(struct nf_dictionary *d) {
 }
 
 static bool dictionary_has(const struct nf_dictionary *d, uint32_t number, const char *text, uint32_t size) {
-  const uint32_t start = d->offsets[number];
-  return d->offsets[number + 1] - start == size && memcmp(d->bytes + start, text, size) == 0;
+  return nf_dictionary_size(d, number) == size && memcmp(d->bytes + d->offsets[number], text, size) == 0;
 }
 
 /* Room for so many more bytes; false where there is none. */
@@ -71,7 +70,7 @@ static bool dictionary_spread(struct nf_dictionary *d, const uint8_t *seed) {
   d->slots = larger;
   d->slots_mask = slots - 1;
   for (uint32_t i = 0; i < d->count; i++) {
-    uint32_t slot = hash_of(seed, d->bytes + d->offsets[i], d->offsets[i + 1] - d->offsets[i]) & d->slots_mask;
+    uint32_t slot = hash_of(seed, d->bytes + d->offsets[i], nf_dictionary_size(d, i)) & d->slots_mask;
     while (larger[slot]) slot = (slot + 1) & d->slots_mask;
     larger[slot] = i + 1;
   }
@@ -169,9 +168,8 @@ static int64_t integer_of(int type, const char *value) {
   uint64_t bits = 0;
   const uint32_t size = nf_number_size(type);
   memcpy(&bits, value, size);
-  const bool is_signed = type >= NF_TYPE_INT8 && type <= NF_TYPE_INT64;
   const uint32_t shift = 64 - 8 * size;
-  return is_signed ? (int64_t)(bits << shift) >> shift : (int64_t)bits;
+  return nf_is_signed(type) ? (int64_t)(bits << shift) >> shift : (int64_t)bits;
 }
 
 static bool is_none(const struct nf_column *column, const char *value) {
@@ -200,6 +198,7 @@ static bool put_texts(struct nf_columnar *b, struct nf_columnar_column *c) {
   uint32_t *numbers = (uint32_t *)c->values + b->rows;
   for (uint32_t i = 0; i < b->staged_count; i++) {
     const uint32_t size = starts[i + 1] - starts[i];
+    b->text_size += size;
     numbers[i] = 0;
     if (c->may_be_none && !size) continue;
     if (!dictionary_put(&c->texts, b->seed, hashes[i], b->texts + starts[i], size, &numbers[i])) return false;
@@ -273,4 +272,5 @@ uint32_t nf_columnar_present(const struct nf_columnar *b, const struct nf_column
 void nf_columnar_clear(struct nf_columnar *b) {
   for (uint32_t i = 0; i < b->count; i++) dictionary_clear(&b->columns[i].texts);
   b->rows = 0;
+  b->text_size = 0;
 }

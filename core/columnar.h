@@ -16,6 +16,10 @@ struct nf_dictionary {
   size_t bytes_room;
 };
 
+static inline uint32_t nf_dictionary_size(const struct nf_dictionary *texts, uint32_t number) {
+  return texts->offsets[number + 1] - texts->offsets[number];
+}
+
 struct nf_columnar_column {
   const struct nf_column *column;
   bool is_text;      /* `values` are 32-bit numbers of the dictionary */
@@ -27,10 +31,13 @@ struct nf_columnar_column {
   struct nf_dictionary texts;
 };
 
+enum { NF_COLUMNAR_TEXTS = 64 << 20 }; /* bytes of texts, about, that fill a batch */
+
 struct nf_columnar {
   struct nf_columnar_column *columns;
   uint32_t count;
   uint32_t rows, capacity;
+  size_t text_size;   /* bytes of all texts, as often as they come */
   const uint8_t *key; /* for anonymised columns */
   uint8_t seed[16];   /* of the dictionaries' hashes */
   uint8_t *staged;    /* copies of the records that are no rows yet */
@@ -38,6 +45,15 @@ struct nf_columnar {
   size_t record_size; /* of what the columns use of one */
   char *texts;        /* of one column of the staged records */
 };
+
+/* Whether a column's rows are arrays. */
+static inline bool nf_columnar_is_array(const struct nf_columnar_column *c) {
+  return !c->is_text && c->column->is_array;
+}
+
+static inline bool nf_columnar_has(const struct nf_columnar_column *c, uint32_t row) {
+  return !c->may_be_none || (c->present[row / 8] >> row % 8 & 1);
+}
 
 /* Prepares a batch for these columns, which it refers to; of at most so many rows, fewer where they are large. False
    with a one-line reason; nf_columnar_free in any case. */
@@ -53,7 +69,7 @@ bool nf_columnar_add(struct nf_columnar *batch, const struct nf_flow *record);
 /* Makes rows of all records that were added; false as above. */
 bool nf_columnar_settle(struct nf_columnar *batch);
 static inline bool nf_columnar_is_full(const struct nf_columnar *batch) {
-  return batch->rows + batch->staged_count == batch->capacity;
+  return batch->rows + batch->staged_count == batch->capacity || batch->text_size >= NF_COLUMNAR_TEXTS;
 }
 /* How many rows have a value in a column. */
 uint32_t nf_columnar_present(const struct nf_columnar *batch, const struct nf_columnar_column *column);

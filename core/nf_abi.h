@@ -433,11 +433,13 @@ struct nf_column {
   uint8_t moment;     /* enum nf_moment */
   bool has_none;      /* an integer `none` stands for no value, of which typed formats know; so does an empty text */
   int64_t none;
+  const char *unit, *doc; /* for formats that tell of columns; NULL or, like the name, to outlive the writer */
 };
 
-enum nf_format { NF_FORMAT_CSV, NF_FORMAT_JSONL, NF_FORMAT_PARQUET };
+enum nf_format { NF_FORMAT_CSV, NF_FORMAT_JSONL, NF_FORMAT_PARQUET, NF_FORMAT_ARROW_STREAM, NF_FORMAT_ARROW_FILE };
 
-/* Whether bytes are compressed, after each that has been flushed so that they can be unpacked. */
+/* Whether bytes are compressed, after each that has been flushed so that they can be unpacked. Parquet and Arrow files
+   are none to be compressed as a whole: they say where in them things lie. */
 enum nf_packing { NF_PACKING_NONE, NF_PACKING_GZIP, NF_PACKING_ZSTD };
 
 /* Where an output goes. */
@@ -461,6 +463,12 @@ struct nf_writer *nf_writer_open(const struct nf_destination *to, int format, co
  * a writer's. A descriptor, or -1 with a one-line reason in `error`.
  */
 int nf_writer_reserve(const char *path, char *error);
+/*
+ * Says something of the records as a whole, to readers of formats that have a place for it: texts in UTF-8, which it
+ * copies; the latest of a name counts. Parquet and Arrow files have what was said before nf_writer_finish, an Arrow
+ * stream what was said before its first rows went out. NF_ERR_OUTPUT sticks here as well.
+ */
+int nf_writer_describe(struct nf_writer *writer, const char *name, const char *text);
 /* Writes one record; NF_ERR_OUTPUT sticks and later calls do nothing. */
 int nf_writer_write(struct nf_writer *writer, const struct nf_flow *record);
 /* Hands buffered rows to the system. */

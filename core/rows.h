@@ -44,7 +44,7 @@ struct nf_rows {
 
 /* A format's methods, but for `start`, which begins with nf_rows_start. */
 #define NF_ROWS_ENCODING(started) \
-  { sizeof(struct nf_rows), started, nf_rows_free, nf_rows_write, nf_rows_flush, nf_rows_flush, nf_rows_move }
+  { sizeof(struct nf_rows), started, nf_rows_free, nf_rows_write, nf_rows_flush, nf_rows_flush, nf_rows_move, false }
 
 bool nf_rows_start(struct nf_writer *writer, const struct nf_syntax *syntax, char *error);
 void nf_rows_free(struct nf_writer *writer);

@@ -115,10 +115,6 @@ static void put_empty_struct(struct thrift *t, int number) {
 
 /* ---- types ---- */
 
-static bool is_array(const struct nf_columnar_column *c) { return !c->is_text && c->column->is_array; }
-
-static bool is_signed(int type) { return type >= NF_TYPE_INT8 && type <= NF_TYPE_INT64; }
-
 static enum physical physical_of(const struct nf_columnar_column *c) {
   if (c->is_text) return BYTE_ARRAY;
   switch (c->column->type) {
@@ -139,7 +135,8 @@ static int converted_of(const struct nf_columnar_column *c) {
   if (c->column->moment == NF_MOMENT_US) return TIMESTAMP_MICROS;
   if (c->column->moment == NF_MOMENT_NS) return NO_CONVERTED;
   if (c->column->type < NF_TYPE_INT8 || c->column->type > NF_TYPE_UINT64) return NO_CONVERTED;
-  return is_signed(c->column->type) ? INT_8 + c->column->type - NF_TYPE_INT8 : UINT_8 + c->column->type - NF_TYPE_UINT8;
+  return nf_is_signed(c->column->type) ? INT_8 + c->column->type - NF_TYPE_INT8
+                                       : UINT_8 + c->column->type - NF_TYPE_UINT8;
 }
 
 static void put_logical_type(struct thrift *t, const struct nf_columnar_column *c) {
@@ -159,7 +156,7 @@ static void put_logical_type(struct thrift *t, const struct nf_columnar_column *
   } else {
     begin_struct(t, INTEGER);
     put_byte(t, 1, (uint8_t)(c->width * 8));
-    put_bool(t, 2, is_signed(type));
+    put_bool(t, 2, nf_is_signed(type));
     end_struct(t);
   }
   end_struct(t);
@@ -194,7 +191,7 @@ static void put_group(struct thrift *t, enum repetition repetition, const char *
 
 static void put_schema(struct thrift *t, const struct nf_columnar *rows) {
   uint32_t nodes = 1;
-  for (uint32_t i = 0; i < rows->count; i++) nodes += is_array(&rows->columns[i]) ? 3 : 1;
+  for (uint32_t i = 0; i < rows->count; i++) nodes += nf_columnar_is_array(&rows->columns[i]) ? 3 : 1;
   put_list(t, 2, T_STRUCT, nodes);
   begin_element(t);
   put_text(t, 4, "flows");
@@ -202,7 +199,7 @@ static void put_schema(struct thrift *t, const struct nf_columnar *rows) {
   end_struct(t);
   for (uint32_t i = 0; i < rows->count; i++) {
     const struct nf_columnar_column *c = &rows->columns[i];
-    if (is_array(c)) {
+    if (nf_columnar_is_array(c)) {
       put_group(t, REQUIRED, c->column->name, true);
       put_group(t, REPEATED, "list", false);
       put_value_type(t, c, REQUIRED, "element");
@@ -287,10 +284,6 @@ static void append_widened(struct nf_blob *b, const struct nf_columnar_column *c
   nf_blob_append(b, &wide, sizeof wide);
 }
 
-static bool is_present(const struct nf_columnar_column *c, uint32_t row) {
-  return !c->may_be_none || (c->present[row / 8] >> row % 8 & 1);
-}
-
 /* Values that are no texts; `count` with all elements. */
 static void append_plain(struct nf_blob *b, const struct nf_columnar_column *c, uint32_t count) {
   if (c->column->type == NF_TYPE_BOOL) {
@@ -299,7 +292,7 @@ static void append_plain(struct nf_blob *b, const struct nf_columnar_column *c, 
     nf_blob_append(b, c->values, (size_t)count * c->width);
   } else {
     for (uint32_t i = 0; i < count; i++) {
-      if (!is_present(c, i)) continue;
+      if (!nf_columnar_has(c, i)) continue;
       if (c->width < 4) append_widened(b, c, i);
       else nf_blob_append(b, c->values + (size_t)i * c->width, c->width);
     }
@@ -316,7 +309,7 @@ static uint32_t bits_for(uint32_t count) {
 static void append_numbers(struct nf_blob *b, struct nf_columnar_column *c, uint32_t rows) {
   uint32_t *numbers = (uint32_t *)c->values, count = 0;
   for (uint32_t i = 0; i < rows; i++) {
-    if (is_present(c, i)) numbers[count++] = numbers[i];
+    if (nf_columnar_has(c, i)) numbers[count++] = numbers[i];
   }
   const uint32_t width = bits_for(c->texts.count);
   nf_blob_append_byte(b, (uint8_t)width);
@@ -325,7 +318,7 @@ static void append_numbers(struct nf_blob *b, struct nf_columnar_column *c, uint
 
 static void append_texts(struct nf_blob *b, const struct nf_dictionary *texts) {
   for (uint32_t i = 0; i < texts->count; i++) {
-    const uint32_t size = texts->offsets[i + 1] - texts->offsets[i];
+    const uint32_t size = nf_dictionary_size(texts, i);
     nf_blob_append_u32(b, size);
     nf_blob_append(b, texts->bytes + texts->offsets[i], size);
   }
@@ -384,9 +377,9 @@ static void put_column_chunk(struct thrift *t, const struct nf_columnar_column *
   put_list(t, 2, T_I32, 2);
   put_zigzag(t, RLE);
   put_zigzag(t, c->is_text ? RLE_DICTIONARY : PLAIN);
-  put_list(t, 3, T_BINARY, is_array(c) ? 3 : 1);
+  put_list(t, 3, T_BINARY, nf_columnar_is_array(c) ? 3 : 1);
   put_binary(t, c->column->name, strlen(c->column->name));
-  if (is_array(c)) {
+  if (nf_columnar_is_array(c)) {
     put_binary(t, "list", 4);
     put_binary(t, "element", 7);
   }
@@ -411,7 +404,7 @@ static bool write_column(struct parquet *p, struct nf_columnar_column *c, struct
   }
   const uint64_t data = nf_output_size(p->writer.output);
   nf_blob_clear(&p->page);
-  if (is_array(c)) append_list_levels(&p->page, c->elements, values);
+  if (nf_columnar_is_array(c)) append_list_levels(&p->page, c->elements, values);
   if (c->may_be_none) append_levels(&p->page, c->present, rows);
   if (c->is_text) append_numbers(&p->page, c, rows);
   else append_plain(&p->page, c, values);
@@ -499,6 +492,17 @@ static bool write_record(struct nf_writer *writer, const struct nf_flow *record)
 /* Rows that nothing describes cannot be read. */
 static void flush(struct nf_writer *writer) { (void)writer; }
 
+static void put_notes(struct thrift *t, const struct nf_writer *writer) {
+  if (writer->note_count == 0) return;
+  put_list(t, 5, T_STRUCT, writer->note_count);
+  for (uint32_t i = 0; i < writer->note_count; i++) {
+    begin_element(t);
+    put_text(t, 1, writer->notes[i].name);
+    put_text(t, 2, writer->notes[i].text);
+    end_struct(t);
+  }
+}
+
 static void finish(struct nf_writer *writer) {
   struct parquet *p = parquet_of(writer);
   if (p->is_finished) return;
@@ -514,6 +518,7 @@ static void finish(struct nf_writer *writer) {
   put_i64(&t, 3, (int64_t)p->written);
   put_list(&t, 4, T_STRUCT, p->group_count);
   nf_blob_append(footer, p->groups.at, p->groups.size);
+  put_notes(&t, writer);
   char name[64];
   (void)snprintf(name, sizeof name, "nfengine version %s", nf_version());
   put_text(&t, 6, name);
@@ -525,4 +530,5 @@ static void finish(struct nf_writer *writer) {
   }
 }
 
-const struct nf_encoding nf_parquet = {sizeof(struct parquet), start, free_all, write_record, flush, finish, NULL};
+const struct nf_encoding nf_parquet = {
+    sizeof(struct parquet), start, free_all, write_record, flush, finish, NULL, true};

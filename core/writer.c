@@ -32,12 +32,26 @@ static const struct nf_encoding *encoding_of(int format, char *error) {
   case NF_FORMAT_CSV: return &nf_csv;
   case NF_FORMAT_JSONL: return &nf_jsonl;
   case NF_FORMAT_PARQUET: return &nf_parquet;
+  case NF_FORMAT_ARROW_STREAM: return &nf_arrow_stream;
+  case NF_FORMAT_ARROW_FILE: return &nf_arrow_file;
   default: nf_fail(error, "unknown output format %d, expected one of enum nf_format", format); return NULL;
   }
 }
 
+static bool check_packing(const struct nf_destination *to, const struct nf_encoding *encoding, char *error) {
+  if (to->packing == NF_PACKING_NONE || !encoding->has_places) return true;
+  nf_fail(error, "cannot write \"%.300s\": this format cannot be compressed as a whole, expected a name without %s",
+          to->path ? to->path : "", to->packing == NF_PACKING_GZIP ? ".gz" : ".zst");
+  return false;
+}
+
 static void free_writer(struct nf_writer *w) {
   w->encoding->free(w);
+  for (uint32_t i = 0; i < w->note_count; i++) {
+    free(w->notes[i].name);
+    free(w->notes[i].text);
+  }
+  free(w->notes);
   explicit_bzero(w->key, sizeof w->key);
   free(w->columns);
   free(w);
@@ -68,7 +82,7 @@ struct nf_writer *nf_writer_open(const struct nf_destination *to, int format, co
                                  uint32_t count, const uint8_t *key, char *error) {
   const struct nf_destination standard_output = {.descriptor = STDOUT_FILENO, .packing = to->packing};
   const struct nf_encoding *encoding = encoding_of(format, error);
-  if (!encoding || !check_columns(columns, count, key, error)) return NULL;
+  if (!encoding || !check_columns(columns, count, key, error) || !check_packing(to, encoding, error)) return NULL;
   struct nf_writer *w = new_writer(encoding, columns, count, key, error);
   if (!w) return NULL;
   w->output = nf_output_open(to->path && strcmp(to->path, "-") == 0 ? &standard_output : to, error);
@@ -78,6 +92,34 @@ struct nf_writer *nf_writer_open(const struct nf_destination *to, int format, co
 }
 
 static int status_of(const struct nf_writer *w) { return nf_output_failure(w->output) ? NF_ERR_OUTPUT : NF_OK; }
+
+/* The note of that name, a new one without a text where there was none. NULL without memory. */
+static struct nf_note *note_named(struct nf_writer *w, const char *name) {
+  for (uint32_t i = 0; i < w->note_count; i++) {
+    if (strcmp(w->notes[i].name, name) == 0) return &w->notes[i];
+  }
+  struct nf_note *notes = realloc(w->notes, (w->note_count + 1) * sizeof *notes);
+  if (!notes) return NULL;
+  w->notes = notes;
+  struct nf_note *note = &notes[w->note_count];
+  *note = (struct nf_note){.name = strdup(name)};
+  if (!note->name) return NULL;
+  w->note_count++;
+  return note;
+}
+
+int nf_writer_describe(struct nf_writer *w, const char *name, const char *text) {
+  char *copy = strdup(text);
+  struct nf_note *note = copy ? note_named(w, name) : NULL;
+  if (note) {
+    free(note->text);
+    note->text = copy;
+  } else {
+    free(copy);
+    nf_output_fail(w->output);
+  }
+  return status_of(w);
+}
 
 int nf_writer_write(struct nf_writer *w, const struct nf_flow *record) {
   return w->encoding->write(w, record) ? NF_OK : NF_ERR_OUTPUT;

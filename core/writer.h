@@ -6,12 +6,19 @@
 #include "cell.h"
 #include "output.h"
 
+/* What was said of the records, see nf_writer_describe. */
+struct nf_note {
+  char *name, *text;
+};
+
 /* A format's writer begins with this. */
 struct nf_writer {
   const struct nf_encoding *encoding;
   struct nf_output *output;
   struct nf_column *columns;
   uint32_t count;
+  struct nf_note *notes;
+  uint32_t note_count;
   uint64_t rows;            /* that the system has got whole */
   uint8_t key[NF_KEY_SIZE]; /* for anonymised columns */
 };
@@ -29,6 +36,7 @@ struct nf_encoding {
   void (*finish)(struct nf_writer *writer);
   /* The output goes on in another file, an empty one or not. NULL for a format that cannot. */
   void (*move)(struct nf_writer *writer, bool is_empty);
+  bool has_places; /* it says where in the file things lie, which must be as written then */
 };
 
-extern const struct nf_encoding nf_csv, nf_jsonl, nf_parquet;
+extern const struct nf_encoding nf_csv, nf_jsonl, nf_parquet, nf_arrow_stream, nf_arrow_file;

@@ -285,7 +285,7 @@ end
 local MOMENTS = { ms = C.NF_MOMENT_MS, us = C.NF_MOMENT_US, ns = C.NF_MOMENT_NS }
 
 --- Columns as the array that C writers take; `anonymized` is a set of names. The array refers to the names' strings,
--- so the columns must outlive it.
+-- so the columns must outlive it: their names, units and docs are not copied.
 function columns.to_c(selected, anonymized)
   local array = ffi.new("struct nf_column[?]", #selected)
   for i, column in ipairs(selected) do
@@ -298,6 +298,7 @@ function columns.to_c(selected, anonymized)
     c.moment = column.is_moment and MOMENTS[column.unit] or C.NF_MOMENT_NO
     c.has_none, c.none = column.none ~= nil, column.none or 0
     c.is_anonymized = anonymized and anonymized[column.name] or false
+    c.unit, c.doc = not c.is_anonymized and column.unit or nil, column.doc -- a hash has no unit
   end
   return array
 end

@@ -1,14 +1,16 @@
 --- Output formats, the one list of them: what `--format` takes, what file names say, what to_csv and its like write.
 
 local C = require "nfengine.lib"
+local lfs = require "nfengine.lfs"
 
 local formats = {
-  names = { "csv", "jsonl", "parquet", "null" }, -- null only counts
+  names = { "csv", "jsonl", "parquet", "arrow", "null" }, -- null only counts
 }
 
 local by_name = {
   csv = { code = C.NF_FORMAT_CSV, endings = { "csv" } },
-  parquet = { code = C.NF_FORMAT_PARQUET, endings = { "parquet" } },
+  parquet = { code = C.NF_FORMAT_PARQUET, endings = { "parquet" }, is_described = true },
+  arrow = { code = C.NF_FORMAT_ARROW_FILE, endings = { "arrow", "feather", "arrows" }, is_described = true },
   jsonl = { code = C.NF_FORMAT_JSONL, endings = { "jsonl", "ndjson" } },
 }
 
@@ -19,8 +21,24 @@ for name, format in pairs(by_name) do
   for _, ending in ipairs(format.endings) do by_ending[ending] = name end
 end
 
---- The writers' number of a format.
-function formats.code(name) return by_name[name].code end
+--- Whether Arrow is written as a stream: where it goes to no regular file of its own (standard output, an open file, a
+-- pipe, a device), so that it may be read while it comes, and to files whose name says so. Other files are Arrow files.
+local function is_arrow_stream(path)
+  if type(path) ~= "string" or path == "-" or path:match "%.arrows$" or path:match "%.arrows%.[^./]+$" then
+    return true
+  end
+  local mode = lfs.attributes(path, "mode")
+  return mode ~= nil and mode ~= "file"
+end
+
+--- The writers' number of a format, for a path or an open file.
+function formats.code(name, path)
+  if name == "arrow" and is_arrow_stream(path) then return C.NF_FORMAT_ARROW_STREAM end
+  return by_name[name].code
+end
+
+--- Whether a format has a place for what is to be said of the records as a whole.
+function formats.is_described(name) return by_name[name].is_described or false end
 
 --- What a file's name says: "flows.jsonl.gz" → "jsonl", and how the writers call gzip. Without an ending that says so
 -- there is no format (nil), and no compression.

@@ -79,6 +79,12 @@ function methods:to_parquet(path, options)
   return self:to(output.file(self, path, "parquet", options))
 end
 
+--- The same in Apache Arrow's formats, typed like Parquet, uncompressed: a stream to standard output, open files, pipes
+-- and "NAME.arrows", to other paths a file.
+function methods:to_arrow(path, options)
+  return self:to(output.file(self, path, "arrow", options))
+end
+
 --- Writes in the format that --format, or the path's ending, or else CSV says; the format "null" counts only.
 function methods:write(path, options)
   return self:to(output.file(self, path, nil, options))

@@ -10,7 +10,7 @@ local text = require "nfengine.text"
 local file = {}
 file.__index = file
 
-local KEY_SIZE = 64
+local KEY_SIZE, HASH_DIGITS = 64, 128
 
 --- A key for anonymised columns: the bytes given, or fresh ones.
 function file.key(given)
@@ -22,7 +22,9 @@ end
 --- Makes a sink.
 -- @param given `path` (a text, "-" for standard output, or an open file); `format` (a name of formats.lua's); `packing`
 --   (how the writers call a compression); `is_beside` (whether the file gets its name when it is complete); `key` (see
---   file.key); `columns_to_anonymize` (list of names); `descriptor` (of the path, if it is open already)
+--   file.key); `columns_to_anonymize` (list of names); `descriptor` (of the path, if it is open already); `metadata`
+--   (texts by name that the file is to say of its records, where its format has a place for them, beside
+--   "nfengine.schema"; or a function that gives them, asked when the file is begun and again before it ends)
 function file.new(given) return setmetatable(given, file) end
 
 local function anonymized_set(names, selected)
@@ -58,6 +60,27 @@ local function destination(self)
   return to
 end
 
+--- A column as it is written.
+local function as_written(column, is_anonymized)
+  if not is_anonymized then return column end
+  return { name = column.name, type = "text", length = HASH_DIGITS + 1, doc = "keyed hash of: " .. column.doc }
+end
+
+--- What the records hold, as JSON.
+local function schema(selected, anonymized)
+  local manifest, written = require "nfengine.manifest", {}
+  for i, column in ipairs(selected) do written[i] = as_written(column, anonymized[column.name]) end
+  return manifest.encode(manifest.schema(written))
+end
+
+--- Says of the records what the sink was given to say. Failures come with close.
+local function describe(self)
+  local texts = self.metadata
+  if type(texts) == "function" then texts = texts() end
+  texts = texts or {}
+  for _, name in ipairs(text.sorted_keys(texts)) do C.nf_writer_describe(self.writer, name, texts[name]) end
+end
+
 function file:open(selected, crew)
   local shown, place = names_of(self.path)
   for _, each in ipairs { place, place .. ".part" } do
@@ -66,11 +89,17 @@ function file:open(selected, crew)
     end
   end
   self.selected = selected -- the C array refers to its names
-  self.columns = columns.to_c(selected, anonymized_set(self.columns_to_anonymize, selected))
+  local anonymized = anonymized_set(self.columns_to_anonymize, selected)
+  self.columns = columns.to_c(selected, anonymized)
   self.message = ffi.new("char[?]", C.NF_ERROR_SIZE)
-  self.writer = C.nf_writer_open(destination(self), formats.code(self.format), self.columns, #selected, self.key,
+  self.writer = C.nf_writer_open(destination(self), formats.code(self.format, self.path), self.columns, #selected, self.key,
     self.message)
   if self.writer == nil then return nil, ffi.string(self.message) end
+  self.is_described = formats.is_described(self.format)
+  if self.is_described then
+    C.nf_writer_describe(self.writer, "nfengine.schema", schema(selected, anonymized))
+    describe(self)
+  end
   return true
 end
 
@@ -85,6 +114,7 @@ function file:flush() C.nf_writer_flush(self.writer) end
 --- How many records have got out, of all that it was given. Nothing can be written after that.
 function file:count_written()
   if self.writer == nil then return self.rows or 0 end
+  if self.is_described and not self.rows then describe(self) end
   C.nf_writer_finish(self.writer) -- only this may tell that the reader has gone
   self.rows = tonumber(C.nf_writer_rows(self.writer))
   return self.rows
