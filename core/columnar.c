@@ -16,9 +16,9 @@ enum {
   FIRST_SLOTS = 1 << 6   /* the same: most columns have few texts, which stay in the caches */
 };
 
-/* ---- dictionaries ---- */
+/* ---- texts ---- */
 
-static bool dictionary_start(struct nf_dictionary *d, uint32_t capacity) {
+static bool dictionary_start(struct nf_texts *d, uint32_t capacity) {
   d->slots_mask = FIRST_SLOTS - 1;
   d->slots = calloc(FIRST_SLOTS, sizeof *d->slots);
   d->offsets = calloc((size_t)capacity + 1, sizeof *d->offsets);
@@ -26,24 +26,24 @@ static bool dictionary_start(struct nf_dictionary *d, uint32_t capacity) {
   return d->slots && d->offsets && d->bytes;
 }
 
-static void dictionary_free(struct nf_dictionary *d) {
+static void dictionary_free(struct nf_texts *d) {
   free(d->slots);
   free(d->offsets);
   free(d->bytes);
 }
 
-static void dictionary_clear(struct nf_dictionary *d) {
+static void dictionary_clear(struct nf_texts *d) {
   if (!d->count) return;
   memset(d->slots, 0, ((size_t)d->slots_mask + 1) * sizeof *d->slots);
   d->count = 0;
 }
 
-static bool dictionary_has(const struct nf_dictionary *d, uint32_t number, const char *text, uint32_t size) {
-  return nf_dictionary_size(d, number) == size && memcmp(d->bytes + d->offsets[number], text, size) == 0;
+static bool dictionary_has(const struct nf_texts *d, uint32_t number, const char *text, uint32_t size) {
+  return nf_text_size(d, number) == size && memcmp(d->bytes + d->offsets[number], text, size) == 0;
 }
 
 /* Room for so many more bytes; false where there is none. */
-static bool dictionary_grow(struct nf_dictionary *d, uint32_t size) {
+static bool dictionary_grow(struct nf_texts *d, uint32_t size) {
   size_t room = d->bytes_room, needed = (size_t)d->offsets[d->count] + size;
   if (needed <= room) return true;
   if (needed > INT32_MAX) return false;
@@ -62,7 +62,7 @@ static uint32_t hash_of(const uint8_t *seed, const char *text, uint32_t size) {
 }
 
 /* Twice the slots, for the texts that there are. */
-static bool dictionary_spread(struct nf_dictionary *d, const uint8_t *seed) {
+static bool dictionary_spread(struct nf_texts *d, const uint8_t *seed) {
   const uint32_t slots = 2 * (d->slots_mask + 1);
   uint32_t *larger = calloc(slots, sizeof *larger);
   if (!larger) return false;
@@ -70,7 +70,7 @@ static bool dictionary_spread(struct nf_dictionary *d, const uint8_t *seed) {
   d->slots = larger;
   d->slots_mask = slots - 1;
   for (uint32_t i = 0; i < d->count; i++) {
-    uint32_t slot = hash_of(seed, d->bytes + d->offsets[i], nf_dictionary_size(d, i)) & d->slots_mask;
+    uint32_t slot = hash_of(seed, d->bytes + d->offsets[i], nf_text_size(d, i)) & d->slots_mask;
     while (larger[slot]) slot = (slot + 1) & d->slots_mask;
     larger[slot] = i + 1;
   }
@@ -78,7 +78,7 @@ static bool dictionary_spread(struct nf_dictionary *d, const uint8_t *seed) {
 }
 
 /* Sets *number to that of a text with this hash, which is new or not. */
-static bool dictionary_put(struct nf_dictionary *d, const uint8_t *seed, uint32_t hash, const char *text, uint32_t size,
+static bool dictionary_put(struct nf_texts *d, const uint8_t *seed, uint32_t hash, const char *text, uint32_t size,
                            uint32_t *number) {
   if (2 * d->count > d->slots_mask && !dictionary_spread(d, seed)) return false;
   uint32_t slot = hash & d->slots_mask;
@@ -123,12 +123,15 @@ static bool make_room(struct nf_columnar_column *c, uint32_t capacity) {
   return c->values && (c->present || !c->may_be_none) && (!c->is_text || dictionary_start(&c->texts, capacity));
 }
 
-bool nf_columnar_start(struct nf_columnar *b, const struct nf_column *columns, uint32_t count, const uint8_t *key,
-                       uint32_t rows, char *error) {
+bool nf_columnar_start(struct nf_columnar *b, const struct nf_writer *writer, uint32_t rows, bool has_dictionaries,
+                       char *error) {
+  const struct nf_column *columns = writer->columns;
+  const uint32_t count = writer->count;
   size_t row_size = 0, text_bound = 1;
   *b = (struct nf_columnar){.columns = calloc(count, sizeof *b->columns),
                             .count = count,
-                            .key = key,
+                            .has_dictionaries = has_dictionaries,
+                            .key = writer->key,
                             .record_size = sizeof(struct nf_flow)}; /* an address's version stands there */
   bool has_room = b->columns != NULL;
   for (uint32_t i = 0; has_room && i < count; i++) {
@@ -184,26 +187,51 @@ static bool is_staged_present(const struct nf_columnar *b, const struct nf_colum
   return !c->may_be_none || !is_none(c->column, nf_cell_value(c->column, staged_record(b, i)));
 }
 
-/* Texts are found in two rounds, so that waiting for one slot is waiting for all. */
-static bool put_texts(struct nf_columnar *b, struct nf_columnar_column *c) {
-  uint32_t starts[STAGED + 1] = {0}, hashes[STAGED];
+/* Puts the texts of the staged records' values one behind the other, and where each begins; absent ones are empty. */
+static void print_texts(struct nf_columnar *b, const struct nf_columnar_column *c, uint32_t *starts) {
+  starts[0] = 0;
   for (uint32_t i = 0; i < b->staged_count; i++) {
     char *text = b->texts + starts[i], *end = text;
     if (c->column->is_anonymized) end = nf_put_hash(text, c->column, staged_record(b, i), b->key);
     else if (is_staged_present(b, c, i)) end = nf_put_plain(text, c->column, staged_record(b, i));
     starts[i + 1] = (uint32_t)(end - b->texts);
-    hashes[i] = hash_of(b->seed, text, (uint32_t)(end - text));
+  }
+  b->text_size += starts[b->staged_count];
+}
+
+/* Makes numbers of a dictionary of them, in two rounds, so that waiting for one slot is waiting for all. */
+static bool number_texts(struct nf_columnar *b, struct nf_columnar_column *c, const uint32_t *starts) {
+  uint32_t hashes[STAGED], *numbers = (uint32_t *)c->values + b->rows;
+  for (uint32_t i = 0; i < b->staged_count; i++) {
+    hashes[i] = hash_of(b->seed, b->texts + starts[i], starts[i + 1] - starts[i]);
     __builtin_prefetch(&c->texts.slots[hashes[i] & c->texts.slots_mask]);
   }
-  uint32_t *numbers = (uint32_t *)c->values + b->rows;
   for (uint32_t i = 0; i < b->staged_count; i++) {
     const uint32_t size = starts[i + 1] - starts[i];
-    b->text_size += size;
     numbers[i] = 0;
     if (c->may_be_none && !size) continue;
     if (!dictionary_put(&c->texts, b->seed, hashes[i], b->texts + starts[i], size, &numbers[i])) return false;
   }
   return true;
+}
+
+/* Keeps them as they are, behind those of the rows that there are. */
+static bool keep_texts(struct nf_columnar *b, struct nf_columnar_column *c, const uint32_t *starts) {
+  struct nf_texts *texts = &c->texts;
+  const uint32_t size = starts[b->staged_count];
+  texts->count = b->rows; /* there may be more of a time for which there was no memory */
+  if (!dictionary_grow(texts, size)) return false;
+  const uint32_t begin = texts->offsets[b->rows];
+  memcpy(texts->bytes + begin, b->texts, size);
+  for (uint32_t i = 1; i <= b->staged_count; i++) texts->offsets[b->rows + i] = begin + starts[i];
+  texts->count += b->staged_count;
+  return true;
+}
+
+static bool put_texts(struct nf_columnar *b, struct nf_columnar_column *c) {
+  uint32_t starts[STAGED + 1];
+  print_texts(b, c, starts);
+  return b->has_dictionaries ? number_texts(b, c, starts) : keep_texts(b, c, starts);
 }
 
 /* The values of one column, which lie `stride` apart. */

@@ -1,13 +1,13 @@
 #pragma once
 /*
  * columnar.h: records turned into columns, some thousands at a time: what Parquet and Arrow have in common. Numbers lie
- * one behind the other as they are in records; texts, addresses and names are numbers of a dictionary that has each
- * text once. Knows no file format.
+ * one behind the other as they are in records. So do texts, addresses and names, or they are numbers of a dictionary
+ * that has each text once. Knows no file format.
  */
 #include "writer.h"
 
-/* The texts of a column, each once, in the order in which they came. */
-struct nf_dictionary {
+/* The texts of a column in the order in which they came: each once, or one a row. */
+struct nf_texts {
   char *bytes;       /* one behind the other, without an end */
   uint32_t *offsets; /* count + 1 of them */
   uint32_t count;
@@ -16,19 +16,19 @@ struct nf_dictionary {
   size_t bytes_room;
 };
 
-static inline uint32_t nf_dictionary_size(const struct nf_dictionary *texts, uint32_t number) {
+static inline uint32_t nf_text_size(const struct nf_texts *texts, uint32_t number) {
   return texts->offsets[number + 1] - texts->offsets[number];
 }
 
 struct nf_columnar_column {
   const struct nf_column *column;
-  bool is_text;      /* `values` are 32-bit numbers of the dictionary */
+  bool is_text;      /* `values` are 32-bit numbers of `texts`, which has each once; or it has a text for each row */
   bool may_be_none;  /* values may be absent */
   uint32_t width;    /* bytes of a value or of an array's element */
   uint32_t elements; /* values a row: an array's, else 1 */
   uint8_t *values;   /* rows * elements * width bytes, those of absent values 0 */
   uint8_t *present;  /* a bit a row, lowest first; NULL where no value may be absent */
-  struct nf_dictionary texts;
+  struct nf_texts texts; /* one a row: absent ones are empty */
 };
 
 enum { NF_COLUMNAR_TEXTS = 64 << 20 }; /* bytes of texts, about, that fill a batch */
@@ -37,7 +37,8 @@ struct nf_columnar {
   struct nf_columnar_column *columns;
   uint32_t count;
   uint32_t rows, capacity;
-  size_t text_size;   /* bytes of all texts, as often as they come */
+  size_t text_size; /* bytes of all texts, as often as they come */
+  bool has_dictionaries;
   const uint8_t *key; /* for anonymised columns */
   uint8_t seed[16];   /* of the dictionaries' hashes */
   uint8_t *staged;    /* copies of the records that are no rows yet */
@@ -55,10 +56,10 @@ static inline bool nf_columnar_has(const struct nf_columnar_column *c, uint32_t 
   return !c->may_be_none || (c->present[row / 8] >> row % 8 & 1);
 }
 
-/* Prepares a batch for these columns, which it refers to; of at most so many rows, fewer where they are large. False
-   with a one-line reason; nf_columnar_free in any case. */
-bool nf_columnar_start(struct nf_columnar *batch, const struct nf_column *columns, uint32_t count, const uint8_t *key,
-                       uint32_t rows, char *error);
+/* Prepares a batch for a writer's columns, which it refers to; of at most so many rows, fewer where they are large;
+   with each text once or for each row. False with a one-line reason; nf_columnar_free in any case. */
+bool nf_columnar_start(struct nf_columnar *batch, const struct nf_writer *writer, uint32_t rows, bool has_dictionaries,
+                       char *error);
 void nf_columnar_free(struct nf_columnar *batch);
 
 /*

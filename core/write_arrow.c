@@ -281,20 +281,12 @@ static void put_presence(struct arrow *a, const struct nf_columnar_column *c, ui
 }
 
 static void put_texts(struct arrow *a, const struct nf_columnar_column *c) {
-  const uint32_t *numbers = (const uint32_t *)c->values, rows = a->rows.rows;
+  const uint32_t rows = a->rows.rows, *offsets = c->texts.offsets;
   size_t start = a->body.size;
-  uint32_t end = 0;
-  nf_blob_append_u32(&a->body, 0);
-  for (uint32_t i = 0; i < rows; i++) {
-    if (nf_columnar_has(c, i)) end += nf_dictionary_size(&c->texts, numbers[i]);
-    nf_blob_append_u32(&a->body, end);
-  }
+  nf_blob_append(&a->body, offsets, (rows + 1) * sizeof *offsets);
   end_buffer(a, start);
   start = a->body.size;
-  for (uint32_t i = 0; i < rows; i++) {
-    if (!nf_columnar_has(c, i)) continue;
-    nf_blob_append(&a->body, c->texts.bytes + c->texts.offsets[numbers[i]], nf_dictionary_size(&c->texts, numbers[i]));
-  }
+  nf_blob_append(&a->body, c->texts.bytes, offsets[rows]);
   end_buffer(a, start);
 }
 
@@ -351,7 +343,7 @@ static void flush_batch(struct arrow *a) {
 /* ---- the formats ---- */
 
 static bool start_stream(struct nf_writer *writer, char *error) {
-  return nf_columnar_start(&arrow_of(writer)->rows, writer->columns, writer->count, writer->key, BATCH_ROWS, error);
+  return nf_columnar_start(&arrow_of(writer)->rows, writer, BATCH_ROWS, false, error);
 }
 
 static bool start_file(struct nf_writer *writer, char *error) {

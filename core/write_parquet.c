@@ -316,9 +316,9 @@ static void append_numbers(struct nf_blob *b, struct nf_columnar_column *c, uint
   append_bits(b, numbers, count, width);
 }
 
-static void append_texts(struct nf_blob *b, const struct nf_dictionary *texts) {
+static void append_texts(struct nf_blob *b, const struct nf_texts *texts) {
   for (uint32_t i = 0; i < texts->count; i++) {
-    const uint32_t size = nf_dictionary_size(texts, i);
+    const uint32_t size = nf_text_size(texts, i);
     nf_blob_append_u32(b, size);
     nf_blob_append(b, texts->bytes + texts->offsets[i], size);
   }
@@ -457,7 +457,7 @@ static void flush_group(struct parquet *p) {
 
 static bool start(struct nf_writer *writer, char *error) {
   struct parquet *p = parquet_of(writer);
-  if (!nf_columnar_start(&p->rows, writer->columns, writer->count, writer->key, GROUP_ROWS, error)) return false;
+  if (!nf_columnar_start(&p->rows, writer, GROUP_ROWS, true, error)) return false;
   p->zstd = ZSTD_createCCtx();
   if (p->zstd) (void)ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_compressionLevel, ZSTD_LEVEL);
   else nf_fail(error, "out of memory for an output's compression");
