@@ -13,7 +13,7 @@ PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev 
            lua-busted libzstd-dev zlib1g-dev libsodium-dev libcap-ng-dev libseccomp-dev libdragonbox-dev \
            libgcrypt20-dev libssl3
 # What `make lint`, `make asan`, `make valgrind` and `make fuzz` need on top, ...
-DEV_PACKAGES = lua-check cppcheck clang-format-14 clang-tidy-14 clang libclang-rt-14-dev valgrind
+DEV_PACKAGES = lua-check cppcheck clang-format-14 clang-tidy-14 clang libclang-rt-14-dev valgrind python3-venv
 # ... and the specs on live capture, which send packets through network namespaces and run real programs in them.
 LIVE_PACKAGES = iproute2 procps tcpreplay tcpdump curl openssl nginx-light dnsmasq bind9-dnsutils openssh-server \
                 openssh-client busybox python3
@@ -51,7 +51,7 @@ OBJ  = $(CORE:core/%.c=$(BUILD)/%.o) $(BUILD)/shortest.o
 Q = $(if $(filter 0,$(V)),@)
 say = @printf '  %-6s %s\n' $(1) $(2)
 
-.PHONY: all help deps dev-deps run test check meters collection lint asan tsan fuzz leak valgrind faults golden docs \
+.PHONY: all help deps dev-deps run test check meters collection readers lint asan tsan fuzz leak valgrind faults golden docs \
         bench install uninstall clean
 all: nfengine libnfengine.so
 
@@ -62,6 +62,7 @@ help:
 	@echo 'make check      every spec, nothing installed'
 	@echo 'make meters     the same output with 1, 2, 3 and 8 meters, for every capture of the reference data'
 	@echo 'make collection every plugin and script over every capture of the reference data'
+	@echo 'make readers    the Python packages that read what is written, for spec/readers_spec.lua'
 	@echo 'make lint       formatting, static analysis, include order, the contract header'
 	@echo 'make asan       every spec against a build with address and undefined behaviour sanitizers'
 	@echo 'make tsan       the specs that run threads, with the thread sanitizer'
@@ -153,6 +154,11 @@ meters: all
 collection: all
 	NFENGINE_EVERY_CAPTURE=1 busted --lua=$(shell command -v $(LUAJIT)) spec/collection_spec.lua \
 	  spec/collection_data_spec.lua
+
+# Others' readers of every format, which Debian has none of, in a folder of their own.
+readers: | $(BUILD)
+	python3 -m venv $(BUILD)/readers
+	$(BUILD)/readers/bin/pip install --quiet --disable-pip-version-check duckdb pandas polars pyarrow
 
 golden: all
 	$(LUAJIT) spec/support/golden.lua

@@ -60,10 +60,10 @@ local function destination(self)
   return to
 end
 
---- A column as it is written.
+--- A column as it is written: an anonymised one is a hash, without a unit.
 local function as_written(column, is_anonymized)
   if not is_anonymized then return column end
-  return { name = column.name, type = "text", length = HASH_DIGITS + 1, doc = "keyed hash of: " .. column.doc }
+  return { name = column.name, type = "text", length = HASH_DIGITS + 1, doc = column.doc }
 end
 
 --- What the records hold, as JSON.
