@@ -2,6 +2,7 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local limit = require "spec.support.limit"
 local program = require "spec.support.program"
 local rows = require "spec.support.rows"
 
@@ -16,9 +17,6 @@ int fileno(void *file);
 long read(int descriptor, void *buffer, size_t size);
 long write(int descriptor, const void *buffer, size_t size);
 int fflush(void *file);
-void *signal(int number, void *handler);
-int getrlimit(int resource, void *limits);
-int setrlimit(int resource, const void *limits);
 int geteuid(void);
 typedef struct { const void *data; size_t size, at; } zstd_in;
 typedef struct { void *data; size_t size, at; } zstd_out;
@@ -28,7 +26,7 @@ size_t ZSTD_decompressStream(void *stream, zstd_out *out, zstd_in *in);
 ]]
 
 local O_WRONLY, O_APPEND, F_GETFD, F_GETFL, F_SETFL, O_NONBLOCK = 1, 0x400, 1, 3, 4, 0x800
-local SIGPIPE, SIGXFSZ, RLIMIT_FSIZE = 13, 25, 1
+local SIGPIPE = 13
 local IGNORED = ffi.cast("void *", 1)
 
 local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
@@ -206,20 +204,6 @@ describe("a writer that cannot write", function()
   end)
 end)
 
--- Runs f while no file may grow beyond `size` bytes.
-local function with_file_limit(size, f)
-  local old, limited = ffi.new "uint64_t[2]", ffi.new "uint64_t[2]"
-  ffi.C.getrlimit(RLIMIT_FSIZE, old)
-  limited[0], limited[1] = size, old[1]
-  local before = ffi.C.signal(SIGXFSZ, IGNORED)
-  ffi.C.setrlimit(RLIMIT_FSIZE, limited)
-  local ok, result = pcall(f)
-  ffi.C.setrlimit(RLIMIT_FSIZE, old)
-  ffi.C.signal(SIGXFSZ, before)
-  assert(ok, result)
-  return result
-end
-
 describe("opening a file anew", function()
   local path, moved
   before_each(function()
@@ -382,7 +366,7 @@ describe("opening a file anew", function()
     os.rename(path, moved)
     write_file "other\n"
     reopen(writer)
-    with_file_limit(#"other\n" + #csv_row * 2 + 5, function()
+    limit.files(#"other\n" + #csv_row * 2 + 5, function()
       write(writer, 10)
       assert.equal(C.NF_ERR_OUTPUT, C.nf_writer_flush(writer))
     end)
@@ -475,7 +459,7 @@ describe("a file that gets its name in the end", function()
   end)
 
   it("gets it with whole rows where it can grow no further", function()
-    local reason = with_file_limit(100010, function()
+    local reason = limit.files(100010, function()
       local writer = open_beside(path)
       write(writer, 10000)
       return select(2, close(writer))
@@ -559,7 +543,7 @@ describe("a compressed file", function()
     it("ends with whole rows where it can grow no further, " .. name, function()
       for size = 1, 8000, 1777 do
         local reason, counted = "", 0
-        with_file_limit(size, function()
+        limit.files(size, function()
           local writer = open_packed()
           for _ = 1, 30 do -- of texts that do not get much smaller
             write(writer, 1)
@@ -650,7 +634,7 @@ describe("a file that can grow no further", function()
   after_each(function() os.remove(path) end)
 
   local function check_ends_with_whole_row(format, header, row, size)
-    local reason = with_file_limit(size, function()
+    local reason = limit.files(size, function()
       local writer = open(path, format)
       write(writer, 10000)
       return select(2, close(writer))
@@ -673,7 +657,7 @@ describe("a file that can grow no further", function()
     local file = assert(io.open(path, "w"))
     file:write("earlier\n")
     file:close()
-    with_file_limit(#"earlier\n" + #csv_header + 5, function()
+    limit.files(#"earlier\n" + #csv_header + 5, function()
       local descriptor = ffi.C.open(path, ffi.cast("int", O_WRONLY + O_APPEND))
       local writer = attach(descriptor)
       write(writer, 1)

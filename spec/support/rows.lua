@@ -70,6 +70,25 @@ function rows:anonymized()
   return self
 end
 
+--- What the latest column counts since 1970: "ms", "us" or "ns".
+function rows:moment(unit)
+  self.columns[#self.columns].moment = ({ ms = C.NF_MOMENT_MS, us = C.NF_MOMENT_US, ns = C.NF_MOMENT_NS })[unit]
+  return self
+end
+
+--- Which integer of the latest column stands for no value.
+function rows:none(value)
+  self.columns[#self.columns].none = value
+  return self
+end
+
+--- What is to be told of the latest column.
+function rows:about(unit, doc)
+  local column = self.columns[#self.columns]
+  column.unit, column.doc = unit, doc
+  return self
+end
+
 --- The columns as C sees them. Their names live as long as the builder.
 function rows:c_columns()
   local columns = ffi.new("struct nf_column[?]", #self.columns)
@@ -78,6 +97,8 @@ function rows:c_columns()
     columns[i - 1].name = self.names[i]
     columns[i - 1].offset, columns[i - 1].length, columns[i - 1].type = column.offset, column.length, column.type
     columns[i - 1].is_array, columns[i - 1].is_anonymized = column.is_array, column.is_anonymized or false
+    columns[i - 1].moment, columns[i - 1].unit, columns[i - 1].doc = column.moment or 0, column.unit, column.doc
+    columns[i - 1].has_none, columns[i - 1].none = column.none ~= nil, column.none or 0
   end
   return columns
 end
