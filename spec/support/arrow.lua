@@ -58,7 +58,9 @@ end
 
 local CTYPES = { float = "float", double = "double" }
 
-local function bit_at(bytes, index) return math.floor(bytes:byte(math.floor(index / 8) + 1) / 2 ^ (index % 8)) % 2 == 1 end
+local function bit_at(bytes, index)
+  return math.floor(bytes:byte(math.floor(index / 8) + 1) / 2 ^ (index % 8)) % 2 == 1
+end
 
 -- Numbers of a buffer.
 local function numbers(type_, bytes, count)
@@ -92,12 +94,11 @@ end
 -- A column's values, out of the batch's next nodes and buffers.
 local function column_values(field, next_node, next_buffer)
   local count, nulls = unpack(next_node())
-  local presence, values = next_buffer(), nil
+  local presence, values = next_buffer(), {}
   assert(nulls == 0 and #presence == 0 or #presence == math.ceil(count / 8))
   if field.element then
     local elements = column_values(field.element, next_node, next_buffer)
     assert(#elements == count * field.length)
-    values = {}
     for i = 1, count do values[i] = { unpack(elements, (i - 1) * field.length + 1, i * field.length) } end
   else
     values = plain_values(field.type, count, next_buffer)

@@ -1,4 +1,5 @@
--- Files that cannot grow: limit.files(1000, function() … end) runs a function while no file may grow beyond so many bytes.
+-- Files that cannot grow: limit.files(1000, function() … end) runs a function while none may become larger than so many
+-- bytes.
 
 local ffi = require "ffi"
 

@@ -4,8 +4,8 @@
 -- What is included stands to the left: a file may include only headers of earlier groups, and its own.
 local ORDER = {
   { "nf_abi" }, { "base" },
-  { "blob", "bytes", "clock", "counters", "filter", "frame", "hash", "interrupt", "limits", "place", "privileges", "shortest",
-    "thread", "warnings" },
+  { "blob", "bytes", "clock", "counters", "filter", "frame", "hash", "interrupt", "limits", "place", "privileges",
+    "shortest", "thread", "warnings" },
   { "crypto", "format", "table", "features", "decode_parts", "decode", "stream" },
   { "flow", "fragments", "capfile", "cell", "device", "dpi_cache", "dpi_text", "output",
     "sockets", "sockets_parts" },

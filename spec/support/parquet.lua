@@ -1,9 +1,9 @@
 -- Reads what core/write_parquet.c writes, by other means than it was written with: only what that uses of Parquet, and
 -- whatever else comes raises.
 --
---   local read = parquet.read(bytes)   --> { schema, groups, rows, metadata, columns, created_by }; nil without a footer
---   read.schema[2]                     --> { name, type, repetition, converted, logical }, as parquet.thrift numbers them
---   read.columns.id                    --> values of all row groups; parquet.NULL where there is none
+--   local read = parquet.read(bytes)  --> { schema, groups, rows, metadata, columns, created_by }; nil without a footer
+--   read.schema[2]                    --> { name, type, repetition, converted, logical }, by parquet.thrift's numbers
+--   read.columns.id                   --> values of all row groups; parquet.NULL where there is none
 
 local ffi = require "ffi"
 
@@ -71,7 +71,7 @@ end
 
 -- So many numbers of so many bits: one run of RLE's hybrid, packed or the same again and again.
 local function read_run(bytes, at, width, count)
-  local head, list = 0, {}
+  local list, head = {}, nil
   head, at = varint(bytes, at)
   if head % 2 == 0 then
     assert(head / 2 == count)

@@ -92,8 +92,8 @@ function file:open(selected, crew)
   local anonymized = anonymized_set(self.columns_to_anonymize, selected)
   self.columns = columns.to_c(selected, anonymized)
   self.message = ffi.new("char[?]", C.NF_ERROR_SIZE)
-  self.writer = C.nf_writer_open(destination(self), formats.code(self.format, self.path), self.columns, #selected, self.key,
-    self.message)
+  local format = formats.code(self.format, self.path)
+  self.writer = C.nf_writer_open(destination(self), format, self.columns, #selected, self.key, self.message)
   if self.writer == nil then return nil, ffi.string(self.message) end
   self.is_described = formats.is_described(self.format)
   if self.is_described then
