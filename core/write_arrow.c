@@ -233,17 +233,20 @@ static size_t begin_message(struct arrow *a, enum header header) {
   return message.fields[2];
 }
 
-static bool put_all(struct nf_output *output, const struct nf_blob *b) {
-  return !b->has_failed && nf_output_put(output, b->at, b->size) == b->size;
+/* Ends its description. */
+static void end_message(struct arrow *a) {
+  pad(&a->message, 0, ALIGNMENT);
+  set_at(&a->message, 4, a->message.size - 8, 4);
 }
 
-/* Writes the message and its body, all of it or nothing. */
+/* Writes the message and its body, all of it or nothing: at once, for of what is in a pipe nothing can be taken back. */
 static bool write_message(struct arrow *a) {
   struct nf_output *output = a->writer.output;
   const uint64_t before = nf_output_size(output);
-  pad(&a->message, 0, ALIGNMENT);
-  set_at(&a->message, 4, a->message.size - 8, 4);
-  if (put_all(output, &a->message) && (a->body.size == 0 || put_all(output, &a->body))) return true;
+  struct nf_blob *b = &a->message;
+  if (a->body.has_failed || a->nodes.has_failed || a->buffers.has_failed) b->has_failed = true;
+  nf_blob_append(b, a->body.at, a->body.size);
+  if (!b->has_failed && nf_output_put(output, b->at, b->size) == b->size) return true;
   nf_output_fail(output);
   nf_output_take_back(output, nf_output_size(output) - before);
   return false;
@@ -258,6 +261,7 @@ static bool begin(struct arrow *a) {
   if (a->is_file && nf_output_put(a->writer.output, MAGIC, sizeof MAGIC) < sizeof MAGIC) return false;
   nf_blob_clear(&a->body);
   put_schema(&a->message, begin_message(a, SCHEMA), &a->writer, &a->rows);
+  end_message(a);
   return a->is_begun = write_message(a);
 }
 
@@ -311,7 +315,6 @@ static void put_column(struct arrow *a, const struct nf_columnar_column *c) {
 
 /* A vector of structs. */
 static void put_structs(struct nf_blob *b, size_t reference, const struct nf_blob *structs, uint32_t width) {
-  if (structs->has_failed) b->has_failed = true;
   (void)put_vector(b, reference, (uint32_t)(structs->size / width));
   nf_blob_append(b, structs->at, structs->size);
 }
@@ -326,8 +329,12 @@ static bool write_batch(struct arrow *a) {
   set(&batch, 0, a->rows.rows);
   put_structs(&a->message, batch.fields[1], &a->nodes, 16);
   put_structs(&a->message, batch.fields[2], &a->buffers, 16);
+  end_message(a);
+  const uint64_t block[] = {start, a->message.size, a->body.size};
+  if (a->is_file && !nf_blob_reserve(&a->blocks, sizeof block))
+    a->message.has_failed = true; /* nothing could name it */
   if (!write_message(a)) return false;
-  if (a->is_file) nf_blob_append(&a->blocks, (uint64_t[]){start, a->message.size, a->body.size}, 24);
+  if (a->is_file) nf_blob_append(&a->blocks, block, sizeof block);
   return true;
 }
 

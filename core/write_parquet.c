@@ -525,9 +525,8 @@ static void finish(struct nf_writer *writer) {
   end_struct(&t);
   nf_blob_append_u32(footer, (uint32_t)footer->size);
   nf_blob_append(footer, MAGIC, sizeof MAGIC);
-  if (!footer->has_failed && write_magic(p) && nf_output_put_end(writer->output, footer->at, footer->size)) {
-    writer->rows = p->written;
-  }
+  if (footer->has_failed) nf_output_fail(writer->output);
+  else if (write_magic(p) && nf_output_put_end(writer->output, footer->at, footer->size)) writer->rows = p->written;
 }
 
 const struct nf_encoding nf_parquet = {

@@ -3,12 +3,14 @@
 --
 -- Sweeps take some of their calls, and all of them with $NFENGINE_EVERY_FAULT=1 (make faults).
 
+local arrow = require "spec.support.arrow"
 local capture = require "nfengine.testing.capture"
 local cjson = require "cjson"
 local csv = require "nfengine.csv"
 local engine = require "spec.support.engine"
 local faults = require "spec.support.faults"
 local meter = require "spec.support.meter"
+local parquet = require "spec.support.parquet"
 local program = require "spec.support.program"
 
 local WEB = "samples/web.pcap" -- 390 packets, 32 flows
@@ -47,8 +49,21 @@ local function count_jsonl(text)
   return count
 end
 
+--- The same of a format in which what has no end, or half of one, is no file; an Arrow stream may break off between its
+-- batches.
+local function count_typed(text)
+  if text:sub(1, 4) == "\255\255\255\255" then
+    local read = assert(arrow.stream(text), "half a schema")
+    assert(read.rest == "", "half a batch")
+    return read.rows
+  end
+  local read = text:match "^PAR1" and parquet.read(text) or text:match "^ARROW1" and arrow.file(text)
+  return read and read.rows or 0
+end
+
 local function count_rows(text)
   if text == "" then return 0 end
+  if text:match "^PAR1" or text:match "^ARROW1" or text:byte() == 255 then return count_typed(text) end
   assert(text:sub(-1) == "\n", "the last row has no end")
   return text:sub(1, 1) == "{" and count_jsonl(text) or count_csv(text)
 end
@@ -124,6 +139,8 @@ describe("a call that fails", function()
     return {
       { kind = "alloc", words = PLAIN }, { kind = "alloc", words = PLAIN, times = 0 },
       { kind = "alloc", words = PIPED },
+      { kind = "alloc", words = PLAIN .. " --format=arrow" }, { kind = "alloc", words = PLAIN .. " --format=parquet" },
+      { kind = "alloc", words = "flows --n-meters=1 --format=arrow " .. WEB },
       { kind = "alloc", words = "flows -o $out --n-meters=1 --plugin=ja4 --plugin=community_id " .. WEB },
       { kind = "alloc", words = "flows -o $out --n-meters=1 --bpf-filter=udp samples/dns.pcap.gz" },
     }
@@ -205,7 +222,10 @@ describe("a call that fails", function()
   swept("a write fails", function()
     local list, path = {}, flows_of(6000)
     for _, error in ipairs { "ENOSPC", "EIO" } do
-      for _, words in ipairs { "-o $out", "--format=jsonl -o $out", "", "--format=jsonl" } do
+      for _, words in ipairs {
+        "-o $out", "--format=jsonl -o $out", "--format=parquet -o $out", "--format=arrow -o $out", "", "--format=jsonl",
+        "--format=arrow",
+      } do
         words = ("flows --n-meters=1 --n-dissections=0 %s %s"):format(words, path)
         list[#list + 1] = { kind = "write", error = error, words = words, times = 0 }
         list[#list + 1] = { kind = "write", error = error, words = words }
@@ -216,7 +236,7 @@ describe("a call that fails", function()
 
   swept("a write takes less than asked for", function()
     local list, path = {}, flows_of(6000)
-    for _, words in ipairs { "-o $out", "--format=jsonl" } do
+    for _, words in ipairs { "-o $out", "--format=jsonl", "--format=parquet -o $out", "--format=arrow" } do
       words = ("flows --n-meters=1 --n-dissections=0 %s %s"):format(words, path)
       list[#list + 1] = { kind = "write", error = "short", words = words, is_harmless = true }
       list[#list + 1] = { kind = "write", error = "EINTR", words = words }

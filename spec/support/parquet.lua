@@ -71,7 +71,7 @@ end
 
 -- So many numbers of so many bits: one run of RLE's hybrid, packed or the same again and again.
 local function read_run(bytes, at, width, count)
-  local list, head = {}, nil
+  local list, head = {}
   head, at = varint(bytes, at)
   if head % 2 == 0 then
     assert(head / 2 == count)
