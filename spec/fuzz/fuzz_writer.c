@@ -1,8 +1,9 @@
 /*
- * fuzz_writer.c: libFuzzer target for core/writer.c and what it writes: CSV and JSON lines. An input is a list of columns
- * and the bytes of a record, which may hold anything. What comes out is read back here, by other means than it was
- * written with: it has to be UTF-8, rows of the right cells, and the record's values. An output that ran out of room
- * has to end with a whole row.
+ * fuzz_writer.c: libFuzzer target for core/writer.c and what it writes. An input is a list of columns and the bytes of a
+ * record, which may hold anything. CSV and JSON lines are read back here, by other means than they were written with:
+ * they have to be UTF-8, rows of the right cells, and the record's values. An output that ran out of room has to end
+ * with a whole row. Of Parquet and Arrow it is the frame that is looked at: messages and footers where they should be,
+ * also where there was no room for all.
  */
 #include "target.h"
 
@@ -25,7 +26,9 @@ enum {
   KEY_SIZE = 64,
   /* a column's flags */
   FLAG_ARRAY = 1,
-  FLAG_ANONYMIZED = 2
+  FLAG_ANONYMIZED = 2,
+  FLAG_NONE = 4,
+  FLAG_MOMENT = 8
 };
 
 struct plan {
@@ -60,6 +63,11 @@ static void plan_column(struct plan *plan, int index, struct fuzz_input *in) {
   if (type == NF_TYPE_TEXT) column.length = 1 + length % TEXT_MAX;
   else if (type <= NF_TYPE_DOUBLE && flags & FLAG_ARRAY) column.is_array = true;
   if (column.is_array) column.length = 1 + length % ARRAY_MAX;
+  if (flags & FLAG_MOMENT && type == NF_TYPE_UINT64) column.moment = (uint8_t)(NF_MOMENT_MS + length % 3);
+  column.has_none = flags & FLAG_NONE && type < NF_TYPE_FLOAT;
+  column.none = (int16_t)length;
+  column.unit = length % 2 ? name : NULL;
+  column.doc = length % 3 ? name : NULL;
   plan->record_size += column.length * element_size(type);
   column.is_anonymized = flags & FLAG_ANONYMIZED;
   plan->columns[plan->count++] = column;
@@ -94,7 +102,11 @@ static int write_rows(int file, int format, const struct plan *plan, const struc
   const struct nf_destination to = {.descriptor = file};
   struct nf_writer *writer = nf_writer_open(&to, format, plan->columns, plan->count, plan->key, error);
   nf_require(writer);
-  for (uint32_t i = 0; i < plan->rows; i++) (void)nf_writer_write(writer, record);
+  (void)nf_writer_describe(writer, plan->names[0], plan->names[0]);
+  for (uint32_t i = 0; i < plan->rows; i++) {
+    (void)nf_writer_write(writer, record);
+    if (i % 4 == 3) (void)nf_writer_flush(writer);
+  }
   return nf_writer_close(writer, error);
 }
 
@@ -122,10 +134,9 @@ static char *write_all(int format, const struct plan *plan, const struct nf_flow
   return contents(file, size);
 }
 
-/* The same where there is room for `limit` bytes: what is there has to be rows of it, `ends` being where rows end. */
-static void check_full(int format, const struct plan *plan, const struct nf_flow *record, const char *all, size_t size,
-                       const size_t *ends, uint32_t count) {
-  const size_t limit = plan->limit % size;
+/* The same where there is room for `limit` bytes; gives what is there. */
+static char *write_limited(int format, const struct plan *plan, const struct nf_flow *record, size_t limit,
+                           size_t *size) {
   struct rlimit usual, small;
   char error[NF_ERROR_SIZE] = "";
   int file = empty_file();
@@ -136,12 +147,18 @@ static void check_full(int format, const struct plan *plan, const struct nf_flow
   nf_require(write_rows(file, format, plan, record, error) == NF_ERR_OUTPUT);
   nf_require(setrlimit(RLIMIT_FSIZE, &usual) == 0);
   nf_require(error[0] && !strchr(error, '\n'));
+  return contents(file, size);
+}
 
+/* Where there is not room for all, there have to be rows of it, `ends` being where rows end. */
+static void check_full(int format, const struct plan *plan, const struct nf_flow *record, const char *all, size_t size,
+                       const size_t *ends, uint32_t count) {
+  const size_t limit = plan->limit % size;
   size_t expected = 0, got;
   for (uint32_t i = 0; i < count; i++) {
     if (ends[i] <= limit) expected = ends[i];
   }
-  char *there = contents(file, &got);
+  char *there = write_limited(format, plan, record, limit, &got);
   nf_require(got == expected && memcmp(there, all, got) == 0);
   free(there);
 }
@@ -450,6 +467,80 @@ static void check_output(int format, const struct plan *plan, const struct nf_fl
   free(all);
 }
 
+/* ---- Parquet and Arrow ---- */
+
+static uint64_t number_at(const char *bytes, size_t size, size_t at, size_t width) {
+  uint64_t number = 0;
+  nf_require(at + width <= size && at % width == 0);
+  memcpy(&number, bytes + at, width);
+  return number;
+}
+
+/* Where a message behind its first eight bytes says how long its body is. */
+static size_t body_size(const char *message, size_t size) {
+  enum { BODY_LENGTH = 3 };
+  const size_t table = (size_t)number_at(message, size, 0, 4), vtable = table - number_at(message, size, table, 4);
+  nf_require(number_at(message, size, vtable, 2) >= 4 + 2 * (BODY_LENGTH + 1));
+  const size_t field = (size_t)number_at(message, size, vtable + 4 + (size_t)2 * BODY_LENGTH, 2);
+  nf_require(field);
+  return (size_t)number_at(message, size, table + field, 8);
+}
+
+/* Walks over messages up to the mark at their end, or all bytes. Returns what is behind it, 0 where there is none. */
+static size_t walk_messages(const char *bytes, size_t size) {
+  size_t at = 0;
+  while (at < size) {
+    nf_require(number_at(bytes, size, at, 4) == UINT32_MAX);
+    const size_t length = (size_t)number_at(bytes, size, at + 4, 4);
+    at += 8;
+    if (length == 0) return at;
+    nf_require(length % 8 == 0 && length <= size - at);
+    const size_t body = body_size(bytes + at, length);
+    at += length;
+    nf_require(body % 8 == 0 && body <= size - at);
+    at += body;
+  }
+  return 0;
+}
+
+static bool ends_with(const char *bytes, size_t size, const char *end) {
+  const size_t length = strlen(end);
+  return size >= length && memcmp(bytes + size - length, end, length) == 0;
+}
+
+/* A file that has a footer in front of its last word, behind its first; or none. */
+static bool has_footer(const char *bytes, size_t size, const char *magic) {
+  const size_t length = strlen(magic);
+  uint32_t footer;
+  if (!ends_with(bytes, size, magic)) return false;
+  nf_require(size > 2 * length + sizeof footer && memcmp(bytes, magic, length) == 0);
+  memcpy(&footer, bytes + size - length - sizeof footer, sizeof footer);
+  nf_require(footer > 0 && footer <= size - 2 * length - sizeof footer);
+  return true;
+}
+
+static void check_frame(int format, const char *bytes, size_t size, bool is_whole) {
+  if (format == NF_FORMAT_PARQUET) {
+    nf_require(has_footer(bytes, size, "PAR1") || !is_whole);
+  } else if (format == NF_FORMAT_ARROW_STREAM) {
+    nf_require(walk_messages(bytes, size) == (is_whole ? size : 0));
+  } else if (has_footer(bytes, size, "ARROW1")) {
+    nf_require(walk_messages(bytes + 8, size - 8) > 0);
+  } else {
+    nf_require(!is_whole);
+  }
+}
+
+static void check_typed(int format, const struct plan *plan, const struct nf_flow *record) {
+  size_t size, got;
+  char *all = write_all(format, plan, record, &size);
+  check_frame(format, all, size, true);
+  char *there = write_limited(format, plan, record, plan->limit % size, &got);
+  check_frame(format, there, got, false);
+  free(there);
+  free(all);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static struct text hashes[2 * COLUMNS_MAX];
   struct fuzz_input in = {data, size};
@@ -458,6 +549,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct nf_flow *record = make_record(&plan, &in);
   check_output(NF_FORMAT_CSV, &plan, record, hashes);
   check_output(NF_FORMAT_JSONL, &plan, record, hashes);
+  check_typed(NF_FORMAT_PARQUET + (int)(plan.limit % 3), &plan, record); /* one of them: each takes much memory */
   free(record);
   return 0;
 }

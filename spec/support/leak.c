@@ -130,21 +130,37 @@ static struct nf_options options_for(const char *const *path, uint32_t meters) {
   };
 }
 
-static struct nf_writer *open_writer(void) {
+/* A writer of each format. */
+enum { FORMATS = NF_FORMAT_ARROW_FILE + 1 };
+
+static void close_writers(struct nf_writer *const *writers) {
+  for (int format = 0; format < FORMATS; format++) nf_writer_close(writers[format], NULL);
+}
+
+static bool open_writers(struct nf_writer **writers) {
   char error[NF_ERROR_SIZE];
-  const struct nf_column column = {
-      .name = "id", .offset = offsetof(struct nf_flow, record_id), .length = 1, .type = NF_TYPE_UINT64};
+  const struct nf_column columns[] = {
+      {.name = "id", .offset = offsetof(struct nf_flow, record_id), .length = 1, .type = NF_TYPE_UINT64},
+      {.name = "src_ip", .offset = offsetof(struct nf_flow, tuple.src_address), .length = 1, .type = NF_TYPE_IP},
+  };
   const struct nf_destination to = {.path = "/dev/null", .descriptor = -1};
-  struct nf_writer *writer = nf_writer_open(&to, NF_FORMAT_CSV, &column, 1, NULL, error);
-  if (!writer) refused("/dev/null", error);
-  return writer;
+  for (int format = 0; format < FORMATS; format++) writers[format] = NULL;
+  for (int format = 0; format < FORMATS; format++) {
+    if (!(writers[format] = nf_writer_open(&to, format, columns, 2, NULL, error))) {
+      refused("/dev/null", error);
+      close_writers(writers);
+      return false;
+    }
+    (void)nf_writer_describe(writers[format], "name", "text");
+  }
+  return true;
 }
 
 /* Goes through the events of a run, and all of them unless it is to be given up. */
-static void follow(struct nf_crew *crew, struct nf_writer *writer, const struct tools *tools, bool give_up) {
+static void follow(struct nf_crew *crew, struct nf_writer *const *writers, const struct tools *tools, bool give_up) {
   int kind, updates = 0;
   while ((kind = nf_crew_next(crew)) >= 0) {
-    if (kind == NF_EVENT_EXPIRE) nf_writer_write(writer, nf_crew_event(crew)->flow);
+    for (int i = 0; kind == NF_EVENT_EXPIRE && i < FORMATS; i++) nf_writer_write(writers[i], nf_crew_event(crew)->flow);
     if (kind == NF_EVENT_UPDATE) use_tools(tools, &nf_crew_event(crew)->packet);
     if (kind == NF_EVENT_UPDATE && give_up && ++updates == 20) return;
   }
@@ -171,14 +187,16 @@ static void run(const char *path, uint32_t meters, bool give_up) {
     return;
   }
   struct tools tools;
-  struct nf_writer *writer = open_writer();
-  if (writer && make_tools(&tools)) {
-    if (nf_crew_launch(crew, work, NULL, error) != NF_OK) refused("launch", error);
-    else follow(crew, writer, &tools, give_up);
-    free_tools(tools);
+  struct nf_writer *writers[FORMATS];
+  if (open_writers(writers)) {
+    if (make_tools(&tools)) {
+      if (nf_crew_launch(crew, work, NULL, error) != NF_OK) refused("launch", error);
+      else follow(crew, writers, &tools, give_up);
+      free_tools(tools);
+    }
+    close_writers(writers);
   }
   while (nf_crew_warning(crew)) continue;
-  nf_writer_close(writer, NULL);
   nf_crew_free(crew);
 }
 
