@@ -1,6 +1,7 @@
 -- How live runs end: signals, limits, interfaces that go away, outputs and plugins that fail. What they give until then
 -- is in live_spec.lua.
 
+local arrow = require "spec.support.arrow"
 local cable = require "spec.support.cable"
 local engine = require "spec.support.engine"
 local live = require "spec.support.live"
@@ -95,6 +96,22 @@ describe("a live run", function()
       local first = count_rows(program.read(old))
       local second = count_rows(program.read(path), first)
       assert.matches(", " .. (first + second .. " flows"):gsub("^(%d+)(%d%d%d) ", "%1,%2 ") .. ", ", result.err)
+    end)
+
+    it("goes on with another Arrow stream where the old one was moved away", function()
+      local path, old = program.temporary ".arrows", program.temporary ".arrows"
+      local run, sender = ports("--idle-timeout=0", "-o", path), send_endlessly()
+      local function has_rows() return (arrow.stream(program.read(path) or "") or { rows = 0 }).rows > 0 end
+      live.wait_for("rows", has_rows)
+      assert(os.rename(path, old))
+      run:signal "HUP"
+      live.wait_for("new stream with rows", has_rows)
+      sender:stop "TERM"
+      local result = run:stop()
+      local first, second = arrow.stream(program.read(old)), arrow.stream(program.read(path))
+      assert.equal(first.rows, second.columns.id[1])
+      assert.matches(", " .. (first.rows + second.rows .. " flows"):gsub("^(%d+)(%d%d%d) ", "%1,%2 ") .. ", ",
+        result.err)
     end)
 
     it("goes on in the same file where it is still there", function()

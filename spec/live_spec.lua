@@ -2,6 +2,7 @@
 -- runs end is in live_ends_spec.lua.
 
 local cjson = require "cjson"
+local arrow = require "spec.support.arrow"
 local cable = require "spec.support.cable"
 local engine = require "spec.support.engine"
 local live = require "spec.support.live"
@@ -196,6 +197,22 @@ describe("live capture", function()
       assert(took < SLACK_S, ("it took %.2f s"):format(took))
       assert(took > 0.9, ("it took %.2f s only"):format(took))
       assert.equal(0, run:stop().status)
+    end)
+
+    both_sizes("shows readers of Arrow columns at once, a flow within a second after its timeout", function(meters)
+      local run = ports("--idle-timeout=1", "--format=arrow", meters)
+      local began = live.now()
+      live.wait_for("columns", function() return arrow.stream(run:out()) end)
+      assert(live.now() - began < 1)
+      began = live.now()
+      send(udp_file(1234))
+      live.wait_for("batch", function() return arrow.stream(run:out()).rows == 1 end)
+      local took = live.now() - began
+      assert(took < SLACK_S, ("it took %.2f s"):format(took))
+      local result = run:stop()
+      local read = arrow.stream(result.out)
+      assert.same({ 0, true }, { result.status, read.is_ended })
+      assert.same({ id = { 0 }, src_port = { 1234 } }, read.columns)
     end)
 
     both_sizes("gives a loop a flow within a second after its timeout", function(meters)

@@ -1,10 +1,14 @@
 -- Exports and sinks: lua/nfengine/output/. Standard output and what the command line has to say are in cli_spec.
 
+local arrow = require "spec.support.arrow"
 local cjson = require "cjson"
+local C = require "nfengine.lib"
 local nf = require "nfengine"
 local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
+local file_sink = require "nfengine.output.file"
 local meter = require "spec.support.meter"
+local parquet = require "spec.support.parquet"
 local program = require "spec.support.program"
 
 -- `count` flows of one packet, from ports 1000, 1001 ...
@@ -127,6 +131,120 @@ describe("to_jsonl", function()
     local path = program.temporary ".jsonl"
     assert.equal(0, streamer(0):to_jsonl(path))
     assert.equal("", program.read(path))
+  end)
+end)
+
+describe("to_parquet and to_arrow", function()
+  after_each(engine.cleanup)
+
+  local READERS = { to_parquet = parquet.read, to_arrow = arrow.file }
+
+  it("write a row a flow, and give the number of rows", function()
+    for method, read in pairs(READERS) do
+      for _, count in ipairs { 0, 2 } do
+        local path = program.temporary()
+        local exported = streamer(count)
+        assert.equal(count, exported[method](exported, path))
+        assert.equal(count, read(program.read(path)).rows)
+      end
+    end
+  end)
+
+  it("say what each column is", function()
+    for method, read in pairs(READERS) do
+      local path = program.temporary()
+      local exported = streamer(1, { columns = { "src_ip", "bidirectional_packets", "end_reason" } })
+      exported[method](exported, path)
+      local schema = cjson.decode(read(program.read(path)).metadata["nfengine.schema"])
+      assert.same({ name = "src_ip", type = "ip", doc = "source address of the first packet" }, schema[1])
+      assert.same({ "bidirectional_packets", "uint64", "packets" }, { schema[2].name, schema[2].type, schema[2].unit })
+      assert.same({ "end_reason", "end_reason" }, { schema[3].name, schema[3].type })
+    end
+  end)
+
+  it("say of an anonymised column that it is a text", function()
+    for method, read in pairs(READERS) do
+      local path = program.temporary()
+      local exported = streamer(1, { columns = { "bidirectional_packets" } })
+      exported[method](exported, path, { columns_to_anonymize = { "bidirectional_packets" } })
+      local schema = cjson.decode(read(program.read(path)).metadata["nfengine.schema"])
+      assert.same({ "string:128" }, { schema[1].type, schema[1].unit })
+    end
+  end)
+
+  it("are refused names of compressed files, before there is one", function()
+    for _, path in ipairs { "/nonexistent/x.parquet.gz", "/nonexistent/x.arrow.zst", "/nonexistent/x.feather.gz" } do
+      local message = engine.refusal(function() streamer(1):write(path) end)
+      assert.equal(('cannot write "%s": this format cannot be compressed as a whole, expected a name without %s')
+        :format(path, path:match "%.[^.]+$"), message)
+    end
+  end)
+end)
+
+describe("to_arrow", function()
+  after_each(engine.cleanup)
+
+  local function is_stream(bytes) return bytes:sub(1, 4) == "\255\255\255\255" end
+
+  it("writes a file to a path, and a stream to one that ends in .arrows", function()
+    for ending, is_one in pairs { [""] = false, [".arrow"] = false, [".feather"] = false, [".arrows"] = true } do
+      for _, already in ipairs { false, true } do
+        local path = program.temporary(ending)
+        if already then program.write("something", path) end
+        streamer(1):to_arrow(path)
+        assert.same({ ending, is_one }, { ending, is_stream(program.read(path)) })
+      end
+    end
+  end)
+
+  it("writes a stream to an open file and to a pipe", function()
+    local path = program.temporary ".arrow"
+    local opened = assert(io.open(path, "wb"))
+    streamer(2):to_arrow(opened)
+    opened:close()
+    assert.equal(2, arrow.stream(program.read(path)).rows)
+    local pipe, copy = program.temporary ".arrow", program.temporary()
+    assert(os.execute(("mkfifo %s && { cat <%s >%s & }"):format(pipe, pipe, copy)) == 0)
+    streamer(2):to_arrow(pipe)
+    for _ = 1, 100 do
+      if is_stream(program.read(copy) or "") then break end
+      os.execute "sleep 0.02"
+    end
+    assert.equal(2, arrow.stream(program.read(copy)).rows)
+  end)
+
+  it("writes a compressed stream where its name says so", function()
+    local path = program.temporary ".arrows.gz"
+    streamer(2):write(path)
+    assert.equal(2, arrow.stream(program.shell("gzip -dc <" .. path).out).rows)
+  end)
+end)
+
+describe("what a file is to say of its records", function()
+  after_each(engine.cleanup)
+
+  local function metadata_of(format, given)
+    local path = program.temporary()
+    local sink = file_sink.new { path = path, format = format, packing = C.NF_PACKING_NONE, is_beside = false,
+      key = file_sink.key(), metadata = given }
+    streamer(1):to(sink)
+    local read = format == "arrow" and arrow.file or parquet.read
+    local said = read(program.read(path)).metadata
+    said["nfengine.schema"] = nil
+    return said
+  end
+
+  it("is in it, or asked for at its begin and again before its end", function()
+    for _, format in ipairs { "parquet", "arrow" } do
+      assert.same({ a = "1", b = "2" }, metadata_of(format, { a = "1", b = "2" }))
+      local asked = 0
+      local function give()
+        asked = asked + 1
+        return { times = tostring(asked), first = asked == 1 and "yes" or nil }
+      end
+      assert.same({ times = "2", first = "yes" }, metadata_of(format, give))
+      assert.equal(2, asked)
+    end
   end)
 end)
 
