@@ -19,15 +19,19 @@ LIVE_PACKAGES = iproute2 procps tcpreplay tcpdump curl openssl nginx-light dnsma
                 openssh-client busybox python3
 
 RELEASE = 0.1.0
-COMMIT := $(shell git describe --always --dirty 2>/dev/null)
-VERSION = $(RELEASE)$(if $(COMMIT), ($(COMMIT)))
+# Of this folder's own clone, not of one that it happens to lie in.
+git_says = $(if $(wildcard .git),$(shell git describe --always --dirty $(1) 2>/dev/null))
+COMMIT   := $(call git_says)
+REVISION := $(or $(call git_says,--exclude='*' --abbrev=40),unknown)
+VERSION   = $(RELEASE)$(if $(COMMIT), ($(COMMIT)))
 
 # Looked up when first used, after `make deps` has installed pkg-config.
 LIBS_PKG = libpcap libndpi luajit libzstd zlib libsodium libcap-ng libseccomp libgcrypt
 PKG_CFLAGS = $(shell pkg-config --cflags $(LIBS_PKG))
 PKG_LIBS   = $(shell pkg-config --libs $(LIBS_PKG))
-# The version reaches one object only, so that a commit does not rebuild everything.
-$(BUILD)/abi.o: CFLAGS_ += -DNF_VERSION='"$(VERSION)"'
+# The version reaches one object only, which is made anew when it is another, so that a commit does not rebuild
+# everything and the program tells the one that it was built of.
+$(BUILD)/abi.o: CFLAGS_ += -DNF_VERSION='"$(VERSION)"' -DNF_REVISION='"$(REVISION)"'
 
 DRAGONBOX  = $(firstword $(wildcard /usr/include/dragonbox-*))
 
@@ -52,7 +56,7 @@ Q = $(if $(filter 0,$(V)),@)
 say = @printf '  %-6s %s\n' $(1) $(2)
 
 .PHONY: all help deps dev-deps run test check meters collection readers lint asan tsan fuzz leak valgrind faults golden docs \
-        bench install uninstall clean
+        bench install uninstall clean FORCE
 all: nfengine libnfengine.so
 
 help:
@@ -115,6 +119,10 @@ $(BUILD)/%.o: core/%.cc Makefile | $(BUILD)
 
 $(BUILD):
 	@mkdir -p $@
+
+$(BUILD)/abi.o: $(BUILD)/version
+$(BUILD)/version: FORCE | $(BUILD)
+	@echo '$(VERSION) $(REVISION)' | cmp -s - $@ || echo '$(VERSION) $(REVISION)' >$@
 
 -include $(wildcard $(BUILD)/*.d)
 

@@ -6,6 +6,9 @@
 #ifndef NF_VERSION
 #define NF_VERSION "unknown"
 #endif
+#ifndef NF_REVISION
+#define NF_REVISION "unknown"
+#endif
 
 const struct nf_abi nf_abi = {
     .version = NF_ABI_VERSION,
@@ -22,6 +25,7 @@ const struct nf_abi nf_abi = {
 };
 
 const char *nf_version(void) { return NF_VERSION; }
+const char *nf_revision(void) { return NF_REVISION; }
 
 const char *nf_end_name(int end_reason) {
   static const char *const names[NF_END_COUNT] = {

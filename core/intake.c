@@ -8,6 +8,7 @@
 #include "intake.h"
 
 #include "clock.h"
+#include "counters.h"
 #include "decode.h"
 #include "source.h"
 #include "warnings.h"
@@ -31,6 +32,7 @@ struct nf_intake {
   uint64_t ticks_per_ms, sweep_interval; /* ticks */
   uint64_t tick, last_sweep, last_wall_sweep;
   uint64_t position;
+  uint64_t first_ns, last_ns; /* of packets that reach flows */
   uint64_t ignored[NF_IGNORED_COUNT], ignored_bytes;
   bool is_out_of_memory;
   bool has_unknown_link; /* packets came of a link type that nf_decode does not know */
@@ -118,6 +120,7 @@ struct nf_intake *nf_intake_new(const struct nf_options *o, const struct nf_hash
   }
   nf_warnings_init(&intake->warnings);
   intake->key = *key;
+  intake->first_ns = UINT64_MAX;
   intake->time_unit = o->time_unit;
   intake->decode_tunnels = o->decode_tunnels;
   intake->has_comments = o->comments;
@@ -163,6 +166,8 @@ static uint64_t clock_at(const struct nf_intake *intake, const struct nf_packet 
 
 static void move_clock(struct nf_intake *intake, struct nf_batch *batch, struct nf_packet *packet) {
   packet->tick = intake->tick = clock_at(intake, packet);
+  if (packet->time_ns < intake->first_ns) intake->first_ns = packet->time_ns;
+  if (packet->time_ns > intake->last_ns) intake->last_ns = packet->time_ns;
   intake->position = packet->position;
   if (intake->tick - intake->last_sweep < intake->sweep_interval) return;
   intake->last_sweep = intake->tick;
@@ -278,6 +283,7 @@ void nf_intake_count(struct nf_intake *intake, struct nf_counters *counters) {
     counters->packets += intake->ignored[i];
   }
   counters->bytes += intake->ignored_bytes;
+  if (intake->last_ns) nf_counters_see(counters, intake->first_ns, intake->last_ns);
   if (intake->fragments) nf_fragments_count(intake->fragments, counters);
   nf_source_count(intake->source, counters);
 }

@@ -298,6 +298,7 @@ struct nf_counters {
   uint64_t dropped_interface; /* packets that the interface or its driver says it lost */
   uint64_t input_size;        /* bytes of all input files, 0 when not known */
   uint64_t input_read;        /* bytes of them read */
+  uint64_t first_ns, last_ns; /* earliest and latest moment of a packet that has reached a flow; 0 without any */
 };
 
 /*
@@ -450,6 +451,19 @@ struct nf_destination {
   bool is_beside;   /* a regular file is called PATH.part until it is closed: nothing half done ever is called PATH */
 };
 
+/* A file that bytes go to as they are put. */
+struct nf_output;
+/* NULL with a one-line reason in `error`; then a descriptor of the destination stays the caller's. */
+struct nf_output *nf_output_open(const struct nf_destination *to, char *error);
+/*
+ * Writes bytes. Returns how many have got out: all, or, once something has failed, fewer. Of compressed ones it is all
+ * or none, and what was written of them is taken back.
+ */
+size_t nf_output_put(struct nf_output *output, const void *bytes, size_t size);
+/* Ends what is compressed, closes, gives the file its name, frees. NF_OK, or NF_ERR_OUTPUT with the reason in
+   `error`. */
+int nf_output_close(struct nf_output *output, char *error);
+
 struct nf_writer;
 
 /*
@@ -489,6 +503,8 @@ int nf_writer_close(struct nf_writer *writer, char *error);
 bool nf_writer_is_broken_pipe(const struct nf_writer *writer);
 /* How many records the system has got as whole rows: once finished all that were written, unless that has failed. */
 uint64_t nf_writer_rows(const struct nf_writer *writer);
+/* Bytes that the system has got of the file; of rows of text that are not compressed, those too that wait. */
+uint64_t nf_writer_size(const struct nf_writer *writer);
 
 /*
  * A filter for packets in hooks, in libpcap's language. It looks at the innermost IP packet alone (as LINKTYPE_RAW), so
@@ -524,6 +540,17 @@ void nf_sha256(struct nf_crypto *crypto, const void *data, size_t size, uint8_t 
 void nf_sha256_begin(struct nf_crypto *crypto);
 void nf_sha256_add(struct nf_crypto *crypto, const void *data, size_t size);
 void nf_sha256_end(struct nf_crypto *crypto, uint8_t *digest); /* 32 bytes */
+/*
+ * SHA-256 of whole files, begun at once, by a thread of its own, one file after another. `paths` are copied. NULL with
+ * a one-line reason in `error` (may be NULL).
+ */
+struct nf_digests;
+struct nf_digests *nf_digests_start(const char *const *paths, uint32_t count, char *error);
+/* Waits for one of them: its digest (32 bytes) and size. False for what is no regular file or cannot be read, and where
+   the run has been interrupted before it was done. */
+bool nf_digests_wait(struct nf_digests *digests, uint32_t index, uint8_t *digest, uint64_t *size);
+/* Leaves off what is not done. */
+void nf_digests_free(struct nf_digests *digests);
 /* Base64 with padding (RFC 4648, section 4) and a NUL, for which `out` needs (size + 2) / 3 * 4 + 1 bytes. Returns the
    length without the NUL. */
 size_t nf_base64(char *out, const uint8_t *data, size_t size);
@@ -653,9 +680,14 @@ int nf_sandbox_enter(int keep, char *error);
 
 /* Our version, and those of the libraries as they say themselves. Static. */
 const char *nf_version(void);
+/* What the working tree was when this was built: the commit, with "-dirty" behind it where there was more; "unknown"
+   where that was no clone. */
+const char *nf_revision(void);
 const char *nf_pcap_version(void);
 const char *nf_crypto_version(void);
 const char *nf_dpi_version(void);
+const char *nf_zlib_version(void);
+const char *nf_zstd_version(void);
 /* Whether the linked nDPI can fill this column of struct nf_l7_extra. */
 bool nf_l7_has(const char *column);
 

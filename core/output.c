@@ -287,3 +287,6 @@ int nf_output_close(struct nf_output *o, char *error) {
   free_output(o);
   return status;
 }
+
+const char *nf_zlib_version(void) { return zlibVersion(); }
+const char *nf_zstd_version(void) { return ZSTD_versionString(); }

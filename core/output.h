@@ -1,20 +1,10 @@
 #pragma once
 /*
  * output.h: where an output's bytes go: to a file of its own or an open descriptor, as they are or compressed. After
- * the first failure nothing more is written. Knows nothing of what the bytes mean.
+ * the first failure nothing more is written. Knows nothing of what the bytes mean. What Lua has of it, opening, putting
+ * and closing, is in nf_abi.h.
  */
 #include "base.h"
-
-struct nf_output;
-
-/* NULL with a one-line reason in `error`; then a descriptor of the destination stays the caller's. */
-struct nf_output *nf_output_open(const struct nf_destination *to, char *error);
-
-/*
- * Writes bytes. Returns how many have got out: all, or, once something has failed, fewer. Of compressed ones it is all
- * or none, and what was written of them is taken back.
- */
-size_t nf_output_put(struct nf_output *output, const void *bytes, size_t size);
 
 /*
  * Writes what stands at the end and tells what the bytes before it are. Also after a failure, of which the rest has
@@ -44,7 +34,3 @@ int nf_output_reopen(struct nf_output *output, bool *is_empty, char *error);
 
 /* Says why it failed. */
 void nf_output_tell(const struct nf_output *output, int failure, char *error);
-
-/* Ends what is compressed, closes, gives the file its name, frees. NF_OK, or NF_ERR_OUTPUT with the reason in
-   `error`. */
-int nf_output_close(struct nf_output *output, char *error);

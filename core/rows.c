@@ -100,3 +100,5 @@ bool nf_rows_write(struct nf_writer *writer, const struct nf_flow *record) {
 void nf_rows_move(struct nf_writer *writer, bool is_empty) {
   if (is_empty) begin_with_header(rows_of(writer));
 }
+
+size_t nf_rows_waiting(const struct nf_writer *writer) { return ((const struct nf_rows *)writer)->used; }

@@ -43,14 +43,18 @@ struct nf_rows {
 };
 
 /* A format's methods, but for `start`, which begins with nf_rows_start. */
-#define NF_ROWS_ENCODING(started) \
-  { sizeof(struct nf_rows), started, nf_rows_free, nf_rows_write, nf_rows_flush, nf_rows_flush, nf_rows_move, false }
+#define NF_ROWS_ENCODING(started)                                                                     \
+  {                                                                                                   \
+    .size = sizeof(struct nf_rows), .start = (started), .free = nf_rows_free, .write = nf_rows_write, \
+    .flush = nf_rows_flush, .finish = nf_rows_flush, .move = nf_rows_move, .waiting = nf_rows_waiting \
+  }
 
 bool nf_rows_start(struct nf_writer *writer, const struct nf_syntax *syntax, char *error);
 void nf_rows_free(struct nf_writer *writer);
 bool nf_rows_write(struct nf_writer *writer, const struct nf_flow *record);
 void nf_rows_flush(struct nf_writer *writer);
 void nf_rows_move(struct nf_writer *writer, bool is_empty);
+size_t nf_rows_waiting(const struct nf_writer *writer);
 
 /* Copies by the block, as most leads are one; up to a block is written too much. */
 static inline char *nf_put_lead(char *out, const struct nf_cell *cell) {

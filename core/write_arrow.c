@@ -433,7 +433,22 @@ static void move(struct nf_writer *writer, bool is_empty) {
   if (is_empty) arrow_of(writer)->is_begun = false;
 }
 
-const struct nf_encoding nf_arrow_stream = {sizeof(struct arrow), start_stream, free_all, write_record,
-                                            flush_stream,         finish,       move,     false};
-const struct nf_encoding nf_arrow_file = {sizeof(struct arrow), start_file, free_all, write_record,
-                                          flush_file,           finish,     NULL,     true};
+const struct nf_encoding nf_arrow_stream = {
+    .size = sizeof(struct arrow),
+    .start = start_stream,
+    .free = free_all,
+    .write = write_record,
+    .flush = flush_stream,
+    .finish = finish,
+    .move = move,
+};
+
+const struct nf_encoding nf_arrow_file = {
+    .size = sizeof(struct arrow),
+    .start = start_file,
+    .free = free_all,
+    .write = write_record,
+    .flush = flush_file,
+    .finish = finish,
+    .has_places = true,
+};

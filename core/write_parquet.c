@@ -530,4 +530,11 @@ static void finish(struct nf_writer *writer) {
 }
 
 const struct nf_encoding nf_parquet = {
-    sizeof(struct parquet), start, free_all, write_record, flush, finish, NULL, true};
+    .size = sizeof(struct parquet),
+    .start = start,
+    .free = free_all,
+    .write = write_record,
+    .flush = flush,
+    .finish = finish,
+    .has_places = true,
+};

@@ -86,6 +86,7 @@ struct nf_writer *nf_writer_open(const struct nf_destination *to, int format, co
   struct nf_writer *w = new_writer(encoding, columns, count, key, error);
   if (!w) return NULL;
   w->output = nf_output_open(to->path && strcmp(to->path, "-") == 0 ? &standard_output : to, error);
+  w->is_packed = to->packing != NF_PACKING_NONE;
   if (w->output) return w;
   free_writer(w);
   return NULL;
@@ -154,3 +155,8 @@ int nf_writer_close(struct nf_writer *w, char *error) {
 
 bool nf_writer_is_broken_pipe(const struct nf_writer *w) { return nf_output_failure(w->output) == EPIPE; }
 uint64_t nf_writer_rows(const struct nf_writer *w) { return w->rows; }
+
+uint64_t nf_writer_size(const struct nf_writer *w) {
+  const bool can_tell = w->encoding->waiting && !w->is_packed;
+  return nf_output_size(w->output) + (can_tell ? w->encoding->waiting(w) : 0);
+}

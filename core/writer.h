@@ -15,6 +15,7 @@ struct nf_note {
 struct nf_writer {
   const struct nf_encoding *encoding;
   struct nf_output *output;
+  bool is_packed;
   struct nf_column *columns;
   uint32_t count;
   struct nf_note *notes;
@@ -36,6 +37,8 @@ struct nf_encoding {
   void (*finish)(struct nf_writer *writer);
   /* The output goes on in another file, an empty one or not. NULL for a format that cannot. */
   void (*move)(struct nf_writer *writer, bool is_empty);
+  /* Bytes that flush would write as they are. NULL for a format that cannot tell. */
+  size_t (*waiting)(const struct nf_writer *writer);
   bool has_places; /* it says where in the file things lie, which must be as written then */
 };
 

@@ -76,8 +76,8 @@ describe("nfengine", function()
   it("--version names itself and its libraries", function()
     local result = run "--version"
     assert.same({ 0, "" }, { result.status, result.err })
-    assert.matches("^nfengine %d+%.%d+.-\nlibpcap .-\nnDPI [%d.]+\nlibgcrypt [%d.]+\nLuaJIT .-\nlua%-cjson .-\n$",
-      result.out)
+    assert.matches("^nfengine %d+%.%d+.-\nlibpcap .-\nnDPI [%d.]+\nlibgcrypt [%d.]+\n"
+      .. "zlib [%d.]+\nzstd [%d.]+\nLuaJIT .-\nlua%-cjson .-\n$", result.out)
   end)
 
   it("without arguments says what it needs", function()

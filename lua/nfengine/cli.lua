@@ -40,6 +40,14 @@ local general = {
     doc = "write records to FILE (\"-\" for standard output)" },
   { name = "format", kind = "choice", choices = formats.names, value = table.concat(formats.names, "|"),
     doc = "what to write; null only counts" },
+  { name = "flows_per_file", kind = "integer", min = 0, value = "N",
+    doc = "write several files, FILE with a number before its ending, each of so many records" },
+  { name = "bytes_per_file", kind = "integer", min = 0, value = "BYTES",
+    doc = "the same, beginning another file once one has so many bytes" },
+  { name = "seconds_per_file", kind = "integer", min = 0, value = "SECONDS",
+    doc = "the same, each with what was last seen in so many seconds of traffic" },
+  { name = "rotate_files", kind = "integer", min = 0, value = "N",
+    doc = "of these files keep so many, the newest" },
   { name = "safe", kind = "boolean", is_flag = true,
     doc = "close in scripts and plugins that did not come along: they compute, and touch nothing else" },
   { name = "safe_memory", kind = "integer", min = 1, max = 2 ^ 32, value = "MB", default = SAFE_MEMORY_MB,
@@ -121,7 +129,8 @@ end
 
 local function print_version()
   put("nfengine ", ffi.string(C.nf_version()), "\n", ffi.string(C.nf_pcap_version()), "\n",
-    ffi.string(C.nf_dpi_version()), "\nlibgcrypt ", ffi.string(C.nf_crypto_version()), "\n", jit.version,
+    ffi.string(C.nf_dpi_version()), "\nlibgcrypt ", ffi.string(C.nf_crypto_version()),
+    "\nzlib ", ffi.string(C.nf_zlib_version()), "\nzstd ", ffi.string(C.nf_zstd_version()), "\n", jit.version,
     "\nlua-cjson ", require("nfengine.json")._VERSION, "\n")
   return DONE
 end
@@ -221,6 +230,7 @@ local function apply(values, captures)
   if captures[1] then parameters.default_source = #captures == 1 and captures[1] or captures end
   if captures[1] then parameters.overrides.source = parameters.default_source end
   output.overrides = { path = values.output, format = values.format, is_in_place = values.user ~= nil }
+  for _, name in ipairs(output.COUNTS) do output.overrides[name] = values[name] end
   report.is_quiet = values.quiet or false
   report.shows_progress = values.progress
   if values.progress == nil then report.shows_progress = C.nf_is_terminal(2) end
@@ -326,6 +336,7 @@ local function main(words, root)
   collection.root = root
   collection.extend_path()
   close_runs_at_exit()
+  script.set_command(words)
   local values, others, rest = options.parse(words, cli.declaration(), "; a script's own options come after \"--\"")
   if values.version then return print_version() end
   if values.help and not others[1] then return print_usage() end

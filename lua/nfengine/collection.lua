@@ -105,6 +105,11 @@ end
 
 table.insert(package.loaders, 2, load_file)
 
+local files = setmetatable({}, { __mode = "k" }) -- by what they have returned
+
+--- The file by which something was loaded here, or nil.
+function collection.file_of(made) return files[made] end
+
 local function absolute(path) return path:match "^/" and path or lfs.currentdir() .. "/" .. path end
 
 --- What a plugin's file returns, for use in a run. Raises one line when there is none, or it cannot be loaded.
@@ -122,6 +127,7 @@ function collection.load(word)
     local message = text.raised(result):gsub("^error loading module[^\n]*\n%s*", "")
     error(("plugin %s: %s"):format(word, message:match "[^\n]*"), 0)
   end
+  if type(result) == "table" then files[result] = path end
   return result
 end
 

@@ -40,6 +40,13 @@ end
 --- Whether a format has a place for what is to be said of the records as a whole.
 function formats.is_described(name) return by_name[name].is_described or false end
 
+--- What the writers call a compression, as a name: "gz", "zst"; nil for none.
+function formats.packing_name(packing)
+  for name, code in pairs(packings) do
+    if code == packing then return name end
+  end
+end
+
 --- What a file's name says: "flows.jsonl.gz" → "jsonl", and how the writers call gzip. Without an ending that says so
 -- there is no format (nil), and no compression.
 function formats.of_path(path)

@@ -55,9 +55,11 @@ local BLOCK = 65536
 
 --- The SHA-256 of a file, which is read block by block: 32 bytes, and the file's size. nil and what went wrong where it
 -- cannot be read.
-function hash.sha256_file(path)
+-- @param file the same file where it is open for reading already; it is closed
+function hash.sha256_file(path, file)
   check("sha256_file", path)
-  local file, message = io.open(path, "rb")
+  local message
+  if not file then file, message = io.open(path, "rb") end
   if not file then return nil, message end
   local algorithms, size = crypto(), 0
   C.nf_sha256_begin(algorithms)

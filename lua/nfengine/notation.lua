@@ -44,6 +44,12 @@ function notation.time(word)
   return seconds * 1000000000ULL + tonumber((fraction .. "000000000"):sub(1, 9)), fraction ~= ""
 end
 
+--- Nanoseconds since 1970, a 64-bit integer, as "2026-11-23T16:16:30.500000000Z".
+function notation.moment(ns)
+  local seconds, rest = tonumber(ns / 1000000000ULL), tonumber(ns % 1000000000ULL)
+  return os.date("!%Y-%m-%dT%H:%M:%S", seconds) .. (".%09dZ"):format(rest)
+end
+
 -- ---- addresses ----
 
 local function ipv4(word)

@@ -117,6 +117,7 @@ parameters.list = {
     doc = "where these lines are added; without it, standard error" },
   integer("system_visibility_mode", 0, 0, 1, nil, "live capture: 1 adds process columns; files: always 0"),
   integer("system_visibility_poll_ms", 100, 0, 4294967, "MS", "live capture: how often sockets are looked at"),
+  boolean("manifest", true, "write FILE.manifest.json beside a file of records: what they were made of and with"),
   choice("time_unit", "ms", { "ms", "us", "ns" }, "unit of every time, and of the columns' names"),
   integer("max_flows", 4194304, 0, 2147483647, nil,
     "live flows at most; the least recently seen then ends early; 0 for no limit"),

@@ -3,6 +3,7 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local notation = require "nfengine.notation"
 local text = require "nfengine.text"
 
 local report = {
@@ -62,6 +63,9 @@ local function inputs_of(run)
   end
 end
 
+--- A moment of traffic as text, nil for none.
+local function moment(ns) return ns > 0 and notation.moment(ns) or nil end
+
 local function account_of(run)
   local counters = C.nf_crew_counters(run.crew)
   local ignored, total = ignored_by_reason(counters)
@@ -71,6 +75,7 @@ local function account_of(run)
     dropped = {
       kernel = tonumber(counters.dropped_kernel), interface = tonumber(counters.dropped_interface),
     },
+    first_packet = moment(counters.first_ns), last_packet = moment(counters.last_ns),
     inputs = inputs_of(run), meters = run.meters, seconds = report.now() - run.started, warnings = run.warnings,
     is_damaged = C.nf_crew_is_damaged(run.crew), is_interrupted = C.nf_interrupted(),
     is_live = C.nf_crew_is_live(run.crew),

@@ -91,7 +91,8 @@ function run.open(parameters, sink)
   local made = shape.of(parameters, instances, sink ~= nil and sink.tick ~= nil)
   made.options.n_meters = meters_for(parameters, instances)
   local self = setmetatable({
-    columns = made.columns, available = made.available, record_type = made.record_type, event_type = made.event_type,
+    parameters = parameters, columns = made.columns, available = made.available,
+    record_type = made.record_type, event_type = made.event_type,
     started = report.now(), flows = 0, warnings = {}, max_flows = parameters.max_flows,
     all_instances = instances, set_up_count = 0, time_unit = parameters.time_unit,
     filter = parameters.filter, limit = parameters.max_nflows,

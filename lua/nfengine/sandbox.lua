@@ -43,7 +43,9 @@ function sandbox.prepare(values)
   option = values.sandbox and "--sandbox" or values.user and "--user"
   if option == "--user" then kept = C.NF_PRIVILEGE_FILES end
   if option ~= "--sandbox" then return end
-  if values.output and values.output ~= "-" then output.reserve(values.output) end
+  if values.output and values.output ~= "-" then
+    output.reserve(values.output, values.manifest ~= false and values.format ~= "null")
+  end
   if values.performance_report_file then open(values.performance_report_file, "performance_report_file") end
   local keep = 0
   if values.interface then keep = bit.bor(C.NF_PRIVILEGE_CAPTURE, C.NF_PRIVILEGE_PROCESSES) end

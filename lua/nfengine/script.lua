@@ -13,6 +13,13 @@ local script = {
 
 -- Behind functions, as fields of this module would be looked for in meters' threads.
 local latest_declaration, latest_values = {}, {}
+local command
+
+--- The words of the program's command line, as they were given; nil where there is no program.
+function script.command() return command end
+
+--- Says what they are.
+function script.set_command(words) command = { unpack(words) } end
 
 --- The script's options, as it has declared them last, and their values by name.
 function script.given() return latest_declaration, latest_values end

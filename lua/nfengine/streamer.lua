@@ -14,6 +14,9 @@ local run = require "nfengine.run"
 
 local methods = {}
 
+--- The values of all parameters, as the next run will use them: by name, defaults and the command line's among them.
+function methods:resolved() return parameters.resolve(getmetatable(self).values, 2) end
+
 local function start(self, sink)
   local meta = getmetatable(self)
   local ok, opened = pcall(run.open, parameters.resolve(meta.values, 2), sink)
@@ -50,13 +53,15 @@ end
 -- that the parameter columns has left out. A flow is valid during write. A sink method that returns nil and a text, or
 -- raises, ends the run with that error. `tick(self, seconds, is_last)` is called about every second while files are
 -- read, four times a second on interfaces, also when no packet comes, and once more at the end; seconds are those since
--- the run began.
+-- the run began. `written(self)` tells the path that a manifest goes beside, or nil, and what was written: a list of
+-- { path, records }.
 -- @return number of records
 function methods:to(sink)
   if type(sink) ~= "table" or type(sink.write) ~= "function" then
     error("nf.streamer:to: expected a sink, a table with a method write", 2)
   end
-  return output.drain(start(self, sink), sink)
+  local current = start(self, sink)
+  return output.drain(current, sink, current.parameters)
 end
 
 --- Writes CSV (RFC 4180). `path` defaults to the first source with ".csv" behind it; "-" and io.stdout are standard
@@ -91,7 +96,8 @@ function methods:write(path, options)
 end
 
 --- What became of the latest run, once it has ended, else nil: packets, bytes, flows, ended (flows by reason), ignored
--- (packets by reason), ignored_packets, inputs (path and packets of each capture), meters, seconds, warnings,
+-- (packets by reason), ignored_packets, inputs (path and packets of each capture), first_packet and last_packet (the
+-- earliest and latest moment of what has reached flows, "2026-11-23T16:16:30.000000000Z"), meters, seconds, warnings,
 -- is_damaged, is_interrupted, is_live.
 function methods:account()
   local latest = getmetatable(self).latest

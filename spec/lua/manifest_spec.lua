@@ -6,7 +6,9 @@ local json = require "nfengine.json"
 local manifest = require "nfengine.manifest"
 local meter = require "spec.support.meter"
 local nf = require "nfengine"
+local notation = require "nfengine.notation"
 local program = require "spec.support.program"
+local testing = require "nfengine.testing"
 
 local function shell_digest(path) return program.shell("sha256sum " .. path).out:match "^%x+" end
 
@@ -14,6 +16,7 @@ local function shell_digest(path) return program.shell("sha256sum " .. path).out
 local function made_by(before, ...)
   local result = engine.script([[
     local nf = require "nfengine"
+local notation = require "nfengine.notation"
     local manifest = require "nfengine.manifest"
     local parameters = { n_dissections = 0 }
     ]] .. before .. [[
@@ -28,39 +31,6 @@ local function made_by(before, ...)
   return json.decode(result.out), result.out
 end
 
-describe("manifest.encode", function()
-  local encode, object = manifest.encode, manifest.object
-
-  it("keeps the order of an object's members, and leaves out those without a value", function()
-    assert.equal('{"b": 1, "a": "x"}\n', encode(object { { "b", 1 }, { "c", nil }, { "a", "x" } }))
-    assert.equal('{"a": 1, "b": true}\n', encode(manifest.map { b = true, a = 1 }))
-  end)
-
-  it("tells empty lists from empty objects", function()
-    assert.equal('{"list": [], "object": {}}\n', encode(object { { "list", {} }, { "object", manifest.map {} } }))
-  end)
-
-  it("breaks what is too long for a line, but not what has no parts of parts in a list", function()
-    local long = ("x"):rep(130)
-    assert.equal(('{\n  "a": "%s",\n  "b": [1, 2]\n}\n'):format(long),
-      encode(object { { "a", long }, { "b", { 1, 2 } } }))
-    assert.equal(('[\n  {"a": "%s"},\n  {"a": 1}\n]\n'):format(long),
-      encode { object { { "a", long } }, object { { "a", 1 } } })
-  end)
-
-  it("writes whole numbers to the last digit, and texts as they are", function()
-    assert.equal('[9007199254740992, -3, 0.25]\n', encode { 2 ^ 53, -3, 0.25 })
-    assert.equal([=[["a/b", "\\/", "\"", "\n", "é"]]=] .. "\n", encode { "a/b", "\\/", '"', "\n", "é" })
-  end)
-
-  it("replaces what is no UTF-8", function()
-    assert.equal('["a?b", "?", "é?", "€😀"]\n', encode { "a\255b", "\195", "é\169", "€😀" })
-    -- An overlong slash, a surrogate, beyond Unicode.
-    assert.equal('["??", "???", "???", "????"]\n',
-      encode { "\192\175", "\224\128\175", "\237\160\128", "\244\144\128\128" })
-  end)
-end)
-
 describe("a manifest", function()
   after_each(engine.cleanup)
 
@@ -70,12 +40,59 @@ describe("a manifest", function()
     assert.equal(1, about.manifest)
     assert.equal(nf.version, about.engine.nfengine)
     local versions = program.run("--version").out
-    for _, name in ipairs { "libpcap", "ndpi", "luajit", "lua_cjson" } do
+    for _, name in ipairs { "libpcap", "ndpi", "libgcrypt", "zlib", "zstd", "luajit", "lua_cjson" } do
       assert.is_truthy(versions:find(about.engine[name], 1, true), name)
     end
     assert.same({ size = 5, list = { "a", "b" } }, about.script.options)
     assert.equal(shell_digest(about.script.file), about.script.sha256)
     assert.is_nil(about.script.option_files_sha256)
+  end)
+
+  it("tells the commit that the program was built of, or that there is none", function()
+    local revision = made_by("", "samples/dns.pcap").engine.revision
+    local commit = program.shell("test -e .git && git rev-parse HEAD").out:match "^%x+"
+    assert.is_truthy(revision == "unknown" or revision:match "^%x+$" or revision:match "^%x+%-dirty$", revision)
+    if commit then assert.equal(commit, revision:match "^%x+") end
+  end)
+
+  it("has the words of the command line, as they were given", function()
+    local about = made_by("", "--idle-timeout", "7", "samples/dns.pcap", "--filter=flow.protocol == 17")
+    assert.same({ "--idle-timeout", "7", "samples/dns.pcap", "--filter=flow.protocol == 17" },
+      { unpack(about.command, 3) }) -- behind -q and the script
+    assert.same({ "samples/dns.pcap" }, about.sources)
+  end)
+
+  it("names the modules that a script has brought along", function()
+    local folder = capture.folder { ["mine.lua"] = "return {}", ["run.lua"] = [[
+      require "mine"
+      local streamer = require "nfengine".streamer { n_dissections = 0 }
+      io.write(require "nfengine.manifest".new(streamer):text())
+    ]] }
+    local result = program.run("-q", folder .. "/run.lua", "samples/dns.pcap", "--plugin", "flow_slicer")
+    local file = folder .. "/mine.lua"
+    assert.same({ { name = "mine", file = file, sha256 = shell_digest(file) } }, json.decode(result.out).modules)
+  end)
+
+  it("tells the first and the last moment of what has reached flows", function()
+    local path = engine.capture { meter.udp(1.5, 1000), meter.udp(7000, 1001), meter.udp(6000, 1002) }
+    local streamer = engine.streamer { source = path }
+    local about = manifest.new(streamer)
+    streamer:to { write = function() end }
+    about:add(streamer:account())
+    local run, first = json.decode(about:text()).run, notation.moment(testing.EPOCH_NS + 1500000)
+    assert.same({ first, notation.moment(testing.EPOCH_NS + 7000000000ULL) }, { run.first_packet, run.last_packet })
+    assert.matches("^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.001500000Z$", first)
+  end)
+
+  it("can tell what is known without a look at the inputs, before the run and after it", function()
+    local streamer = engine.streamer {}
+    local about = manifest.new(streamer)
+    local before = json.decode(about:known())
+    assert.same({ { "samples/dns.pcap" } }, { before.sources, before.run, before.inputs })
+    streamer:to { write = function() end }
+    about:add(streamer:account())
+    local after = json.decode(about:known { { "mine", 1 } })
+    assert.same({ 62, 1 }, { after.run.packets, after.mine, after.inputs })
   end)
 
   it("names plugins with version, file and options, those of the command line too", function()
@@ -193,20 +210,26 @@ describe("a manifest", function()
       { name = "x.csv", records = 7, bytes = 3, sha256 = abc }, { name = path, bytes = 3, sha256 = abc },
     }, read.files)
     assert.same({
-      { name = "size", type = "uint32", unit = "bytes", doc = "a size", role = "size!" },
-      { name = "sizes", type = "int8[3]", doc = "some", role = "sizes!" },
-      { name = "name", type = "string:40", doc = "a text", role = "name!" },
+      { name = "size", type = "uint32", unit = "bytes", doc = "a size", nullable = false, role = "size!" },
+      { name = "sizes", type = "int8[3]", doc = "some", length = 3, nullable = false, role = "sizes!" },
+      { name = "name", type = "string:40", doc = "a text", nullable = true, role = "name!" },
     }, read.columns)
     local order = {}
     for name in text:gmatch '\n  "([%w_]+)": ' do order[#order + 1] = name end
-    assert.equal("manifest engine plugins parameters inputs run files columns", table.concat(order, " "))
+    assert.equal("manifest engine plugins parameters sources inputs run files columns", table.concat(order, " "))
   end)
 
   it("is the same for two runs over the same input", function()
-    local _, first = made_by("", "samples/dns.pcap")
-    local _, second = made_by("", "samples/dns.pcap")
-    local function rest(text) return (text:gsub('"script": .-\n  },\n', "", 1)) end -- a temporary file of another name
-    assert.equal(rest(first), rest(second))
+    local path = engine.script_file [[
+      local streamer = require "nfengine".streamer { n_dissections = 0 }
+      local about = require "nfengine.manifest".new(streamer)
+      streamer:to { write = function() end }
+      about:add(streamer:account())
+      io.write(about:text())
+    ]]
+    local first = program.run(path, "-q", "samples/dns.pcap").out
+    assert.equal(62, json.decode(first).run.packets)
+    assert.equal(first, program.run(path, "-q", "samples/dns.pcap").out)
   end)
 
   it("is written to a file, or says why not", function()

@@ -46,7 +46,7 @@ end
 
 local temporaries = {}
 
---- A new name in the temporary folder; remove_temporaries deletes what was written there.
+--- A new name in the temporary folder; remove_temporaries deletes what was written there, and a manifest beside it.
 function program.temporary(ending)
   local path = os.tmpname()
   os.remove(path)
@@ -56,7 +56,10 @@ function program.temporary(ending)
 end
 
 function program.remove_temporaries()
-  for _, path in ipairs(temporaries) do os.remove(path) end
+  for _, path in ipairs(temporaries) do
+    os.remove(path)
+    os.remove(path .. ".manifest.json")
+  end
   temporaries = {}
 end
 

@@ -5,7 +5,7 @@
 --   for _, line in ipairs(counts:lines()) do print(line) end
 --   for _, warning in ipairs(counts:warnings(20)) do print(warning) end
 
-local manifest = require "nfengine.manifest"
+local pretty = require "nfengine.pretty"
 local show = require "nfengine.show"
 
 local balance = {}
@@ -47,7 +47,7 @@ end
 function balance:described()
   local list = {}
   for i, row in ipairs(self:sorted()) do
-    list[i] = manifest.object { { "label", row.label }, { "flows", row.records } }
+    list[i] = pretty.object { { "label", row.label }, { "flows", row.records } }
     for number, part in ipairs(several(self)) do list[i][number + 2] = { part, row.parts[number] } end
   end
   return list

@@ -10,6 +10,7 @@
 
 local balance = require "nfengine.dataset.balance"
 local manifest = require "nfengine.manifest"
+local pretty = require "nfengine.pretty"
 local roles = require "nfengine.dataset.roles"
 local survey = require "nfengine.dataset.survey"
 
@@ -95,7 +96,7 @@ function dataset:described()
   for _, list in ipairs { self.columns.learnt, self.columns.others } do
     for _, column in ipairs(list) do columns[#columns + 1] = column end
   end
-  for i, column in ipairs(self.seen:unusable()) do unusable[i] = manifest.map(column) end
+  for i, column in ipairs(self.seen:unusable()) do unusable[i] = pretty.map(column) end
   return {
     { "files", outputs }, { "labels", self.counts:described() }, { "flows_without_label", self.left_out },
     { "constant_columns", self.seen:constant() }, { "unusable_columns", unusable },

@@ -4,6 +4,8 @@ local ffi = require "ffi"
 local C = require "nfengine.lib"
 local columns = require "nfengine.columns"
 local formats = require "nfengine.formats"
+local lfs = require "nfengine.lfs"
+local names = require "nfengine.output.names"
 local report = require "nfengine.report"
 local text = require "nfengine.text"
 
@@ -22,9 +24,10 @@ end
 --- Makes a sink.
 -- @param given `path` (a text, "-" for standard output, or an open file); `format` (a name of formats.lua's); `packing`
 --   (how the writers call a compression); `is_beside` (whether the file gets its name when it is complete); `key` (see
---   file.key); `columns_to_anonymize` (list of names); `descriptor` (of the path, if it is open already); `metadata`
---   (texts by name that the file is to say of its records, where its format has a place for them, beside
---   "nfengine.schema"; or a function that gives them, asked when the file is begun and again before it ends)
+--   file.key), `is_key_given` (whether others have it); `columns_to_anonymize` (list of names); `descriptor` (of the
+--   path, if it is open already); `metadata` (texts by name that the file is to say of its records, where its format has
+--   a place for them, beside "nfengine.schema"; or a function that gives them, asked when the file is begun and again
+--   before it ends)
 function file.new(given) return setmetatable(given, file) end
 
 local function anonymized_set(names, selected)
@@ -100,6 +103,7 @@ function file:open(selected, crew)
     C.nf_writer_describe(self.writer, "nfengine.schema", schema(selected, anonymized))
     describe(self)
   end
+  self.inode = type(self.path) == "string" and lfs.attributes(self.path, "ino")
   return true
 end
 
@@ -107,6 +111,9 @@ end
 function file:write(flow)
   return C.nf_writer_write(self.writer, flow.core) == C.NF_OK
 end
+
+--- Bytes that the file has by now; of rows that are neither compressed nor in a typed format, those to be written too.
+function file:size() return tonumber(C.nf_writer_size(self.writer)) end
 
 --- What is written shows.
 function file:flush() C.nf_writer_flush(self.writer) end
@@ -130,10 +137,30 @@ function file:close()
   return true
 end
 
+--- What it has written, for a manifest: the path that this goes beside, nil for what has no name of its own, and a list
+-- of { path, records }; without records where others may be in the file as well.
+function file:written()
+  if not names.is_file(self.path) then return nil end
+  local records = not self.is_another and self.rows or nil
+  return self.path, { { path = self.path, records = records, is_another = self.is_another } }
+end
+
+--- What was asked of it, for a manifest.
+function file:described()
+  local hidden = self.columns_to_anonymize
+  return require("nfengine.pretty").object {
+    { "format", self.format }, { "packing", formats.packing_name(self.packing) },
+    { "columns_to_anonymize", hidden }, { "anonymization_key", hidden and (self.is_key_given and "given" or "random") },
+  }
+end
+
 --- Goes on in a new file where the old one was moved away.
 function file:reopen()
   if C.nf_writer_reopen(self.writer, self.message) ~= C.NF_OK then
     report.say("warning: " .. ffi.string(self.message) .. ": the old file stays in use")
+  end
+  if not self.is_beside and type(self.path) == "string" then
+    self.is_another = self.is_another or lfs.attributes(self.path, "ino") ~= self.inode
   end
 end
 

@@ -2,29 +2,31 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local export = require "nfengine.output.options"
 local file = require "nfengine.output.file"
 local formats = require "nfengine.formats"
 local lfs = require "nfengine.lfs"
-local options_of = require "nfengine.output.options"
+local names = require "nfengine.output.names"
 local rotation = require "nfengine.output.rotation"
 local sources = require "nfengine.sources"
 local text = require "nfengine.text"
 
-local output = {}
+local output = { COUNTS = export.COUNTS }
 
---- What the command line set: `path`, `format`; `is_in_place` where the process will not be able to rename files;
--- `is_used` once a sink has taken them.
+--- What the command line set: `path`, `format`; the limits of rotation, `rotate_files`; `is_in_place` where the process
+-- will not be able to rename files; `is_used` once a sink has taken them.
 output.overrides = {}
 
 -- The descriptor of the command line's file where it is open already.
 local reserved
 
---- Opens the command line's file now, for a process that may open none when it is to be written. What is in it stays
--- until then. Raises one line.
-function output.reserve(path)
+--- Opens the command line's file now, for a process that may open none when it is to be written, and the one of its
+-- manifest. What is in them stays until then. Raises one line.
+function output.reserve(path, has_manifest)
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
   reserved = C.nf_writer_reserve(path, message)
   if reserved < 0 then error(ffi.string(message), 0) end
+  if has_manifest and names.is_file(path) then require("nfengine.output.beside").reserve(path) end
 end
 
 --- Whether standard output cannot be written any more (its reader went away, the disk is full).
@@ -42,16 +44,42 @@ local function failure_of(sink, method, ...)
   return result == nil and message and text.raised(message) or nil
 end
 
+--- The manifest beside what a sink writes, or nil where there is to be none. A failure, and whether the sink may still
+-- be opened, to say in its own words what is wrong: where nothing is there that it could destroy.
+local function prepare_manifest(sink, resolved)
+  local path = resolved and resolved.manifest and sink.written and sink:written()
+  if not path then return nil end
+  local ok, prepared = pcall(require("nfengine.output.beside").prepare, sink, resolved, output.overrides.is_in_place)
+  if ok then return prepared end
+  return nil, text.raised(prepared), not lfs.attributes(path)
+end
+
+--- Opens a sink, and begins the manifest beside it. Returns that, or nil, and a failure.
+local function open(current, sink, resolved)
+  local about, failure, may_open = prepare_manifest(sink, resolved)
+  if failure and not may_open then return nil, failure end
+  failure = failure_of(sink, "open", current.columns, current.crew, current.available) or failure
+  if not about then return nil, failure end
+  if failure then
+    about:abandon()
+    return nil, failure
+  end
+  return about, failure_of(about, "begin")
+end
+
 --- Runs to the end, giving every record to the sink. The sink is closed, and what it has is written, whatever happens.
+-- @param resolved the run's parameters, for a manifest of what the sink has written
 -- @return number of records
-function output.drain(current, sink)
-  local failure = failure_of(sink, "open", current.columns, current.crew, current.available)
+function output.drain(current, sink, resolved)
+  local about, failure = open(current, sink, resolved)
   local ok, result = true, 0
   current.has_failed = failure ~= nil
   if not failure then ok, result = pcall(current.drain, current, sink) end
   local closed, problem = pcall(current.close, current)
   local closing = failure_of(sink, "close")
   failure = not ok and result or failure or not closed and problem or closing
+  local telling = about and failure_of(about, "finish", current, failure and text.raised(failure))
+  failure = failure or telling
   if failure then error(failure, 0) end
   return result
 end
@@ -75,16 +103,24 @@ function output.table(path)
   return file.new { path = path, format = "csv", packing = C.NF_PACKING_NONE, is_beside = false, key = file.key() }
 end
 
+--- Which limit an export has for its files, the command line's over the script's: a name, or nil.
+local function limit_of(options)
+  for name in pairs(options) do options[name] = output.overrides[name] or options[name] end
+  for _, name in ipairs(rotation.LIMITS) do
+    if options[name] > 0 then return name end
+  end
+end
+
 --- A sink that writes a file. The command line's path and format win; without either the path is the source's with the
 -- format behind it for to_csv and to_jsonl, standard output for write.
 function output.file(streamer, path, format, given)
-  local options = options_of(given or {})
+  local options = export.check(given or {})
   local overrides = output.overrides
   if overrides.path and overrides.is_used then
     error(("-o \"%s\": this script writes more than once, expected no -o"):format(overrides.path), 3)
   end
   overrides.is_used = true
-    path = overrides.path or path
+  path = overrides.path or path
   if path == nil and format then
     local source = streamer.source
     local first = type(source) == "table" and source[1] or source
@@ -98,19 +134,21 @@ function output.file(streamer, path, format, given)
   if type(path) == "string" then said, packing = formats.of_path(path) end
   format = overrides.format or format or said or "csv"
   if format == "null" then return null end
-  if options.flows_per_file > 0 and (path == "-" or type(path) ~= "string") then
-    error("flows_per_file: expected a file to write to, got standard output", 3)
+  local limit = limit_of(options)
+  if limit and (path == "-" or type(path) ~= "string") then
+    error(limit .. ": expected a file to write to, got standard output", 3)
   end
-  local is_rotated, key = options.flows_per_file > 0, file.key(options.anonymization_key)
+  local is_rotated, key = limit ~= nil, file.key(options.anonymization_key)
   local is_beside = is_rotated or not (overrides.is_in_place or is_stream(streamer.source))
   local function make(place)
     return file.new {
       path = place, format = format, packing = packing or C.NF_PACKING_NONE, is_beside = is_beside, key = key,
+      is_key_given = options.anonymization_key ~= nil,
       columns_to_anonymize = options.columns_to_anonymize,
       descriptor = not is_rotated and overrides.path and reserved or nil,
     }
   end
-  if is_rotated then return rotation.new(path, make, options) end
+  if is_rotated then return rotation.new(path, make, options, streamer.time_unit) end
   return make(path)
 end
 

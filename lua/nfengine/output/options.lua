@@ -2,6 +2,11 @@
 
 local text = require "nfengine.text"
 
+local options = {}
+
+--- Those that are counts, which the command line has as well: how an export is parted into several files.
+options.COUNTS = { "flows_per_file", "bytes_per_file", "seconds_per_file", "rotate_files" }
+
 local function check_count(options, name)
   local value = options[name] or 0
   if type(value) ~= "number" or value < 0 or value ~= math.floor(value) or value == math.huge then
@@ -23,21 +28,22 @@ end
 
 --- The options of an export, checked and with their defaults. Raises one line, at whoever called the export.
 -- @param given a script's table: see streamer:to_csv
-return function(given)
+function options.check(given)
   if type(given) ~= "table" then error(("options = %s: expected a table"):format(text.quote(given)), 4) end
-  local options = { columns_to_anonymize = check_names(given, "columns_to_anonymize") }
-  options.anonymization_key = given.anonymization_key
-  options.flows_per_file = check_count(given, "flows_per_file")
-  options.rotate_files = check_count(given, "rotate_files")
-  local key = options.anonymization_key
+  local checked = { columns_to_anonymize = check_names(given, "columns_to_anonymize") }
+  checked.anonymization_key = given.anonymization_key
+  for _, name in ipairs(options.COUNTS) do checked[name] = check_count(given, name) end
+  local key = checked.anonymization_key
   if key ~= nil and (type(key) ~= "string" or #key ~= 64) then
     error("anonymization_key: expected a string of 64 bytes", 4)
   end
-  local known = { "columns_to_anonymize", "anonymization_key", "flows_per_file", "rotate_files" }
+  local known = { "columns_to_anonymize", "anonymization_key", unpack(options.COUNTS) }
   for name in pairs(given) do
     if not text.contains(known, name) then
       error(("unknown option %s%s"):format(text.quote(name), text.suggest(name, known)), 4)
     end
   end
-  return options
+  return checked
 end
+
+return options

@@ -1,7 +1,7 @@
 -- lua/nfengine/dataset/balance.lua.
 
 local balance = require "nfengine.dataset.balance"
-local manifest = require "nfengine.manifest"
+local pretty = require "nfengine.pretty"
 
 local function counted(parts, counts)
   local made = balance.new(parts)
@@ -53,7 +53,7 @@ describe("balance", function()
   it("describes itself for manifests", function()
     assert.equal('[{"label": "web", "flows": 1234, "train": 1200, "test": 34}, '
       .. '{"label": "dns", "flows": 3, "train": 3, "test": 0}]\n',
-      manifest.encode(counted({ "train", "test" }, { web = { 1200, 34 }, dns = { 3, 0 } }):described()))
-    assert.equal('[{"label": "web", "flows": 2}]\n', manifest.encode(counted({ "flows" }, { web = { 2 } }):described()))
+      pretty.encode(counted({ "train", "test" }, { web = { 1200, 34 }, dns = { 3, 0 } }):described()))
+    assert.equal('[{"label": "web", "flows": 2}]\n', pretty.encode(counted({ "flows" }, { web = { 2 } }):described()))
   end)
 end)

@@ -1,0 +1,29 @@
+--- Names of the files that outputs have and bring with them.
+
+local C = require "nfengine.lib"
+local formats = require "nfengine.formats"
+local lfs = require "nfengine.lfs"
+
+local names = {}
+
+--- Whether a path names, or would name, a regular file that others find by that name.
+function names.is_file(path)
+  if type(path) ~= "string" or path == "-" or path:match "^/dev/" or path:match "^/proc/" then return false end
+  local mode = lfs.attributes(path, "mode")
+  return mode == nil or mode == "file"
+end
+
+--- The manifest beside an output.
+function names.manifest(path) return path .. ".manifest.json" end
+
+--- "flows.csv", 3 → "flows.3.csv"; "flows.csv.gz" → "flows.3.csv.gz"
+function names.numbered(path, number)
+  local folder, base = path:match "^(.*/)([^/]*)$"
+  folder, base = folder or "", base or path
+  local packed, packing = base:match "^(.+)(%.[^.]+)$"
+  if not packed or select(2, formats.of_path(base)) == C.NF_PACKING_NONE then packed, packing = base, "" end
+  local stem, extension = packed:match "^(.+)(%.[^.]+)$"
+  return ("%s%s.%d%s%s"):format(folder, stem or packed, number, extension or "", packing)
+end
+
+return names
