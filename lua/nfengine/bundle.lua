@@ -12,6 +12,7 @@
 
 local lfs = require "nfengine.lfs"
 local output = require "nfengine.output"
+local placed = require("nfengine.output.names").placed
 local text = require "nfengine.text"
 
 local bundle = {}
@@ -20,6 +21,7 @@ bundle.__index = bundle
 --- Prepares a folder, which is made if need be. Raises one line where that cannot be done, or where one of the files is
 -- there already.
 function bundle.new(folder, names)
+  folder = placed(folder)
   local self = { folder = folder:gsub("(.)/+$", "%1") .. "/", names = names, used = {}, tables = {} }
   if not lfs.attributes(folder) then
     local made, message = lfs.mkdir(self.folder)
@@ -33,6 +35,9 @@ function bundle.new(folder, names)
   end
   return setmetatable(self, bundle)
 end
+
+--- What the folder is called.
+function bundle:name() return self.folder:match "([^/]*)/$" end
 
 --- Where to write one of the files. Those that nobody asks for need not come to be.
 function bundle:path(name)

@@ -5,6 +5,8 @@ local C = require "nfengine.lib"
 local additions = require "nfengine.additions"
 local collection = require "nfengine.collection"
 local formats = require "nfengine.formats"
+local lfs = require "nfengine.lfs"
+local names = require "nfengine.output.names"
 local options = require "nfengine.options"
 local output = require "nfengine.output"
 local parameters = require "nfengine.parameters"
@@ -38,6 +40,8 @@ local general = {
     doc = "say at the end how long each plugin took, for a packet and for a flow" },
   { name = "output", short = "o", kind = "string", value = "FILE",
     doc = "write records to FILE (\"-\" for standard output)" },
+  { name = "into", kind = "string", value = "FOLDER",
+    doc = "write all files of records, under the names that they have, into this folder" },
   { name = "format", kind = "choice", choices = formats.names, value = table.concat(formats.names, "|"),
     doc = "what to write; null only counts" },
   { name = "flows_per_file", kind = "integer", min = 0, value = "N",
@@ -72,6 +76,9 @@ local instead = {
   command("which", "NAME", "the file that a name stands for"),
   command("check", "NAME ...", "what is wrong with files of plugins and scripts, before others use them"),
   command("test", "NAME ...", "whether plugins and scripts give what their golden files, examples and specs say"),
+  command("schema", "[SCRIPT ...]", "what records of such a run would hold, as JSON: columns with types and units"),
+  command("replay", "MANIFEST [PLACE ...]", "make again what a manifest tells of, and say whether it is the same; "
+    .. "PLACEs are captures, or folders of them, that are not where they were"),
   command("new", "plugin NAME", "begin a plugin here: its file, a spec and a golden file, to be changed"),
 }
 
@@ -146,10 +153,10 @@ end
 local function is_interface(name) return C.nf_source_is_live(ffi.new("const char *[1]", { name }), 1) end
 
 --- Splits the words into script and captures.
-local function choose_script(words, has_interface)
+local function choose_script(words, needs_no_capture)
   local first = words[1]
   local flows = collection.root .. "/scripts/flows.lua" -- nobody named a script, so none but our own will do
-  if not first and has_interface then return flows end
+  if not first and needs_no_capture then return flows end
   if not first then error({ usage = "no script and no capture: see nfengine --help" }, 0) end
   local path = collection.find("scripts", first)
   if path then
@@ -169,18 +176,18 @@ end
 -- ---- running ----
 
 --- The interfaces that -i names, which cannot be read together with captures.
-local function interfaces(names, captures)
-  if not names[1] then error({ usage = "-i \"\": expected the name of an interface, or any" }, 0) end
+local function interfaces(given, captures)
+  if not given[1] then error({ usage = "-i \"\": expected the name of an interface, or any" }, 0) end
   if captures[1] then
-    error({ usage = ("-i %s and capture \"%s\": expected one or the other"):format(names[1], captures[1]) }, 0)
+    error({ usage = ("-i %s and capture \"%s\": expected one or the other"):format(given[1], captures[1]) }, 0)
   end
-  for _, name in ipairs(names) do
+  for _, name in ipairs(given) do
     if not is_interface(name) then
       local what = is_readable(name) and "a file of that name comes first" or "no such network interface"
       error({ usage = ("-i %s: %s, expected the name of an interface, or any"):format(text.quote(name), what) }, 0)
     end
   end
-  return names
+  return given
 end
 
 --- Raises what keeps the program from becoming that user, before an output is opened.
@@ -276,6 +283,16 @@ local function start_safe(values)
   safe.start(values.safe_memory or SAFE_MEMORY_MB, values.safe_seconds or SAFE_SECONDS)
 end
 
+--- Files of records go into one folder, if that is asked for.
+local function choose_folder(values)
+  if not values.into then return end
+  if lfs.attributes(values.into, "mode") ~= "directory" then
+    error({ usage = ("--into %s: expected a folder"):format(text.quote(values.into)) }, 0)
+  end
+  names.into = values.into
+  values.output = values.output and names.placed(values.output)
+end
+
 local function unused_output_options()
   local given = output.overrides
   if given.is_used or not (given.path or given.format) then return end
@@ -303,8 +320,9 @@ end
 --- Runs a command instead of a script, if the words ask for one. Returns an exit status, or nil.
 local function run_command(values, others)
   for _, each in ipairs(instead) do
-    if values[each.name] then
-      local answer, status = require("nfengine.commands")[each.name](others)
+    local run_it = values[each.name] and require("nfengine.commands")[each.name]
+    if run_it then
+      local answer, status = run_it(others)
       put(answer)
       return status or DONE
     end
@@ -316,7 +334,7 @@ local function run_command(values, others)
       return DONE
     end
   end
-  if values.columns and not others[1] and not values.interface then
+  if values.columns and not others[1] and not values.interface and not values.schema then
     put(require("nfengine.commands").columns(values.columns))
     return DONE
   end
@@ -341,11 +359,18 @@ local function main(words, root)
   if values.version then return print_version() end
   if values.help and not others[1] then return print_usage() end
   report.is_program = true
+  if values.replay then
+    local answer, status = require("nfengine.replay").run(values, others)
+    put(answer)
+    return status
+  end
   start_safe(values)
+  choose_folder(values)
   sandbox.prepare(values)
   local status = run_command(values, others)
   if status then return status end
-  local path = choose_script(others, values.interface ~= nil)
+  script.is_schema_wanted = values.schema or false
+  local path = choose_script(others, values.interface ~= nil or values.schema)
   apply(values, others)
   run_script(path, rest, values.help or false)
   collectgarbage() -- closes the runs of loops that were left early

@@ -30,7 +30,8 @@ local FORMAT = 1
 
 local digest_of = digests.of_file
 
-local function engine()
+--- Versions of the program and of what it is made with: an object.
+function manifest.engine()
   return pretty.object {
     { "nfengine", ffi.string(C.nf_version()) }, { "revision", ffi.string(C.nf_revision()) },
     { "libpcap", ffi.string(C.nf_pcap_version()) }, { "ndpi", ffi.string(C.nf_dpi_version()) },
@@ -127,7 +128,8 @@ function manifest.new(resolved)
   end
   local self = {
     head = {
-      { "manifest", FORMAT }, { "engine", engine() }, { "command", script.command() }, { "script", describe_script() },
+      { "manifest", FORMAT }, { "engine", manifest.engine() }, { "command", script.command() },
+      { "script", describe_script() },
       { "profile", describe_profile(additions.profile()) }, { "plugins", plugins },
       { "modules", describe_modules(told) }, { "parameters", describe_parameters(resolved) },
       { "sources", list_of(resolved.source) },

@@ -13,6 +13,7 @@
 --   off      a number's flag that sets it to 0: "no_dpi" for --no-dpi
 --   is_optional  a list whose value may be left out where nothing follows
 --   is_repeatable  a list to which each further mention adds
+--   parse, to_text  functions that make a value of a word's text, and a text of a value, where the kind's do not do
 
 local text = require "nfengine.text"
 
@@ -286,6 +287,34 @@ function options.parse(words, declaration, hint)
     at = at + 1
   end
   return values, others, rest
+end
+
+local function text_of(option, value)
+  if option.to_text then return option.to_text(value) end
+  if type(value) == "number" then return (value == math.floor(value) and "%.0f" or "%.17g"):format(value) end
+  return type(value) == "table" and table.concat(value, ",") or tostring(value)
+end
+
+--- A value as the word of the command line that gives it to an option: the inverse of parsing. Of a list to which each
+-- mention adds, the value may be any part of it whose items have no commas.
+function options.word(option, value)
+  if type(value) == "boolean" then
+    return (value and "--" or "--no-") .. spelled(option.name)
+  end
+  return ("--%s=%s"):format(spelled(option.name), text_of(option, value))
+end
+
+--- All values, by name, as words, in the order of the declaration; those of lists to which each mention adds one by
+-- one.
+function options.words(declaration, values)
+  local words = {}
+  for _, option in ipairs(declaration) do
+    local value = values[option.name]
+    for _, part in ipairs(option.is_repeatable and value or { value }) do
+      words[#words + 1] = options.word(option, option.is_repeatable and { part } or part)
+    end
+  end
+  return words
 end
 
 -- ---- help ----

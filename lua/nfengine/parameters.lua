@@ -126,6 +126,7 @@ parameters.list = {
   { name = "columns", kind = "list", check = check_names, value = "NAME,...", is_optional = true,
     doc = "columns to give, in this order; \"*\" stands for the usual ones" },
   { name = "filter", kind = "string", check = check_function, parse = parse_filter, value = "EXPR",
+    to_text = function() return parameters.filter_text end,
     doc = "only flows for which this Lua expression over `flow` is true" },
 }
 

@@ -7,19 +7,20 @@ local script = {
   path = nil,   -- its file
   words = {},   -- its words on the command line, behind "--"
   is_help_wanted = false,
+  is_schema_wanted = false, -- no run is begun, what its records would hold is printed
   is_meter = false, -- this is a meter's thread, where nobody parses words
   answers = {}, -- values that were asked for, by their names; the same in every thread of a run
 }
 
 -- Behind functions, as fields of this module would be looked for in meters' threads.
 local latest_declaration, latest_values = {}, {}
-local command
+local given_words
 
 --- The words of the program's command line, as they were given; nil where there is no program.
-function script.command() return command end
+function script.command() return given_words end
 
 --- Says what they are.
-function script.set_command(words) command = { unpack(words) } end
+function script.set_command(words) given_words = { unpack(words) } end
 
 --- The script's options, as it has declared them last, and their values by name.
 function script.given() return latest_declaration, latest_values end

@@ -1,9 +1,16 @@
---- Shell commands, for tests: what they print and how they end.
+--- Shell commands: words as it takes them; what they print and how they end.
 
 local shell = {}
 
 --- A word as the shell takes it literally.
 function shell.quote(word) return "'" .. tostring(word):gsub("'", "'\\''") .. "'" end
+
+--- A command line of these words, quoted where that makes a difference.
+function shell.line(words)
+  local parts = {}
+  for i, word in ipairs(words) do parts[i] = word:match "^[%w_%-=.,/:+@%%]+$" and word or shell.quote(word) end
+  return table.concat(parts, " ")
+end
 
 --- What a file holds.
 function shell.contents(path)

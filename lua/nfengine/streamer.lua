@@ -11,15 +11,18 @@ local ffi = require "ffi"
 local output = require "nfengine.output"
 local parameters = require "nfengine.parameters"
 local run = require "nfengine.run"
+local script = require "nfengine.script"
 
 local methods = {}
 
 --- The values of all parameters, as the next run will use them: by name, defaults and the command line's among them.
-function methods:resolved() return parameters.resolve(getmetatable(self).values, 2) end
+function methods:resolved() return parameters.resolve(getmetatable(self).values, 3) end
 
 local function start(self, sink)
   local meta = getmetatable(self)
-  local ok, opened = pcall(run.open, parameters.resolve(meta.values, 2), sink)
+  local resolved = self:resolved()
+  if script.is_schema_wanted then require("nfengine.schema").print(resolved) end
+  local ok, opened = pcall(run.open, resolved, sink)
   if not ok then error(opened, 0) end
   meta.latest = opened
   return opened
@@ -128,7 +131,7 @@ local streamer = {}
 
 --- Makes a streamer. Raises one line for an unknown parameter or a value that is not accepted.
 function streamer.new(given)
-  require("nfengine.script").ready()
+  script.ready()
   if type(given) ~= "table" then error("nf.streamer: expected a table of parameters, nf.streamer{ … }", 2) end
   local values = {}
   for name, value in pairs(given) do values[name] = parameters.check(name, value, 2) end

@@ -98,7 +98,8 @@ function dataset:described()
   end
   for i, column in ipairs(self.seen:unusable()) do unusable[i] = pretty.map(column) end
   return {
-    { "files", outputs }, { "labels", self.counts:described() }, { "flows_without_label", self.left_out },
+    { "folder", self.files:name() }, { "files", outputs }, { "labels", self.counts:described() },
+    { "flows_without_label", self.left_out },
     { "constant_columns", self.seen:constant() }, { "unusable_columns", unusable },
     { "columns", manifest.schema(columns, function(column) return { { "role", column.role } } end) },
   }

@@ -30,10 +30,10 @@ end
 --   before it ends)
 function file.new(given) return setmetatable(given, file) end
 
-local function anonymized_set(names, selected)
+local function anonymized_set(hidden, selected)
   local set, known = {}, {}
   for i, column in ipairs(selected) do known[i] = column.name end
-  for _, name in ipairs(names or {}) do
+  for _, name in ipairs(hidden or {}) do
     if not text.contains(known, name) then
       error(("columns_to_anonymize: no column %s in this run%s"):format(text.quote(name), text.suggest(name, known)), 0)
     end

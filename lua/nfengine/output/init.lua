@@ -126,7 +126,7 @@ function output.file(streamer, path, format, given)
     local first = type(source) == "table" and source[1] or source
     path = (first and first ~= "-" and first:gsub("/+$", "") or "flows") .. "." .. format
   end
-  path = path == nil and "-" or path
+  path = names.placed(path == nil and "-" or path)
   if type(path) ~= "string" and io.type(path) ~= "file" then
     error(("path = %s: expected a path or an open file"):format(text.quote(path)), 3)
   end

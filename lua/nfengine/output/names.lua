@@ -4,7 +4,15 @@ local C = require "nfengine.lib"
 local formats = require "nfengine.formats"
 local lfs = require "nfengine.lfs"
 
-local names = {}
+local names = {
+  into = nil, -- the command line's folder for all files of records
+}
+
+--- Where a file or folder of records goes that is called so: into the command line's folder, if it names one.
+function names.placed(path)
+  if not names.into or type(path) ~= "string" or path == "-" then return path end
+  return names.into .. "/" .. path:match "([^/]*)/*$"
+end
 
 --- Whether a path names, or would name, a regular file that others find by that name.
 function names.is_file(path)

@@ -7,16 +7,16 @@ local options = {}
 --- Those that are counts, which the command line has as well: how an export is parted into several files.
 options.COUNTS = { "flows_per_file", "bytes_per_file", "seconds_per_file", "rotate_files" }
 
-local function check_count(options, name)
-  local value = options[name] or 0
+local function check_count(given, name)
+  local value = given[name] or 0
   if type(value) ~= "number" or value < 0 or value ~= math.floor(value) or value == math.huge then
     error(("%s = %s: expected an integer of at least 0"):format(name, text.quote(value)), 5)
   end
   return value
 end
 
-local function check_names(options, name)
-  local value = options[name]
+local function check_names(given, name)
+  local value = given[name]
   if type(value) == "string" then value = { value } end
   for key, item in pairs(type(value) == "table" and value or { value }) do
     if type(key) ~= "number" or type(item) ~= "string" then
