@@ -94,8 +94,8 @@ end
 
 local function base_of(path) return path:match "[^/]*$" end
 
---- The file of a script, plugin or profile: where it was, or what its name stands for, or beside the manifest; the first
--- that has the digest.
+--- The file of a script, plugin or profile: where it was, or what its name stands for, or beside the manifest; the
+-- first that has the digest.
 local function find_code(self, kind, entry)
   local name = base_of(entry.file):gsub("%.lua$", "")
   local places, first = { entry.file, collection.find(kind, name), self.folder .. base_of(entry.file) }, nil

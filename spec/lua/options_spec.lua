@@ -119,6 +119,39 @@ describe("the command line", function()
   end)
 end)
 
+describe("a value as a word", function()
+  it("gives that value when it is parsed", function()
+    local all = {
+      output = "a b='\"=--x\n", idle_timeout = 1000, weight = 0.1 + 0.2, looks = 0, tunnels = false, quiet = true,
+      unit = "us", names = { "a", "b c" },
+    }
+    local parsed, others, rest = options.parse(options.words(declaration, all), declaration)
+    assert.same({ all, {}, {} }, { parsed, others, rest })
+    assert.same({ names = {}, weight = -1e300 },
+      (options.parse(options.words(declaration, { names = {}, weight = -1e300 }), declaration)))
+  end)
+
+  it("is the shortest that says so, in the order of the declaration", function()
+    assert.same({ "--idle-timeout=5", "--no-tunnels", "--quiet" },
+      options.words(declaration, { quiet = true, tunnels = false, idle_timeout = 5 }))
+    assert.same("--tunnels", options.word({ name = "tunnels", kind = "boolean" }, true))
+  end)
+
+  it("is one for each item of a list that may be given again", function()
+    local repeatable = { { name = "set", kind = "list", is_repeatable = true, parse = function(word) return { word } end } }
+    local values = { set = { "a.b=1,2", "c.d=" } }
+    assert.same({ "--set=a.b=1,2", "--set=c.d=" }, options.words(repeatable, values))
+    assert.same(values, (options.parse(options.words(repeatable, values), repeatable)))
+  end)
+
+  it("is what was given of the program's own options, a filter in words too", function()
+    local own = require("nfengine.cli").declaration()
+    local words = { "--interface=eth0", "--plugin=ja4", "--plugin=x.lua", "--set=a.b=c,d", "--flows-per-file=3",
+      "--idle-timeout=7", "--no-dpi-cache", "--columns=id,*", "--filter=flow.protocol == 17" }
+    assert.same(words, options.words(own, (options.parse(words, own))))
+  end)
+end)
+
 describe("a short declaration", function()
   local declared = options.from_short({
     size = { 555, "packet size" }, name = { "x" }, loud = { false, "shout" }, mode = { "a", choices = { "a", "b" } },

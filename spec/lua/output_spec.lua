@@ -7,9 +7,11 @@ local nf = require "nfengine"
 local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
 local file_sink = require "nfengine.output.file"
+local json = require "nfengine.json"
 local meter = require "spec.support.meter"
 local parquet = require "spec.support.parquet"
 local program = require "spec.support.program"
+local testing = require "nfengine.testing"
 
 -- `count` flows of one packet, from ports 1000, 1001 ...
 local function singles(count)
@@ -311,10 +313,105 @@ describe("files of so many flows", function()
     assert.same({ "a.csv 3" }, files())
   end)
 
+  it("are one file with limits that are never reached", function()
+    streamer(3):to_csv(folder .. "/a.csv", { flows_per_file = 3, bytes_per_file = 1e6, seconds_per_file = 1e6 })
+    assert.same({ "a.0.csv 3" }, files())
+  end)
+
   it("need a path to be named by", function()
     assert.matches("flows_per_file: expected a file to write to", engine.refusal(function()
       streamer(3):to_csv("-", { flows_per_file = 2 })
     end), 1, true)
+  end)
+end)
+
+describe("files of so many bytes", function()
+  local folder
+  before_each(function() folder = capture.folder() end)
+  after_each(engine.cleanup)
+
+  it("end with the row by which they have as many, whether it has got out yet or not", function()
+    local header, row = #"id,src_port,src_ip\n", #'0,1000,"10.0.0.1"\n'
+    streamer(10):to_csv(folder .. "/a.csv", { bytes_per_file = header + 3 * row })
+    local sizes = {}
+    for i = 0, 3 do sizes[i + 1] = #program.read(("%s/a.%d.csv"):format(folder, i)) end
+    assert.same({ header + 3 * row, header + 3 * row, header + 3 * row, header + row }, sizes)
+    streamer(10):to_csv(folder .. "/b.csv", { bytes_per_file = header + 3 * row + 1 })
+    assert.equal(header + 4 * row, #program.read(folder .. "/b.0.csv"))
+  end)
+
+  it("have a row at least, and at most what flows_per_file says", function()
+    streamer(3):to_csv(folder .. "/a.csv", { bytes_per_file = 1 })
+    assert.equal("a.0.csv a.1.csv a.2.csv a.csv.manifest.json", program.names_in(folder))
+    streamer(5):to_csv(folder .. "/b.csv", { bytes_per_file = 60, flows_per_file = 1 })
+    assert.is_truthy(program.read(folder .. "/b.4.csv"))
+  end)
+
+  it("count what has got out where that is compressed, or typed", function()
+    for _, name in ipairs { "a.csv.gz", "a.jsonl.zst", "a.parquet" } do
+      streamer(20):write(folder .. "/" .. name, { bytes_per_file = 40 })
+      local about = json.decode(program.read(folder .. "/" .. name .. ".manifest.json"))
+      assert.same({ (name:gsub("^a", "a.0")), 20 }, { about.files[1].name, about.files[1].records })
+    end
+  end)
+end)
+
+describe("files of so many seconds", function()
+  local folder
+  before_each(function() folder = capture.folder() end)
+  after_each(engine.cleanup)
+
+  -- The ports of each file's flows, with flows that were last seen at these seconds after a whole minute, in the order
+  -- in which they end.
+  local function files_of(seconds, given, parameters)
+    local packets, epoch = {}, tonumber(testing.EPOCH_NS / 1000000000ULL)
+    local start = (60 - epoch % 60) * 1000
+    for port, second in ipairs(seconds) do packets[#packets + 1] = meter.udp(start + second * 1000, port) end
+    parameters = parameters or {}
+    parameters.packets, parameters.columns, parameters.idle_timeout = packets, { "src_port" }, 100000
+    engine.streamer(parameters):to_csv(folder .. "/a.csv", given)
+    local list = {}
+    for _, file in ipairs(json.decode(program.read(folder .. "/a.csv.manifest.json")).files) do
+      list[#list + 1] = table.concat(lines(program.read(folder .. "/" .. file.name)), " ", 2)
+    end
+    return list
+  end
+
+  it("begin with the multiples of so many seconds since 1970, in any unit of time", function()
+    for _, unit in ipairs { "ms", "us", "ns" } do
+      assert.same({ "1 2 3", "4 5" }, files_of({ 1, 29, 59.999, 60, 61 }, { seconds_per_file = 60 }, { time_unit = unit }))
+      assert.same({ "1", "2 3", "4" }, files_of({ 9, 10, 19, 20 }, { seconds_per_file = 10 }, { time_unit = unit }))
+    end
+  end)
+
+  it("are none for a time without records", function()
+    assert.same({ "1", "2" }, files_of({ 5, 3605 }, { seconds_per_file = 60 }))
+    assert.equal("a.0.csv a.1.csv a.csv.manifest.json", program.names_in(folder))
+  end)
+
+  it("keep what is late where it comes, and do not go back", function()
+    local late = nf.plugin {
+      name = "late", columns = { { "x", "uint8" } },
+      on_expire = function(_, flow)
+        if flow.src_port == 3 then flow.bidirectional_last_seen_ms = flow.bidirectional_last_seen_ms - 120000 end
+      end,
+    }
+    assert.same({ "1", "2 3 4", "5" },
+      files_of({ 5, 65, 66, 67, 125 }, { seconds_per_file = 60 }, { udps = late {}, max_flows = 1 }))
+  end)
+
+  it("are used in turn with rotate_files", function()
+    assert.same({ "2", "3" }, files_of({ 5, 65, 125 }, { seconds_per_file = 60, rotate_files = 2 }))
+  end)
+
+  it("are written in every format", function()
+    for _, ending in ipairs { "csv.gz", "jsonl", "jsonl.zst", "parquet" } do
+      local path = folder .. "/f." .. ending
+      engine.streamer { packets = { meter.udp(0, 1), meter.udp(120000, 2) } }:write(path, { seconds_per_file = 60 })
+      local about = json.decode(program.read(path .. ".manifest.json"))
+      assert.same({ 1, 1 }, { about.files[1].records, about.files[2].records })
+      assert.equal("f.1." .. ending, about.files[2].name)
+    end
   end)
 end)
 
