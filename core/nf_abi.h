@@ -456,10 +456,10 @@ struct nf_output;
 /* NULL with a one-line reason in `error`; then a descriptor of the destination stays the caller's. */
 struct nf_output *nf_output_open(const struct nf_destination *to, char *error);
 /*
- * Writes bytes. Returns how many have got out: all, or, once something has failed, fewer. Of compressed ones it is all
- * or none, and what was written of them is taken back.
+ * Writes what stands at the end and tells what the bytes before it are. Also after a failure, of which the rest has
+ * been taken back: a disk that is full may have room for it. Returns whether it got out.
  */
-size_t nf_output_put(struct nf_output *output, const void *bytes, size_t size);
+bool nf_output_put_end(struct nf_output *output, const void *bytes, size_t size);
 /* Ends what is compressed, closes, gives the file its name, frees. NF_OK, or NF_ERR_OUTPUT with the reason in
    `error`. */
 int nf_output_close(struct nf_output *output, char *error);

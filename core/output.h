@@ -2,15 +2,15 @@
 /*
  * output.h: where an output's bytes go: to a file of its own or an open descriptor, as they are or compressed. After
  * the first failure nothing more is written. Knows nothing of what the bytes mean. What Lua has of it, opening, putting
- * and closing, is in nf_abi.h.
+ * an end and closing, is in nf_abi.h.
  */
 #include "base.h"
 
 /*
- * Writes what stands at the end and tells what the bytes before it are. Also after a failure, of which the rest has
- * been taken back: a disk that is full may have room for it. Returns whether it got out.
+ * Writes bytes. Returns how many have got out: all, or, once something has failed, fewer. Of compressed ones it is all
+ * or none, and what was written of them is taken back.
  */
-bool nf_output_put_end(struct nf_output *output, const void *bytes, size_t size);
+size_t nf_output_put(struct nf_output *output, const void *bytes, size_t size);
 
 /* Says that there is no memory for what is to be written. */
 void nf_output_fail(struct nf_output *output);

@@ -259,7 +259,7 @@ local function run(words, mount)
   if mount then
     command = "unshare -m sh -c " .. program.quote(([[
 mount -t tmpfs -o %s tmpfs $folder && %s; status=$?
-cp $folder/* $out 2>/dev/null; exit $status]]):format(mount, command))
+rm -f $folder/*.manifest.json; cp $folder/* $out 2>/dev/null; exit $status]]):format(mount, command))
   end
   local result = program.shell(([[
 export out=%s folder=$(mktemp -d)

@@ -55,16 +55,23 @@ function beside:abandon()
   if not self.is_in_place then os.remove(self.place .. ".part") end
 end
 
+--- Opens the manifest's file. Raises one line.
+local function open(path, descriptor)
+  local message = new_message()
+  local output = C.nf_output_open(ffi.new("struct nf_destination", { path = path, descriptor = descriptor }), message)
+  if output == nil then error(ffi.string(message), 0) end
+  return output
+end
+
 --- The output is open. What will be read again to be hashed is opened, where that may be refused later.
 function beside:begin()
   if not self.is_in_place then
     os.remove(self.place)
     return
   end
-  self.output, self.message = ffi.new "struct nf_destination", new_message()
-  self.output.path, self.output.descriptor = self.place, reserved[self.place]
-  self.output = C.nf_output_open(self.output, self.message)
-  if self.output == nil then error(ffi.string(self.message), 0) end
+  local descriptor = reserved[self.place]
+  reserved[self.place] = nil
+  self.output = open(self.place, descriptor)
   for _, each in ipairs(select(2, self.sink:written())) do self.readers[each.path] = io.open(each.path, "rb") end
 end
 
@@ -80,16 +87,20 @@ local function describe_files(self)
   return list
 end
 
-local function write(self, text)
-  local message = self.message or new_message()
-  if not self.is_in_place then
-    self.output = C.nf_output_open(ffi.new("struct nf_destination", {
-      path = self.place, descriptor = -1, packing = C.NF_PACKING_NONE, is_beside = true,
-    }), message)
-    if self.output == nil then error(ffi.string(message), 0) end
-  end
-  C.nf_output_put(self.output, text, #text)
-  if C.nf_output_close(self.output, message) ~= C.NF_OK then error(ffi.string(message), 0) end
+--- Writes all or nothing: half of a manifest would be none.
+local function write(output, text)
+  local message = new_message()
+  C.nf_output_put_end(output, text, #text)
+  if C.nf_output_close(output, message) ~= C.NF_OK then return nil, ffi.string(message) end
+  return true
+end
+
+local function write_beside(place, text)
+  local part = place .. ".part"
+  local written, message = write(open(part, -1), text)
+  if written then written, message = os.rename(part, place) end
+  if not written then os.remove(part) end
+  return written, message
 end
 
 --- Writes it: the run has ended, and its sink is closed. Raises one line.
@@ -103,7 +114,10 @@ function beside:finish(current, failure)
     { "columns", manifest.schema(current.columns) },
   }
   about.inputs:stop()
-  write(self, text)
+  local written, message
+  if self.is_in_place then written, message = write(self.output, text)
+  else written, message = write_beside(self.place, text) end
+  if not written then error(message, 0) end
 end
 
 return beside
