@@ -10,6 +10,7 @@ local text = require "nfengine.text"
 
 local NO_DPI = "--n-dissections=0"
 local BOUNDED = "--max-flows=100000"
+local MANIFEST = "--manifest"
 local STATISTICS, SPLT = "--statistical-analysis", "--splt-analysis=20"
 
 local rows = {}
@@ -38,6 +39,7 @@ local function ours(id, name, group, trace, script, options, to, meters)
     words = function(places)
       local words = { places.program, script, "-q", "--n-meters=" .. (meters or 1) }
       words[#words + 1] = to and "--output=" .. places[to] or "--format=null"
+      words[#words + 1] = "--no-manifest" -- unless the options want one
       for _, option in ipairs(options) do words[#words + 1] = option end
       words[#words + 1] = places.trace
       return words
@@ -72,6 +74,8 @@ rows.ours = {
   on_mix("dpi_csv", "DPI (the defaults), to CSV", {}, "csv"),
   on_mix("core_csv_2", "core, to CSV, two meters", { NO_DPI }, "csv", 2),
   on_mix("dpi_csv_2", "DPI (the defaults), to CSV, two meters", {}, "csv", 2),
+  on_mix("core_csv_manifest", "core, to CSV, with a manifest", { NO_DPI, MANIFEST }, "csv"),
+  on_mix("dpi_csv_manifest", "DPI (the defaults), to CSV, with a manifest", { MANIFEST }, "csv"),
   floor("flood_floor", "syn_flood", "syn_flood"),
   on_flood("flood_core", "core: flows, counted", { NO_DPI }),
   on_flood("flood_statistics", "+ statistics", { NO_DPI, STATISTICS }),

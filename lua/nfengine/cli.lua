@@ -77,7 +77,7 @@ local instead = {
   command("check", "NAME ...", "what is wrong with files of plugins and scripts, before others use them"),
   command("test", "NAME ...", "whether plugins and scripts give what their golden files, examples and specs say"),
   command("schema", "[SCRIPT ...]", "what records of such a run would hold, as JSON: columns with types and units"),
-  command("replay", "MANIFEST [PLACE ...]", "make again what a manifest tells of, and say whether it is the same; "
+  command("replay", "MANIFEST [PLACE ...]", "run again what a manifest tells of, and say whether it comes to the same; "
     .. "PLACEs are captures, or folders of them, that are not where they were"),
   command("new", "plugin NAME", "begin a plugin here: its file, a spec and a golden file, to be changed"),
 }

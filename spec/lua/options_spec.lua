@@ -138,7 +138,8 @@ describe("a value as a word", function()
   end)
 
   it("is one for each item of a list that may be given again", function()
-    local repeatable = { { name = "set", kind = "list", is_repeatable = true, parse = function(word) return { word } end } }
+    local function whole(word) return { word } end
+    local repeatable = { { name = "set", kind = "list", is_repeatable = true, parse = whole } }
     local values = { set = { "a.b=1,2", "c.d=" } }
     assert.same({ "--set=a.b=1,2", "--set=c.d=" }, options.words(repeatable, values))
     assert.same(values, (options.parse(options.words(repeatable, values), repeatable)))

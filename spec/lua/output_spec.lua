@@ -379,7 +379,8 @@ describe("files of so many seconds", function()
 
   it("begin with the multiples of so many seconds since 1970, in any unit of time", function()
     for _, unit in ipairs { "ms", "us", "ns" } do
-      assert.same({ "1 2 3", "4 5" }, files_of({ 1, 29, 59.999, 60, 61 }, { seconds_per_file = 60 }, { time_unit = unit }))
+      assert.same({ "1 2 3", "4 5" },
+        files_of({ 1, 29, 59.999, 60, 61 }, { seconds_per_file = 60 }, { time_unit = unit }))
       assert.same({ "1", "2 3", "4" }, files_of({ 9, 10, 19, 20 }, { seconds_per_file = 10 }, { time_unit = unit }))
     end
   end)
