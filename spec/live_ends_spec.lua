@@ -4,6 +4,7 @@
 local arrow = require "spec.support.arrow"
 local cable = require "spec.support.cable"
 local engine = require "spec.support.engine"
+local json = require "nfengine.json"
 local live = require "spec.support.live"
 local network = require "spec.support.network"
 local program = require "spec.support.program"
@@ -96,6 +97,8 @@ describe("a live run", function()
       local first = count_rows(program.read(old))
       local second = count_rows(program.read(path), first)
       assert.matches(", " .. (first + second .. " flows"):gsub("^(%d+)(%d%d%d) ", "%1,%2 ") .. ", ", result.err)
+      local file = json.decode(program.read(path .. ".manifest.json")).files[1]
+      assert.same({ path:match "[^/]*$", #program.read(path) }, { file.name, file.bytes, file.records })
     end)
 
     it("goes on with another Arrow stream where the old one was moved away", function()
@@ -122,6 +125,8 @@ describe("a live run", function()
       live.wait_for_packets(run, 5)
       local result = run:stop()
       assert.same({ 0, 5 }, { result.status, count_rows(program.read(path)) })
+      local about = json.decode(program.read(path .. ".manifest.json"))
+      assert.same({ { { interface = "vb" } }, 5, 5 }, { about.inputs, about.run.packets, about.files[1].records })
     end)
 
     it("keeps the old file, with a warning, where no new one can be made", function()

@@ -71,7 +71,8 @@ end
 -- output.
 -- @param options columns_to_anonymize: names whose values are written as keyed BLAKE2b hashes;
 --   anonymization_key: 64 bytes, so that several runs agree (default: fresh random);
---   flows_per_file, rotate_files: write chunks "NAME.0.csv", "NAME.1.csv" … of so many flows, keeping so many files
+--   flows_per_file, bytes_per_file, seconds_per_file, rotate_files: write files "NAME.0.csv", "NAME.1.csv" … of so many
+--   flows, bytes or seconds of traffic, keeping so many files; see nfengine.output.rotation
 -- @return number of records
 function methods:to_csv(path, options)
   return self:to(output.file(self, path, "csv", options))

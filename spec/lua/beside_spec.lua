@@ -66,6 +66,7 @@ describe("the manifest beside an output", function()
     engine.streamer {}:to_csv(file)
     file:close()
     assert.equal("a.csv b.csv c.csv d e.csv f.csv", program.names_in(folder))
+    assert.is_nil(program.read "/dev/null.manifest.json")
   end)
 
   it("is the same for two runs, and for any number of meters but for that", function()

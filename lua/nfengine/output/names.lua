@@ -14,9 +14,12 @@ function names.placed(path)
   return names.into .. "/" .. path:match "([^/]*)/*$"
 end
 
+--- Names of what this process has open, whatever that is.
+local function is_descriptor(path) return path:match "^/dev/std" or path:match "^/dev/fd/" or path:match "^/proc/" end
+
 --- Whether a path names, or would name, a regular file that others find by that name.
 function names.is_file(path)
-  if type(path) ~= "string" or path == "-" or path:match "^/dev/" or path:match "^/proc/" then return false end
+  if type(path) ~= "string" or path == "-" or is_descriptor(path) then return false end
   local mode = lfs.attributes(path, "mode")
   return mode == nil or mode == "file"
 end
