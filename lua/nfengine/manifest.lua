@@ -113,30 +113,60 @@ end
 
 local function list_of(value) return type(value) == "table" and value or { value } end
 
---- Begins a manifest: what runs are made with.
--- @param resolved parameters, as streamer:resolved() gives them; a streamer stands for its own, as they are now
-function manifest.new(resolved)
-  if resolved.resolved then resolved = resolved:resolved() end
+--- What a run's records are made with, as members of an object.
+local function describe_making(resolved)
   local plugins, told = {}, {}
   for i, instance in ipairs(plugin.instances(resolved.udps)) do
     plugins[i] = describe_plugin(instance)
     told[file_of(plugin.class_of(instance)) or ""] = true
   end
+  return {
+    { "manifest", FORMAT }, { "engine", manifest.engine() }, { "command", script.command() },
+    { "script", describe_script() },
+    { "profile", describe_profile(additions.profile()) }, { "plugins", plugins },
+    { "modules", describe_modules(told) }, { "parameters", describe_parameters(resolved) },
+    { "sources", list_of(resolved.source) },
+  }
+end
+
+--- Begins a manifest: what runs are made with.
+-- @param resolved parameters, as streamer:resolved() gives them; a streamer stands for its own, as they are now
+function manifest.new(resolved)
+  if resolved.resolved then resolved = resolved:resolved() end
   local inputs = {}
   for _, path in ipairs(sources.files(resolved.source or {})) do
     if path ~= "-" then inputs[#inputs + 1] = path end
   end
   local self = {
-    head = {
-      { "manifest", FORMAT }, { "engine", manifest.engine() }, { "command", script.command() },
-      { "script", describe_script() },
-      { "profile", describe_profile(additions.profile()) }, { "plugins", plugins },
-      { "modules", describe_modules(told) }, { "parameters", describe_parameters(resolved) },
-      { "sources", list_of(resolved.source) },
-    },
-    source = resolved.source, accounts = {}, inputs = digests.start(inputs),
+    head = describe_making(resolved), source = resolved.source, accounts = {}, inputs = digests.start(inputs),
   }
   return setmetatable(self, manifest)
+end
+
+-- Parameters that change nothing in records.
+local NOT_OF_RECORDS = { manifest = true, n_meters = true, performance_report = true, performance_report_file = true }
+
+local function base_names(paths)
+  local names = {}
+  for i, path in ipairs(paths) do names[i] = path:match "[^/]*/*$" end
+  return names
+end
+
+--- What records are made with, as JSON: for formats that hold it in the file itself. Without what would differ where
+-- the same file is made elsewhere: the command's words, folders of sources, parameters that change no record.
+-- @param resolved as above
+function manifest.made_with(resolved)
+  local parameters_left = {}
+  for name, value in pairs(resolved) do
+    if not NOT_OF_RECORDS[name] then parameters_left[name] = value end
+  end
+  local members = {}
+  for _, member in ipairs(describe_making(parameters_left)) do
+    local name, value = unpack(member)
+    if name == "sources" then value = base_names(value) end
+    if name ~= "command" then members[#members + 1] = { name, value } end
+  end
+  return pretty.encode(pretty.object(members))
 end
 
 -- ---- of what ----
@@ -226,25 +256,14 @@ function manifest.schema(columns, add)
   return list
 end
 
-local function joined(lists)
+--- The manifest as JSON, with further members behind its own.
+function manifest:text(more)
   local members = {}
-  for _, list in ipairs(lists) do
+  local own = { { "inputs", describe_inputs(self) }, { "run", describe_runs(self.accounts, self.failure) } }
+  for _, list in ipairs { self.head, own, more or {} } do
     for _, member in ipairs(list) do members[#members + 1] = member end
   end
   return pretty.encode(pretty.object(members))
-end
-
---- The manifest as JSON, with further members behind its own.
-function manifest:text(more)
-  local own = { { "inputs", describe_inputs(self) }, { "run", describe_runs(self.accounts, self.failure) } }
-  return joined { self.head, own, more or {} }
-end
-
---- What is known of it by now without a look at the inputs, as JSON: for formats that hold it in the file itself, which
--- cannot tell its own digest.
-function manifest:known(more)
-  local own = self.accounts[1] and { { "run", describe_runs(self.accounts, self.failure) } } or {}
-  return joined { self.head, own, more or {} }
 end
 
 --- Writes it. Raises what fails.

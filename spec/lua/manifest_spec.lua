@@ -84,15 +84,13 @@ describe("a manifest", function()
     assert.matches("^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.001500000Z$", first)
   end)
 
-  it("can tell what is known without a look at the inputs, before the run and after it", function()
-    local streamer = engine.streamer {}
-    local about = manifest.new(streamer)
-    local before = json.decode(about:known())
-    assert.same({ { "samples/dns.pcap" } }, { before.sources, before.run, before.inputs })
-    streamer:to { write = function() end }
-    about:add(streamer:account())
-    local after = json.decode(about:known { { "mine", 1 } })
-    assert.same({ 62, 1 }, { after.run.packets, after.mine, after.inputs })
+  it("can tell what records are made with, the same wherever they are made", function()
+    local function made_with(parameters) return manifest.made_with(engine.streamer(parameters):resolved()) end
+    local about = json.decode(made_with { idle_timeout = 7 })
+    assert.same({ { "dns.pcap" }, 7 }, { about.sources, about.parameters.idle_timeout })
+    assert.is_nil(about.command)
+    assert.equal(made_with {}, made_with { source = "./samples/dns.pcap", n_meters = 2, manifest = false })
+    assert.not_equal(made_with {}, made_with { idle_timeout = 7 })
   end)
 
   it("names plugins with version, file and options, those of the command line too", function()

@@ -158,7 +158,9 @@ describe("to_parquet and to_arrow", function()
       local exported = streamer(1, { columns = { "src_ip", "bidirectional_packets", "end_reason" } })
       exported[method](exported, path)
       local schema = cjson.decode(read(program.read(path)).metadata["nfengine.schema"])
-      assert.same({ name = "src_ip", type = "ip", doc = "source address of the first packet" }, schema[1])
+      assert.same({
+        name = "src_ip", type = "ip", doc = "source address of the first packet", nullable = false,
+      }, schema[1])
       assert.same({ "bidirectional_packets", "uint64", "packets" }, { schema[2].name, schema[2].type, schema[2].unit })
       assert.same({ "end_reason", "end_reason" }, { schema[3].name, schema[3].type })
     end

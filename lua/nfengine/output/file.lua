@@ -9,7 +9,7 @@ local names = require "nfengine.output.names"
 local report = require "nfengine.report"
 local text = require "nfengine.text"
 
-local file = {}
+local file = { takes_metadata = true } -- where its format does
 file.__index = file
 
 local KEY_SIZE, HASH_DIGITS = 64, 128
@@ -25,9 +25,9 @@ end
 -- @param given `path` (a text, "-" for standard output, or an open file); `format` (a name of formats.lua's); `packing`
 --   (how the writers call a compression); `is_beside` (whether the file gets its name when it is complete); `key` (see
 --   file.key), `is_key_given` (whether others have it); `columns_to_anonymize` (list of names); `descriptor` (of the
---   path, if it is open already); `metadata` (texts by name that the file is to say of its records, where its format has
---   a place for them, beside "nfengine.schema"; or a function that gives them, asked when the file is begun and again
---   before it ends)
+--   path, if it is open already); `metadata` (texts by name that the file is to say of its records, where its format
+--   has a place for them, beside "nfengine.schema"; or a function that gives them, asked when the file is begun and
+--   again before it ends)
 function file.new(given) return setmetatable(given, file) end
 
 local function anonymized_set(hidden, selected)
@@ -71,9 +71,9 @@ end
 
 --- What the records hold, as JSON.
 local function schema(selected, anonymized)
-  local manifest, written = require "nfengine.manifest", {}
+  local written = {}
   for i, column in ipairs(selected) do written[i] = as_written(column, anonymized[column.name]) end
-  return manifest.encode(manifest.schema(written))
+  return require("nfengine.pretty").encode(require("nfengine.manifest").schema(written))
 end
 
 --- Says of the records what the sink was given to say. Failures come with close.

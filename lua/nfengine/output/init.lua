@@ -54,8 +54,18 @@ local function prepare_manifest(sink, resolved)
   return nil, text.raised(prepared), not lfs.attributes(path)
 end
 
+--- What a file is to say of its records, made when it asks and has a place for it.
+local function metadata_of(resolved)
+  local texts
+  return function()
+    texts = texts or { ["nfengine.manifest"] = require("nfengine.manifest").made_with(resolved) }
+    return texts
+  end
+end
+
 --- Opens a sink, and begins the manifest beside it. Returns that, or nil, and a failure.
 local function open(current, sink, resolved)
+  if sink.takes_metadata then sink.metadata = sink.metadata or metadata_of(resolved) end
   local about, failure, may_open = prepare_manifest(sink, resolved)
   if failure and not may_open then return nil, failure end
   failure = failure_of(sink, "open", current.columns, current.crew, current.available) or failure

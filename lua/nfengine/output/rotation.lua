@@ -8,7 +8,7 @@
 
 local names = require "nfengine.output.names"
 
-local rotation = {}
+local rotation = { takes_metadata = true } -- for each of its files
 rotation.__index = rotation
 
 --- What exports take for it, 0 where it is not asked for.
@@ -40,6 +40,7 @@ end
 function rotation:begin()
   local number = self.kept > 0 and self.number % self.kept or self.number
   self.file, self.number, self.rows = self.make(names.numbered(self.path, number)), self.number + 1, 0
+  self.file.metadata = self.metadata
   return self.file:open(self.selected, self.crew, self.available)
 end
 
