@@ -40,6 +40,7 @@ local general = {
     doc = "write records to FILE (\"-\" for standard output)" },
   { name = "format", kind = "choice", choices = formats.names, value = table.concat(formats.names, "|"),
     doc = "what to write; null only counts" },
+  { name = "table", kind = "string", value = "NAME", doc = "with SQLite: the table to add records to [flows]" },
   { name = "safe", kind = "boolean", is_flag = true,
     doc = "close in scripts and plugins that did not come along: they compute, and touch nothing else" },
   { name = "safe_memory", kind = "integer", min = 1, max = 2 ^ 32, value = "MB", default = SAFE_MEMORY_MB,
@@ -220,7 +221,7 @@ local function apply(values, captures)
   run.user = values.user
   if captures[1] then parameters.default_source = #captures == 1 and captures[1] or captures end
   if captures[1] then parameters.overrides.source = parameters.default_source end
-  output.overrides = { path = values.output, format = values.format, is_in_place = values.user ~= nil }
+  output.overrides = { path = values.output, format = values.format, table = values.table, is_in_place = values.user ~= nil }
   report.is_quiet = values.quiet or false
   report.shows_progress = values.progress
   if values.progress == nil then report.shows_progress = C.nf_is_terminal(2) end

@@ -79,6 +79,12 @@ function methods:to_parquet(path, options)
   return self:to(output.file(self, path, "parquet", options))
 end
 
+--- Adds to a table ("flows") of an SQLite database, either of which is made if need be: integers, reals and texts, NULL
+-- for what is absent, arrays as JSON. The table's columns have to be what the records' are. docs/sinks.md has more.
+function methods:to_sqlite(path, table_name, options)
+  return self:to(output.file(self, path, "sqlite", options, table_name))
+end
+
 --- Writes in the format that --format, or the path's ending, or else CSV says; the format "null" counts only.
 function methods:write(path, options)
   return self:to(output.file(self, path, nil, options))

@@ -12,7 +12,7 @@ local text = require "nfengine.text"
 
 local output = {}
 
---- What the command line set: `path`, `format`; `is_in_place` where the process will not be able to rename files;
+--- What the command line set: `path`, `format`, `table` (of a database); `is_in_place` where the process will not be able to rename files;
 -- `is_used` once a sink has taken them.
 output.overrides = {}
 
@@ -75,16 +75,27 @@ function output.table(path)
   return file.new { path = path, format = "csv", packing = C.NF_PACKING_NONE, is_beside = false, key = file.key() }
 end
 
---- A sink that writes a file. The command line's path and format win; without either the path is the source's with the
--- format behind it for to_csv and to_jsonl, standard output for write.
-function output.file(streamer, path, format, given)
+--- The sink of a database's table.
+local function database(path, packing, name, options)
+  if packing and packing ~= C.NF_PACKING_NONE then
+    error(("path = %s: expected no compression with SQLite"):format(text.quote(path)), 0)
+  end
+  return require("nfengine.output.sqlite").new {
+    path = path, table = output.overrides.table or name, options = options,
+  }
+end
+
+--- A sink that writes a file. The command line's path, format and table win; without either the path is the source's
+-- with the format behind it for to_csv and its like, standard output for write.
+-- @param name of a database's table
+function output.file(streamer, path, format, given, name)
   local options = options_of(given or {})
   local overrides = output.overrides
   if overrides.path and overrides.is_used then
     error(("-o \"%s\": this script writes more than once, expected no -o"):format(overrides.path), 3)
   end
   overrides.is_used = true
-    path = overrides.path or path
+  path = overrides.path or path
   if path == nil and format then
     local source = streamer.source
     local first = type(source) == "table" and source[1] or source
@@ -97,7 +108,11 @@ function output.file(streamer, path, format, given)
   local said, packing
   if type(path) == "string" then said, packing = formats.of_path(path) end
   format = overrides.format or format or said or "csv"
+  if overrides.table and format ~= "sqlite" then
+    error({ usage = ("--table: format %s has none, expected sqlite"):format(format) }, 0)
+  end
   if format == "null" then return null end
+  if format == "sqlite" then return database(path, packing, name, options) end
   if options.flows_per_file > 0 and (path == "-" or type(path) ~= "string") then
     error("flows_per_file: expected a file to write to, got standard output", 3)
   end

@@ -382,6 +382,14 @@ for _, name in ipairs { "to_csv", "to_jsonl", "to_parquet", "write" } do
   end
 end
 
+function methods:to_sqlite(path, table_name, options)
+  local object = streamer_of(self, "to_sqlite")
+  local ok, checked = pcall(check_output, path, options, "nf.streamer:to_sqlite")
+  if not ok then error(checked, 2) end
+  table_name = plain(table_name, "nf.streamer:to_sqlite")
+  return (drive(object.to_sqlite, object, output.overrides.path or "-", table_name, checked))
+end
+
 function methods:account()
   local object = streamer_of(self, "account")
   return plain(object:account(), "account")
