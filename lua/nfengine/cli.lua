@@ -221,7 +221,9 @@ local function apply(values, captures)
   run.user = values.user
   if captures[1] then parameters.default_source = #captures == 1 and captures[1] or captures end
   if captures[1] then parameters.overrides.source = parameters.default_source end
-  output.overrides = { path = values.output, format = values.format, table = values.table, is_in_place = values.user ~= nil }
+  output.overrides = {
+    path = values.output, format = values.format, table = values.table, is_in_place = values.user ~= nil,
+  }
   report.is_quiet = values.quiet or false
   report.shows_progress = values.progress
   if values.progress == nil then report.shows_progress = C.nf_is_terminal(2) end

@@ -7,6 +7,10 @@ local sqlite = {}
 
 local quote = program.quote
 
+--- Why databases cannot be looked at here, or nil.
+sqlite.absent = program.shell("command -v sqlite3 && command -v python3 && python3 -c 'import sqlite3'").status ~= 0
+  and "needs sqlite3 and python3" or nil
+
 --- What a query prints, without the last line's end: a line a row, values parted by "|".
 function sqlite.query(path, sql)
   local result = program.shell(("sqlite3 -batch %s %s"):format(quote(path), quote(sql)))

@@ -12,8 +12,8 @@ local text = require "nfengine.text"
 
 local output = {}
 
---- What the command line set: `path`, `format`, `table` (of a database); `is_in_place` where the process will not be able to rename files;
--- `is_used` once a sink has taken them.
+--- What the command line set: `path`, `format`, `table` (of a database); `is_in_place` where the process will not be
+-- able to rename files; `is_used` once a sink has taken them.
 output.overrides = {}
 
 -- The descriptor of the command line's file where it is open already.
