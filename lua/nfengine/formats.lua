@@ -3,13 +3,14 @@
 local C = require "nfengine.lib"
 
 local formats = {
-  names = { "csv", "jsonl", "parquet", "sqlite", "null" }, -- null only counts
+  names = { "csv", "jsonl", "parquet", "sqlite", "duckdb", "null" }, -- null only counts
 }
 
 local by_name = {
   csv = { code = C.NF_FORMAT_CSV, endings = { "csv" } },
   parquet = { code = C.NF_FORMAT_PARQUET, endings = { "parquet" } },
-  sqlite = { endings = { "sqlite", "sqlite3", "db" } }, -- no format of bytes: it has a sink of its own
+  sqlite = { endings = { "sqlite", "sqlite3", "db" } }, -- these are no bytes: they have sinks of their own
+  duckdb = { endings = { "duckdb" } },
   jsonl = { code = C.NF_FORMAT_JSONL, endings = { "jsonl", "ndjson" } },
 }
 

@@ -49,18 +49,16 @@ function sqlite.library()
   return library
 end
 
---- A name as SQL takes any.
-function sqlite.quote(name) return '"' .. name:gsub('"', '""') .. '"' end
-
 --- Opens a database, and makes it if need be. It has to be closed also where that fails, which the first statement may
 -- tell as well as this: nil and a line then.
-function database:open(path)
+-- @param path as errors show it
+-- @param place the same as SQLite gets it
+function database:open(path, place)
   local problem
   self.path, self.statements = path, {}
   self.library, problem = sqlite.library()
   if not self.library then return nil, problem end
   local made = ffi.new "struct sqlite3 *[1]"
-  local place = path:match "^/" and path or "./" .. path -- of no name that means something else to SQLite
   local status = self.library.sqlite3_open_v2(place, made, READ_AND_WRITE + CREATE, nil)
   self.handle = made[0]
   if status ~= OK then return self:fail() end

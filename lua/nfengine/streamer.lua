@@ -85,6 +85,11 @@ function methods:to_sqlite(path, table_name, options)
   return self:to(output.file(self, path, "sqlite", options, table_name))
 end
 
+--- The same with DuckDB, where libduckdb is; its own types, TIMESTAMP for moments and lists for arrays.
+function methods:to_duckdb(path, table_name, options)
+  return self:to(output.file(self, path, "duckdb", options, table_name))
+end
+
 --- Writes in the format that --format, or the path's ending, or else CSV says; the format "null" counts only.
 function methods:write(path, options)
   return self:to(output.file(self, path, nil, options))

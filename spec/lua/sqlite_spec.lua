@@ -1,22 +1,22 @@
--- Records in SQLite databases: lua/nfengine/output/sqlite.lua, lua/nfengine/sqlite.lua.
+-- Records in SQLite databases: lua/nfengine/output/sqlite.lua and database.lua there, lua/nfengine/sqlite.lua.
 
 local C = require "nfengine.lib"
 local nf = require "nfengine"
 local capture = require "nfengine.testing.capture"
 local data = require "spec.support.data"
+local database = require "spec.support.database"
 local engine = require "spec.support.engine"
 local meter = require "spec.support.meter"
 local program = require "spec.support.program"
-local sqlite = require "spec.support.sqlite"
 
-if sqlite.absent then
-  describe("SQLite", function() pending(sqlite.absent) end)
+if database.absent.sqlite then
+  describe("SQLite", function() pending(database.absent.sqlite) end)
   return
 end
 
 local DNS, WEB, TLS = "samples/dns.pcap", "samples/web.pcap", "samples/tls.pcap"
 local IS_ROOT = program.shell("id -u").out == "0\n"
-local query = sqlite.query
+local query = database.query
 
 -- `count` flows of one packet, from ports 1000, 1001 ...
 local function singles(count)
@@ -140,7 +140,7 @@ describe("to_sqlite", function()
     local csv = "udps.a,udps.b,udps.c,udps.d,udps.e\n0.1,0.3333333333333333,0.5,inf,nan\n"
     local kinds = {}
     for _, name in ipairs { "a", "b", "c", "d", "e" } do kinds["udps." .. name] = "real:nan" end
-    assert.equal(csv, sqlite.as_csv(path, csv, nil, kinds))
+    assert.equal(csv, database.as_csv("sqlite", path, csv, nil, kinds))
   end)
 
   it("writes arrays as JSON that SQLite reads", function()
@@ -156,7 +156,7 @@ describe("to_sqlite", function()
     for bytes, expected in pairs {
       ['a "quoted", \\ text\nof two lines'] = 'a "quoted", \\ text\nof two lines', ["it's; DROP TABLE flows"] = false,
       ["\255\254x\192\175"] = "\239\191\189\239\191\189x\239\191\189\239\191\189", ["a\0b"] = "a", ["\27[31m"] = false,
-      ["ü€𝄞"] = false, [("x"):rep(2000)] = ("x"):rep(255),
+      ["ü€𝄞"] = false, [("x"):rep(2000)] = ("x"):rep(64),
     } do
       local Writer = with_values({ { "text", "string", "x" } }, { text = bytes })
       local given = { udps = Writer, columns = { "udps.text" } }
@@ -165,8 +165,9 @@ describe("to_sqlite", function()
       streamer(1, given):to_csv(csv)
       local hex = query(path, 'SELECT hex("udps.text") FROM flows')
       local got = hex:gsub("%x%x", function(digits) return string.char(tonumber(digits, 16)) end)
-      if #bytes < 256 then assert.equal(expected or bytes, got) end
-      assert.equal(program.read(csv), sqlite.as_csv(path, program.read(csv), nil, { ["udps.text"] = "text" }))
+      assert.equal(expected or bytes, got)
+      local kinds = { ["udps.text"] = "text" }
+      assert.equal(program.read(csv), database.as_csv("sqlite", path, program.read(csv), nil, kinds))
     end
   end)
 
@@ -377,7 +378,8 @@ describe("an SQLite file that cannot be written", function()
     assert.equal("flows_per_file: not with SQLite, expected another format",
       refusal("x.db", nil, { flows_per_file = 3 }))
     local result = program.run("flows", "--table=x", DNS)
-    assert.same({ 2, "nfengine: --table: format csv has none, expected sqlite\n" }, { result.status, result.err })
+    assert.same({ 2, "nfengine: --table: format csv has none, expected sqlite or duckdb\n" },
+      { result.status, result.err })
   end)
 end)
 
@@ -470,23 +472,13 @@ end)
 describe("rows of SQLite", function()
   after_each(program.remove_temporaries)
 
-  -- What differs between a capture's flows as CSV and in a database, or nil.
-  local function difference(source, ...)
-    local path, csv = program.temporary ".sqlite", program.temporary ".csv"
-    local as_csv = program.run("-q", "flows", "-o", csv, source, ...)
-    local as_rows = program.run("-q", "flows", "-o", path, source, ...)
-    assert.same({ as_csv.status, as_csv.err }, { as_rows.status, as_rows.err })
-    local expected = program.read(csv)
-    if expected and sqlite.as_csv(path, expected) ~= expected then return source end
-  end
-
-  local EVERYTHING = { "--statistical-analysis", "--splt-analysis=4", "--l7-columns=all", "--columns=*,end_reason" }
+  local function difference(...) return database.difference("sqlite", ...) end
 
   it("are those of CSV, for the samples", function()
     for _, source in ipairs { DNS, WEB, TLS } do
       assert.is_nil(difference(source))
-      assert.is_nil(difference(source, unpack(EVERYTHING)))
-      assert.is_nil(difference(source, "--time-unit=ns", "--n-meters=3", unpack(EVERYTHING)))
+      assert.is_nil(difference(source, unpack(database.everything)))
+      assert.is_nil(difference(source, "--time-unit=ns", "--n-meters=3", unpack(database.everything)))
     end
   end)
 
@@ -494,7 +486,7 @@ describe("rows of SQLite", function()
     local paths, found = data.captures(29), {}
     if #paths == 0 then return pending(data.absent) end
     for _, path in ipairs(paths) do
-      found[#found + 1] = difference(path, unpack(EVERYTHING))
+      found[#found + 1] = difference(path, unpack(database.everything))
       program.remove_temporaries()
     end
     assert.same({}, found)

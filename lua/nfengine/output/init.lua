@@ -56,6 +56,9 @@ function output.drain(current, sink)
   return result
 end
 
+-- Sinks of formats that are no bytes but databases.
+local databases = { sqlite = "nfengine.output.sqlite", duckdb = "nfengine.output.duckdb" }
+
 --- Counts, and writes nothing.
 local null = { write = function() return true end }
 
@@ -73,16 +76,6 @@ end
 -- the columns to write: those that sinks get, or some of them, or copies with other names.
 function output.table(path)
   return file.new { path = path, format = "csv", packing = C.NF_PACKING_NONE, is_beside = false, key = file.key() }
-end
-
---- The sink of a database's table.
-local function database(path, packing, name, options)
-  if packing and packing ~= C.NF_PACKING_NONE then
-    error(("path = %s: expected no compression with SQLite"):format(text.quote(path)), 0)
-  end
-  return require("nfengine.output.sqlite").new {
-    path = path, table = output.overrides.table or name, options = options,
-  }
 end
 
 --- A sink that writes a file. The command line's path, format and table win; without either the path is the source's
@@ -108,11 +101,16 @@ function output.file(streamer, path, format, given, name)
   local said, packing
   if type(path) == "string" then said, packing = formats.of_path(path) end
   format = overrides.format or format or said or "csv"
-  if overrides.table and format ~= "sqlite" then
-    error({ usage = ("--table: format %s has none, expected sqlite"):format(format) }, 0)
+  local database = databases[format]
+  if overrides.table and not database then
+    error({ usage = ("--table: format %s has none, expected sqlite or duckdb"):format(format) }, 0)
   end
   if format == "null" then return null end
-  if format == "sqlite" then return database(path, packing, name, options) end
+  if database then
+    return require(database).new {
+      path = path, table = overrides.table or name, packing = packing or C.NF_PACKING_NONE, options = options,
+    }
+  end
   if options.flows_per_file > 0 and (path == "-" or type(path) ~= "string") then
     error("flows_per_file: expected a file to write to, got standard output", 3)
   end

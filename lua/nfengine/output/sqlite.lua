@@ -4,7 +4,7 @@
 local ffi = require "ffi"
 local C = require "nfengine.lib"
 local columns = require "nfengine.columns"
-local sandbox = require "nfengine.sandbox"
+local database = require "nfengine.output.database"
 local sqlite = require "nfengine.sqlite"
 local text = require "nfengine.text"
 
@@ -12,22 +12,12 @@ local sink = {}
 sink.__index = sink
 
 local BATCH_ROWS = 10000 -- of a transaction; live runs end one with every flush, too
-local quote = sqlite.quote
+local quote = database.quote
 
 --- Makes a sink. Raises one line where SQLite cannot do what is asked for.
--- @param given `path`, `table` (its name, "flows" if none is given), `options` (what exports take, checked)
+-- @param given see database.check
 function sink.new(given)
-  local name, options = given.table or "flows", given.options
-  if type(name) ~= "string" or name == "" or name:find "%z" then
-    error(("table = %s: expected the name of a table"):format(text.quote(name)), 0)
-  end
-  if type(given.path) ~= "string" or given.path == "-" then
-    error("SQLite: expected a path to write to, got standard output or an open file", 0)
-  end
-  if options.columns_to_anonymize and options.columns_to_anonymize[1] then
-    error("columns_to_anonymize: not with SQLite, expected another format", 0)
-  end
-  if options.flows_per_file > 0 then error("flows_per_file: not with SQLite, expected another format", 0) end
+  local name = database.check(given, "SQLite")
   return setmetatable({ path = given.path, table = name, pending = 0, committed = 0 }, sink)
 end
 
@@ -49,16 +39,6 @@ local function affinity_of(declared)
   return (has "REAL" or has "FLOA" or has "DOUB") and "REAL" or "NUMERIC"
 end
 
---- The statement that makes the table. SQLite keeps it as it is, and shows who asks for the schema what columns are.
-local function declaration(name, selected)
-  local lines = {}
-  for i, column in ipairs(selected) do
-    local comma, doc = i < #selected and "," or "", column.doc and " -- " .. text.one_line(column.doc) or ""
-    lines[i] = ("  %s %s%s%s"):format(quote(column.name), type_of(column), comma, doc)
-  end
-  return ("CREATE TABLE %s (\n%s\n)"):format(quote(name), table.concat(lines, "\n"))
-end
-
 local function insertion(name, selected)
   local names, marks = {}, {}
   for i, column in ipairs(selected) do names[i], marks[i] = quote(column.name), "?" end
@@ -72,7 +52,7 @@ function sink:check(existing)
   for _, column in ipairs(self.selected) do
     local expected, found = type_of(column), known[column.name:lower()]
     if found ~= expected then
-      return self.database:fail(("table %s: column %s %s, expected %s"):format(text.quote(self.table),
+      return self.db:fail(("table %s: column %s %s, expected %s"):format(text.quote(self.table),
         text.quote(column.name), found and "is " .. found or "is not there", expected))
     end
   end
@@ -81,12 +61,14 @@ end
 
 --- Makes the table, or looks whether the one that is there will do. Nobody else changes it meanwhile.
 function sink:ready_table()
-  local database = self.database
-  if not database:query "BEGIN IMMEDIATE" then return nil end
-  local existing = database:query(("PRAGMA table_info(%s)"):format(quote(self.table)))
+  local db = self.db
+  if not db:query "BEGIN IMMEDIATE" then return nil end
+  local existing = db:query(("PRAGMA table_info(%s)"):format(quote(self.table)))
   if not existing then return nil end
-  local made = existing[1] and self:check(existing) or database:query(declaration(self.table, self.selected))
-  return made and database:query "COMMIT"
+  local is_right
+  if existing[1] then is_right = self:check(existing)
+  else is_right = db:query(database.declaration(self.table, self.selected, type_of)) end
+  return is_right and db:query "COMMIT"
 end
 
 -- ---- opening and closing ----
@@ -94,47 +76,40 @@ end
 --- With a log beside the file (WAL), readers go on reading, and a commit waits for no disk. The file is left without in
 -- the end if it was before: one with a log can be read only by who may write beside it.
 function sink:start_log()
-  local database = self.database
-  local before = database:query "PRAGMA journal_mode"
+  local db = self.db
+  local before = db:query "PRAGMA journal_mode"
   if not before then return nil end
-  local mode = database:query "PRAGMA journal_mode = wal"
+  local mode = db:query "PRAGMA journal_mode = wal"
   if not mode then return nil end
   if mode[1][1] ~= "wal" then return true end -- no file system for that: transactions hold as well without
   if before[1][1] ~= "wal" then self.mode = before[1][1] end
-  return database:query "PRAGMA synchronous = normal"
+  return db:query "PRAGMA synchronous = normal"
 end
 
 function sink:open(selected, crew)
-  self.selected = selected
-  for _, ending in ipairs { "", "-wal", "-shm", "-journal" } do
-    if C.nf_crew_reads(crew, self.path .. ending) then
-      return nil, ("cannot write %s: it is a capture of this run"):format(text.quote(self.path))
-    end
-  end
-  if sandbox.is_shut() then
-    return nil, ("cannot write %s: SQLite opens files as it goes, expected another format, or no --sandbox")
-      :format(text.quote(self.path))
-  end
+  local problem = database.refusal(self.path, crew, { "-wal", "-shm", "-journal" }, "SQLite")
+  if problem then return nil, problem end
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
   self.values = ffi.gc(C.nf_values_new(columns.to_c(selected), #selected, message), C.nf_values_free)
   if self.values == nil then return nil, ffi.string(message) end
-  local database = sqlite.new()
-  self.database = database
-  local ok, problem = database:open(self.path)
-  if not (ok and self:start_log() and self:ready_table()) then return nil, problem or database.failure end
-  self.begin, self.insert = database:prepare "BEGIN IMMEDIATE", database:prepare(insertion(self.table, selected))
-  self.commit_statement = database:prepare "COMMIT"
-  if database.failure then return nil, database.failure end
+  local db = sqlite.new()
+  self.db, self.selected = db, selected
+  local ok
+  ok, problem = db:open(self.path, database.place(self.path))
+  if not (ok and self:start_log() and self:ready_table()) then return nil, problem or db.failure end
+  self.begin, self.insert = db:prepare "BEGIN IMMEDIATE", db:prepare(insertion(self.table, selected))
+  self.commit_statement = db:prepare "COMMIT"
+  if db.failure then return nil, db.failure end
   return true
 end
 
 function sink:close()
-  local database = self.database
-  if not database or not database.handle then return true end
+  local db = self.db
+  if not db or not db.handle then return true end
   self:count_written()
-  local failure = database.failure
-  if self.mode then database:query("PRAGMA journal_mode = " .. self.mode) end -- others that use it may be in the way
-  database:close()
+  local failure = db.failure
+  if self.mode then db:query("PRAGMA journal_mode = " .. self.mode) end -- others that use it may be in the way
+  db:close()
   if failure then return nil, failure end
   return true
 end
@@ -142,9 +117,9 @@ end
 -- ---- writing ----
 
 function sink:write(flow)
-  local database = self.database
-  if database.failure or self.pending == 0 and not database:run(self.begin) then return nil, database.failure end
-  local sqlite3, insert, values = database.library, self.insert, C.nf_values_of(self.values, flow.core)
+  local db = self.db
+  if db.failure or self.pending == 0 and not db:run(self.begin) then return nil, db.failure end
+  local sqlite3, insert, values = db.library, self.insert, C.nf_values_of(self.values, flow.core)
   for i = 1, #self.selected do
     local value = values[i - 1]
     local kind = value.kind
@@ -153,7 +128,7 @@ function sink:write(flow)
     elseif kind == C.NF_VALUE_REAL then sqlite3.sqlite3_bind_double(insert, i, value.real)
     else sqlite3.sqlite3_bind_null(insert, i) end
   end
-  if not database:run(insert) then return nil, database.failure end
+  if not db:run(insert) then return nil, db.failure end
   self.pending = self.pending + 1
   if self.pending == BATCH_ROWS then return self:commit() end
   return true
@@ -162,12 +137,12 @@ end
 --- Ends the transaction that is open, also after a failure: that of one row leaves those before it, and what else there
 -- may be takes them back by itself.
 function sink:commit()
-  local database = self.database
-  if self.pending > 0 and database:is_in_transaction() and database:run(self.commit_statement) then
+  local db = self.db
+  if db:is_in_transaction() and db:run(self.commit_statement) then
     self.committed = self.committed + self.pending
   end
   self.pending = 0
-  if database.failure then return nil, database.failure end
+  if db.failure then return nil, db.failure end
   return true
 end
 
@@ -176,7 +151,7 @@ function sink:flush() self:commit() end
 
 --- How many records the database has got.
 function sink:count_written()
-  if self.commit_statement and self.database.handle then self:commit() end
+  if self.commit_statement and self.db.handle then self:commit() end
   return self.committed
 end
 
