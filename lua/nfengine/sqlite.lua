@@ -10,7 +10,7 @@ database.__index = database
 local sqlite = { database = database }
 
 local OK, CANTOPEN, ROW, DONE = 0, 14, 100, 101
-local READ_AND_WRITE, CREATE = 2, 4
+local READ_AND_WRITE, CREATE, ONE_THREAD = 2, 4, 0x8000
 local BUSY_MS = 10000 -- that transactions of others are waited for
 
 -- https://sqlite.org/c3ref/intro.html
@@ -59,7 +59,7 @@ function database:open(path, place)
   self.library, problem = sqlite.library()
   if not self.library then return nil, problem end
   local made = ffi.new "struct sqlite3 *[1]"
-  local status = self.library.sqlite3_open_v2(place, made, READ_AND_WRITE + CREATE, nil)
+  local status = self.library.sqlite3_open_v2(place, made, READ_AND_WRITE + CREATE + ONE_THREAD, nil)
   self.handle = made[0]
   if status ~= OK then return self:fail() end
   self.library.sqlite3_busy_timeout(self.handle, BUSY_MS)
