@@ -1,7 +1,7 @@
 --- What is measured: one row a command, in the order of the table.
 --
 -- A row has an `id`, the `name` that the table shows, the `group` it stands under, the `trace` it reads, and `words`:
--- its command, made from the places { trace, csv, jsonl, parquet, arrow, folder, program, floor }. Runs are quiet (-q)
+-- its command, made from the places { trace, csv, jsonl, parquet, arrow, sqlite, folder, program, floor }. Runs are quiet (-q)
 -- but for the first, so that `flows` finds their number in what it says. Rows of other tools have `version`, and `like`,
 -- the row of ours that does the same work.
 
@@ -71,6 +71,7 @@ rows.ours = {
   on_mix("features_jsonl", "statistics, SPLT 20, to JSON lines", { NO_DPI, STATISTICS, SPLT }, "jsonl"),
   on_mix("features_parquet", "statistics, SPLT 20, to Parquet", { NO_DPI, STATISTICS, SPLT }, "parquet"),
   on_mix("features_arrow", "statistics, SPLT 20, to an Arrow file", { NO_DPI, STATISTICS, SPLT }, "arrow"),
+  on_mix("features_sqlite", "statistics, SPLT 20, to SQLite", { NO_DPI, STATISTICS, SPLT }, "sqlite"),
   on_mix("dpi_csv", "DPI (the defaults), to CSV", {}, "csv"),
   on_mix("core_csv_2", "core, to CSV, two meters", { NO_DPI }, "csv", 2),
   on_mix("dpi_csv_2", "DPI (the defaults), to CSV, two meters", {}, "csv", 2),

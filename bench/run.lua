@@ -127,8 +127,8 @@ function Bench:run(row, is_first)
   need(shell(("rm -rf %s && mkdir %s"):format(quote(folder), quote(folder))), "cannot make " .. folder)
   local words = row.words {
     trace = self.traces[row.trace], folder = folder, csv = folder .. "/flows.csv", jsonl = folder .. "/flows.jsonl",
-    parquet = folder .. "/flows.parquet", arrow = folder .. "/flows.arrow", program = self.settings.program,
-    floor = self.settings.floor,
+    parquet = folder .. "/flows.parquet", arrow = folder .. "/flows.arrow", sqlite = folder .. "/flows.sqlite",
+    program = self.settings.program, floor = self.settings.floor,
   }
   local out, err = self.scratch .. "/out", self.scratch .. "/err"
   local run = process.run(is_first and without_quiet(words) or words, { out = out, err = err, limit = TIME_LIMIT })

@@ -4,6 +4,7 @@
  */
 #include "cell.h"
 
+#include <math.h>
 #include <sodium.h>
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "nf_put_text takes the lowest byte for the first");
@@ -65,6 +66,30 @@ char *nf_put_number(char *out, int type, const char *value) {
   case NF_TYPE_FLOAT: return nf_put_float(out, VALUE(float));
   default: return nf_put_double(out, VALUE(double));
   }
+}
+
+static char *put_null_or(char *out, int type, const char *value, bool is_finite) {
+  if (is_finite) return nf_put_number(out, type, value);
+  memcpy(out, "null", 4);
+  return out + 4;
+}
+
+char *nf_put_json_number(char *out, int type, const char *value) {
+  switch (type) {
+  case NF_TYPE_BOOL: return stpcpy(out, *value ? "true" : "false");
+  case NF_TYPE_FLOAT: return put_null_or(out, type, value, isfinite(VALUE(float)));
+  case NF_TYPE_DOUBLE: return put_null_or(out, type, value, isfinite(VALUE(double)));
+  default: return nf_put_number(out, type, value);
+  }
+}
+
+int64_t nf_cell_integer(int type, const char *value) {
+  uint64_t bits = 0;
+  const uint32_t size = nf_number_size(type);
+  memcpy(&bits, value, size);
+  const bool is_signed = type >= NF_TYPE_INT8 && type <= NF_TYPE_INT64;
+  const uint32_t shift = 64 - 8 * size;
+  return is_signed ? (int64_t)(bits << shift) >> shift : (int64_t)bits;
 }
 
 char *nf_put_word(char *out, const struct nf_column *column, const struct nf_flow *record) {

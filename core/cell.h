@@ -23,6 +23,20 @@ size_t nf_cell_bound(const struct nf_column *column);
 /* A value of a number type, as Python prints it; at most 32 bytes. */
 char *nf_put_number(char *out, int type, const char *value);
 
+/* The same as JSON has it: true and false, and null for nan and inf, of which JSON has no numbers. */
+char *nf_put_json_number(char *out, int type, const char *value);
+
+/* The integer that a value of an integer type, or of bool, is; the bits of a uint64. */
+int64_t nf_cell_integer(int type, const char *value);
+
+/* Whether a value may stand for none, and whether one does: an empty text, or the column's `none`. */
+static inline bool nf_cell_may_be_none(const struct nf_column *column) {
+  return column->type == NF_TYPE_TEXT || (column->has_none && !column->is_array);
+}
+static inline bool nf_cell_is_none(const struct nf_column *column, const char *value) {
+  return column->type == NF_TYPE_TEXT ? *value == '\0' : nf_cell_integer(column->type, value) == column->none;
+}
+
 /* An address, a MAC or a name, without quotes; at most 48 bytes. */
 char *nf_put_word(char *out, const struct nf_column *column, const struct nf_flow *record);
 

@@ -102,7 +102,7 @@ static void describe(struct nf_columnar_column *c, const struct nf_column *colum
   c->is_text = column->is_anonymized || !number;
   c->width = c->is_text ? sizeof(uint32_t) : number;
   c->elements = !c->is_text && column->is_array ? column->length : 1;
-  c->may_be_none = !column->is_anonymized && (column->type == NF_TYPE_TEXT || (column->has_none && !column->is_array));
+  c->may_be_none = !column->is_anonymized && nf_cell_may_be_none(column);
 }
 
 /* Bytes of a record that hold a column's value. */
@@ -166,25 +166,12 @@ void nf_columnar_free(struct nf_columnar *b) {
 
 /* ---- values ---- */
 
-/* The integer that a column's value is. */
-static int64_t integer_of(int type, const char *value) {
-  uint64_t bits = 0;
-  const uint32_t size = nf_number_size(type);
-  memcpy(&bits, value, size);
-  const uint32_t shift = 64 - 8 * size;
-  return nf_is_signed(type) ? (int64_t)(bits << shift) >> shift : (int64_t)bits;
-}
-
-static bool is_none(const struct nf_column *column, const char *value) {
-  return column->type == NF_TYPE_TEXT ? *value == '\0' : integer_of(column->type, value) == column->none;
-}
-
 static const struct nf_flow *staged_record(const struct nf_columnar *b, uint32_t i) {
   return (const struct nf_flow *)(const void *)(b->staged + i * b->record_size);
 }
 
 static bool is_staged_present(const struct nf_columnar *b, const struct nf_columnar_column *c, uint32_t i) {
-  return !c->may_be_none || !is_none(c->column, nf_cell_value(c->column, staged_record(b, i)));
+  return !c->may_be_none || !nf_cell_is_none(c->column, nf_cell_value(c->column, staged_record(b, i)));
 }
 
 /* Puts the texts of the staged records' values one behind the other, and where each begins; absent ones are empty. */

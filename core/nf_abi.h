@@ -506,6 +506,31 @@ uint64_t nf_writer_rows(const struct nf_writer *writer);
 /* Bytes that the system has got of the file; of rows of text that are not compressed, those too that wait. */
 uint64_t nf_writer_size(const struct nf_writer *writer);
 
+/* What a value is to a library that takes values one by one, as those of databases do. */
+enum nf_value_kind {
+  NF_VALUE_NONE,    /* there is none, see nf_column.has_none */
+  NF_VALUE_INTEGER, /* moments too, in their unit; bools are 0 and 1 */
+  NF_VALUE_REAL,
+  NF_VALUE_TEXT /* as CSV has it; arrays as JSON */
+};
+
+struct nf_value {
+  union {
+    int64_t integer; /* of a uint64, its bits */
+    double real;
+    const char *text; /* valid UTF-8, no NUL in or behind it */
+  };
+  uint32_t size; /* of a text, in bytes */
+  uint32_t kind; /* enum nf_value_kind */
+};
+
+/* Reads records value by value, with these columns, which it copies. NULL with a one-line reason in `error`. */
+struct nf_values;
+struct nf_values *nf_values_new(const struct nf_column *columns, uint32_t count, char *error);
+void nf_values_free(struct nf_values *values);
+/* A record's values, one for each column. They, and their texts, are valid until the next call. */
+const struct nf_value *nf_values_of(struct nf_values *values, const struct nf_flow *record);
+
 /*
  * A filter for packets in hooks, in libpcap's language. It looks at the innermost IP packet alone (as LINKTYPE_RAW), so
  * that link types and tunnels make no difference: there is no "ether", "vlan" or "inbound" in it. NULL with a one-line

@@ -106,6 +106,11 @@ static const struct rule {
     {SCMP_SYS(ioctl), NF_PRIVILEGE_CAPTURE, WHERE(1, SIOCGIFINDEX)},
 
     {SCMP_SYS(creat), FILES, ANYHOW},
+    /* Databases lock parts of their files, and wait for the disk. */
+    {SCMP_SYS(fcntl), FILES, WHERE(1, F_GETLK)},
+    {SCMP_SYS(fcntl), FILES, WHERE(1, F_SETLK)},
+    {SCMP_SYS(fdatasync), FILES, ANYHOW},
+    {SCMP_SYS(fsync), FILES, ANYHOW},
     {SCMP_SYS(mkdir), FILES, ANYHOW},
     {SCMP_SYS(mkdirat), FILES, ANYHOW},
     {SCMP_SYS(open), FILES, ANYHOW},

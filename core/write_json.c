@@ -1,10 +1,8 @@
 /*
  * write_json.c: records as JSON lines (RFC 8259), one object each, keys in the order of the columns, names with dots
- * in them staying one key. Integers are exact to 64 bits. What JSON has no number for (nan, inf) is null.
+ * in them staying one key. Integers are exact to 64 bits.
  */
 #include "rows.h"
-
-#include <math.h>
 
 /* RFC 8259, 7. */
 static char *escape(char *out, char character) {
@@ -38,23 +36,6 @@ static char *put_header(char *out, const struct nf_row *row) {
   return out;
 }
 
-static char *put_null_or(char *out, int type, const char *value, bool is_finite) {
-  if (is_finite) return nf_put_number(out, type, value);
-  memcpy(out, "null", 4);
-  return out + 4;
-}
-
-static char *put_number(char *out, int type, const char *value) {
-  float single;
-  double number;
-  switch (type) {
-  case NF_TYPE_BOOL: return stpcpy(out, *value ? "true" : "false");
-  case NF_TYPE_FLOAT: memcpy(&single, value, sizeof single); return put_null_or(out, type, value, isfinite(single));
-  case NF_TYPE_DOUBLE: memcpy(&number, value, sizeof number); return put_null_or(out, type, value, isfinite(number));
-  default: return nf_put_number(out, type, value);
-  }
-}
-
 static char *put_quoted(char *out, const struct nf_column *column, const struct nf_row *row,
                         const struct nf_flow *record) {
   *out++ = '"';
@@ -67,8 +48,8 @@ static char *put_value(char *out, const struct nf_column *column, const struct n
                        const struct nf_flow *record) {
   const char *value = nf_cell_value(column, record);
   if (column->is_anonymized) return put_quoted(out, column, row, record);
-  if (column->is_array) return nf_put_array(out, column, value, false, put_number);
-  if (column->type <= NF_TYPE_DOUBLE) return put_number(out, column->type, value);
+  if (column->is_array) return nf_put_array(out, column, value, false, nf_put_json_number);
+  if (column->type <= NF_TYPE_DOUBLE) return nf_put_json_number(out, column->type, value);
   if (column->type == NF_TYPE_TEXT) return put_string(out, value, column->length);
   return put_quoted(out, column, row, record);
 }

@@ -52,6 +52,8 @@ local general = {
     doc = "the same, each with what was last seen in so many seconds of traffic" },
   { name = "rotate_files", kind = "integer", min = 0, value = "N",
     doc = "of these files keep so many, the newest" },
+  { name = "table", kind = "string", value = "NAME",
+    doc = "with SQLite and DuckDB: the table to add records to [flows]" },
   { name = "safe", kind = "boolean", is_flag = true,
     doc = "close in scripts and plugins that did not come along: they compute, and touch nothing else" },
   { name = "safe_memory", kind = "integer", min = 1, max = 2 ^ 32, value = "MB", default = SAFE_MEMORY_MB,
@@ -236,7 +238,9 @@ local function apply(values, captures)
   run.user = values.user
   if captures[1] then parameters.default_source = #captures == 1 and captures[1] or captures end
   if captures[1] then parameters.overrides.source = parameters.default_source end
-  output.overrides = { path = values.output, format = values.format, is_in_place = values.user ~= nil }
+  output.overrides = {
+    path = values.output, format = values.format, table = values.table, is_in_place = values.user ~= nil,
+  }
   for _, name in ipairs(output.COUNTS) do output.overrides[name] = values[name] end
   report.is_quiet = values.quiet or false
   report.shows_progress = values.progress

@@ -56,6 +56,9 @@ function sandbox.prepare(values)
   if failure then error(failure, 0) end
 end
 
+--- Whether files that are not open yet cannot be written.
+function sandbox.is_shut() return option == "--sandbox" end
+
 --- A run starts that needs some privileges. Returns a failure, or nil.
 function sandbox.narrow(needs)
   if not kept then return nil end

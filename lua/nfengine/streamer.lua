@@ -94,6 +94,17 @@ function methods:to_arrow(path, options)
   return self:to(output.file(self, path, "arrow", options))
 end
 
+--- Adds to a table ("flows") of an SQLite database, either of which is made if need be: integers, reals and texts, NULL
+-- for what is absent, arrays as JSON. The table's columns have to be what the records' are. docs/sinks.md has more.
+function methods:to_sqlite(path, table_name, options)
+  return self:to(output.file(self, path, "sqlite", options, table_name))
+end
+
+--- The same with DuckDB, where libduckdb is; its own types, TIMESTAMP for moments and lists for arrays.
+function methods:to_duckdb(path, table_name, options)
+  return self:to(output.file(self, path, "duckdb", options, table_name))
+end
+
 --- Writes in the format that --format, or the path's ending, or else CSV says; the format "null" counts only.
 function methods:write(path, options)
   return self:to(output.file(self, path, nil, options))

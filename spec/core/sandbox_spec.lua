@@ -6,7 +6,7 @@ local program = require "spec.support.program"
 local CAPTURE, PROCESSES = C.NF_PRIVILEGE_CAPTURE, C.NF_PRIVILEGE_PROCESSES
 local FILES, IDENTITY = C.NF_PRIVILEGE_FILES, C.NF_PRIVILEGE_IDENTITY
 
-local EPERM, ENOSYS = "1", "38"
+local EPERM, EBADF, ENOSYS = "1", "9", "38"
 local SIGSYS_STATUS = 128 + 31
 
 -- What children can call, and how they tell what came of it: a line for each, a tab between name and result.
@@ -255,6 +255,10 @@ describe("a sandbox", function()
       rmdir = "0" }, told)
     local others = { execve = "59", fork = "57", chmod = "90", link = "86", socket = "41, 2, 1", kill = "62" }
     assert.same(all(others, EPERM), results(FILES, others))
+    local databases = { ["fcntl of a lock"] = "72, -1, 6", ["fcntl of another's"] = "72, -1, 5", fsync = "74, -1",
+      fdatasync = "75, -1" }
+    assert.same(all(databases, EBADF), results(FILES, databases))
+    assert.same(all(databases, EPERM), results(0, databases))
   end)
 
   it("keeps the kinds of sockets that are needed, and no other", function()

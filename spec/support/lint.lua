@@ -8,7 +8,7 @@ local ORDER = {
     "shortest", "thread", "warnings" },
   { "crypto", "format", "table", "features", "decode_parts", "decode", "stream" },
   { "flow", "fragments", "capfile", "cell", "device", "dpi_cache", "dpi_text", "output",
-    "sockets", "sockets_parts" },
+    "sockets", "sockets_parts", "values" },
   { "files", "dpi", "merge", "writer" }, { "columnar", "rows" }, { "source" }, { "intake" }, { "meter" },
   { "handout" }, { "crew" }, { "script" }, { "main" },
 }

@@ -13,8 +13,8 @@ local text = require "nfengine.text"
 
 local output = { COUNTS = export.COUNTS }
 
---- What the command line set: `path`, `format`; the limits of rotation, `rotate_files`; `is_in_place` where the process
--- will not be able to rename files; `is_used` once a sink has taken them.
+--- What the command line set: `path`, `format`, `table` (of a database); the limits of rotation, `rotate_files`;
+-- `is_in_place` where the process will not be able to rename files; `is_used` once a sink has taken them.
 output.overrides = {}
 
 -- The descriptor of the command line's file where it is open already.
@@ -47,7 +47,8 @@ end
 --- The manifest beside what a sink writes, or nil where there is to be none. A failure, and whether the sink may still
 -- be opened, to say in its own words what is wrong: where nothing is there that it could destroy.
 local function prepare_manifest(sink, resolved)
-  local path = resolved and resolved.manifest and sink.written and sink:written()
+  local tells = resolved and resolved.manifest and type(sink.written) == "function"
+  local path = tells and sink:written()
   if not path then return nil end
   local ok, prepared = pcall(require("nfengine.output.beside").prepare, sink, resolved, output.overrides.is_in_place)
   if ok then return prepared end
@@ -94,6 +95,9 @@ function output.drain(current, sink, resolved)
   return result
 end
 
+-- Sinks of formats that are no bytes but databases.
+local databases = { sqlite = "nfengine.output.sqlite", duckdb = "nfengine.output.duckdb" }
+
 --- Counts, and writes nothing.
 local null = { write = function() return true end }
 
@@ -113,18 +117,24 @@ function output.table(path)
   return file.new { path = path, format = "csv", packing = C.NF_PACKING_NONE, is_beside = false, key = file.key() }
 end
 
---- Which limit an export has for its files, the command line's over the script's: a name, or nil.
-local function limit_of(options)
+--- Puts the command line's options of exports over a script's.
+local function override(options)
   for name in pairs(options) do options[name] = output.overrides[name] or options[name] end
+end
+
+--- Which limit an export has for its files: a name, or nil.
+local function limit_of(options)
   for _, name in ipairs(rotation.LIMITS) do
     if options[name] > 0 then return name end
   end
 end
 
---- A sink that writes a file. The command line's path and format win; without either the path is the source's with the
--- format behind it for to_csv and to_jsonl, standard output for write.
-function output.file(streamer, path, format, given)
+--- A sink that writes a file. The command line's path, format and table win; without either the path is the source's
+-- with the format behind it for to_csv and its like, standard output for write.
+-- @param name of a database's table
+function output.file(streamer, path, format, given, name)
   local options = export.check(given or {})
+  override(options)
   local overrides = output.overrides
   if overrides.path and overrides.is_used then
     error(("-o \"%s\": this script writes more than once, expected no -o"):format(overrides.path), 3)
@@ -143,8 +153,18 @@ function output.file(streamer, path, format, given)
   local said, packing
   if type(path) == "string" then said, packing = formats.of_path(path) end
   format = overrides.format or format or said or "csv"
+  local database = databases[format]
+  if overrides.table and not database then
+    error({ usage = ("--table: format %s has none, expected sqlite or duckdb"):format(format) }, 0)
+  end
   if format == "null" then return null end
   local limit = limit_of(options)
+  if database then
+    return require(database).new {
+      path = path, table = overrides.table or name, packing = packing or C.NF_PACKING_NONE, options = options,
+      limit = limit,
+    }
+  end
   if limit and (path == "-" or type(path) ~= "string") then
     error(limit .. ": expected a file to write to, got standard output", 3)
   end

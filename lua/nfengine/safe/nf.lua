@@ -382,6 +382,17 @@ for _, name in ipairs { "to_csv", "to_jsonl", "to_parquet", "to_arrow", "write" 
   end
 end
 
+-- The same to a table of a database, of which code of others may choose the name.
+for _, name in ipairs { "to_sqlite", "to_duckdb" } do
+  methods[name] = function(self, path, table_name, options)
+    local object = streamer_of(self, name)
+    local ok, checked = pcall(check_output, path, options, "nf.streamer:" .. name)
+    if not ok then error(checked, 2) end
+    table_name = plain(table_name, "nf.streamer:" .. name)
+    return (drive(object[name], object, output.overrides.path or "-", table_name, checked))
+  end
+end
+
 function methods:account()
   local object = streamer_of(self, "account")
   return plain(object:account(), "account")
