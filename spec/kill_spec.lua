@@ -54,7 +54,7 @@ describe("a run that is killed", function()
     assert.is_true((ends.killed or 0) > TIMES / 4, SEED)
   end
 
-  for _, ending in ipairs { "csv", "jsonl", "csv.gz", "jsonl.zst", "parquet" } do
+  for _, ending in ipairs { "csv", "jsonl", "csv.gz", "jsonl.zst", "parquet", "arrow", "arrows" } do
     it("leaves a named file as it was, or complete: " .. ending, function()
       local path = ("%s/flows.%s"):format(folder, ending)
       local command = ("%s %s -o %s %s"):format(program.path, WORDS, path, input)

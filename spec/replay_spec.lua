@@ -56,6 +56,7 @@ describe("--replay", function()
     { "flows", "-o", "x.csv.gz", "--no-dpi", "--statistical-analysis", "--splt-analysis=5" },
     { "flows", "-o", "x.jsonl.zst", "--filter=flow.protocol == 17 and flow.src_port ~= 53", "--idle-timeout=1" },
     { "flows", "-o", "x.parquet", "--plugin=ja4", "--plugin", "flow_slicer", "-a", "flow_slicer.limit=3" },
+    { "flows", "-o", "x.arrow", "--rotate-files=1" }, { "flows", "-o", "x.arrows", "--flows-per-file=9" },
     { "flows", "-o", "x.csv", "--profile", "nettisa" }, { "flows", "-o", "x.csv", "--sandbox" },
     { "flows", "-o", "x.csv", "--safe" }, { "flows", "-ox.csv", "--columns=src_ip,end_reason", "--bpf-filter", "udp" },
     { "flows", "-o", "x.csv", "--flows-per-file=7" }, { "flows", "-o", "x.jsonl", "--seconds-per-file=2" },

@@ -31,7 +31,7 @@ describe("the manifest beside an output", function()
   after_each(engine.cleanup)
 
   it("tells of the file in every format, with its columns", function()
-    for _, name in ipairs { "a.csv", "a.jsonl", "a.csv.gz", "a.jsonl.zst", "a.parquet" } do
+    for _, name in ipairs { "a.csv", "a.jsonl", "a.csv.gz", "a.jsonl.zst", "a.parquet", "a.arrow" } do
       local path = folder .. "/" .. name
       done("flows", "-o", path, "--no-dpi", "--columns=id,dst_port", DNS)
       local about = manifest_of(path)

@@ -30,9 +30,11 @@ describe("the account of a run", function()
     local source = ('local nf = require "nfengine"\nnf.streamer({ source = %q, idle_timeout = 1, n_dissections = 0 })'
       .. ':to({ write = function() end })\n'):format(path)
     local result = engine.script(source .. ACCOUNTS, "-q")
-    assert.equal("{bytes=227 dropped={interface=0 kernel=0} ended={end of input=1 idle=2} flows=3 "
+    assert.equal("{bytes=227 dropped={interface=0 kernel=0} ended={end of input=1 idle=2} "
+      .. "first_packet=2020-09-13T12:26:40.000000000Z flows=3 "
       .. "ignored={later fragment=1 not IP=1} ignored_packets=2 inputs={1={packets=5 path=" .. path .. "}} "
-      .. "is_damaged=false is_interrupted=false is_live=false live=0 meters=1 packets=5 seconds=true warnings={}}\n",
+      .. "is_damaged=false is_interrupted=false is_live=false last_packet=2020-09-13T12:26:41.500000000Z live=0 "
+      .. "meters=1 packets=5 seconds=true warnings={}}\n",
       result.out, result.err)
   end)
 
