@@ -55,8 +55,8 @@ OBJ  = $(CORE:core/%.c=$(BUILD)/%.o) $(BUILD)/shortest.o
 Q = $(if $(filter 0,$(V)),@)
 say = @printf '  %-6s %s\n' $(1) $(2)
 
-.PHONY: all help deps dev-deps run test check meters collection readers lint asan tsan fuzz leak valgrind faults golden docs \
-        bench install uninstall clean FORCE
+.PHONY: all help deps dev-deps run test check meters collection readers lint asan tsan fuzz leak valgrind faults \
+        golden docs bench install uninstall clean FORCE
 all: nfengine libnfengine.so
 
 help:

@@ -1,9 +1,9 @@
 --- What is measured: one row a command, in the order of the table.
 --
 -- A row has an `id`, the `name` that the table shows, the `group` it stands under, the `trace` it reads, and `words`:
--- its command, made from the places { trace, csv, jsonl, parquet, arrow, sqlite, folder, program, floor }. Runs are quiet (-q)
--- but for the first, so that `flows` finds their number in what it says. Rows of other tools have `version`, and `like`,
--- the row of ours that does the same work.
+-- its command, made from the places { trace, csv, jsonl, parquet, arrow, sqlite, folder, program, floor }. Runs are
+-- quiet (-q) but for the first, so that `flows` finds their number in what it says. Rows of other tools have `version`,
+-- and `like`, the row of ours that does the same work.
 
 local plugins = require "spec.support.plugins"
 local text = require "nfengine.text"

@@ -152,7 +152,7 @@ static void put_type(struct nf_blob *b, size_t reference, const struct nf_column
     break;
   case INT:
     t = put_table(b, reference, "41");
-    set(&t, 0, c->width * 8);
+    set(&t, 0, (uint64_t)c->width * 8);
     set(&t, 1, nf_is_signed(c->column->type));
     break;
   default: (void)put_table(b, reference, ""); break;
@@ -239,7 +239,7 @@ static void end_message(struct arrow *a) {
   set_at(&a->message, 4, a->message.size - 8, 4);
 }
 
-/* Writes the message and its body, all of it or nothing: at once, for of what is in a pipe nothing can be taken back. */
+/* Writes the message and its body, all of it or nothing: at once, for what is in a pipe cannot be taken back. */
 static bool write_message(struct arrow *a) {
   struct nf_output *output = a->writer.output;
   const uint64_t before = nf_output_size(output);
