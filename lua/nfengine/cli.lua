@@ -54,6 +54,8 @@ local general = {
   { name = "rotate_files", kind = "integer", min = 0, value = "N",
     doc = "of these files keep so many, the newest" },
   { name = "kafka_key", kind = "list", value = "NAME,...", doc = "columns that make the key of a message to Kafka" },
+  { name = "kafka_timestamp", kind = "choice", choices = { "last_seen", "now" }, value = "last_seen|now",
+    doc = "the time of a message to Kafka: that of the flow's last packet, or when it is sent [last_seen]" },
   { name = "kafka_option", kind = "list", value = "PROPERTY=VALUE", is_repeatable = true,
     parse = function(word) return { word } end,
     doc = "set a property of librdkafka, which sends to Kafka; may be given more than once" },
@@ -255,8 +257,9 @@ local function output_of(values)
   return {
     path = values.output, format = values.format, is_in_place = values.user ~= nil, offline = offline_because(values),
     kafka = {
-      key = values.kafka_key, options = kafka_options.of_words(values.kafka_option or {}), config = values.kafka_config,
-      flush_seconds = values.kafka_flush_seconds,
+      key = values.kafka_key, timestamp = values.kafka_timestamp,
+      options = kafka_options.of_words(values.kafka_option or {}),
+      config = values.kafka_config, flush_seconds = values.kafka_flush_seconds,
     },
   }
 end
@@ -334,7 +337,7 @@ end
 
 local function unused_kafka_options(values)
   if output.overrides.is_kafka_used then return end
-  for _, name in ipairs { "kafka_key", "kafka_option", "kafka_config", "kafka_flush_seconds" } do
+  for _, name in ipairs { "kafka_key", "kafka_timestamp", "kafka_option", "kafka_config", "kafka_flush_seconds" } do
     if values[name] then
       return report.say(("warning: --%s has no effect: this run writes nothing to Kafka"):format((name:gsub("_", "-"))))
     end

@@ -96,8 +96,9 @@ end
 
 --- Sends records to Kafka, each a message; see docs/kafka.md.
 -- @param given brokers: "HOST:PORT,…" or a list; topic; key: a column's name or a list of them, for messages' keys;
---   format: "json" (default) or "csv"; options: librdkafka's properties by name; config: a file of these;
---   flush_seconds: how long to wait at the end without a delivery (60); and what to_csv takes but for files
+--   format: "json" (default) or "csv"; timestamp: "last_seen" (default) or "now"; options: librdkafka's properties by
+--   name; config: a file of these; flush_seconds: how long to wait at the end without a delivery (60); and what to_csv
+--   takes but for files
 -- @return number of records delivered
 function methods:to_kafka(given)
   return self:to(output.kafka(self, given))

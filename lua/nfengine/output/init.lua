@@ -147,7 +147,7 @@ local function kafka_sink(given, options)
   return sink
 end
 
-local KAFKA_SETTINGS = { "brokers", "topic", "key", "format", "options", "config", "flush_seconds" }
+local KAFKA_SETTINGS = { "brokers", "topic", "key", "format", "timestamp", "options", "config", "flush_seconds" }
 
 --- A sink that sends records to Kafka, where the command line's -o says nothing else.
 -- @param given see streamer:to_kafka

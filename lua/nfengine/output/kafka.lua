@@ -21,6 +21,7 @@ local PURGE_SECONDS = 2    -- for librdkafka to tell what was given up
 local POLL_MS, METADATA_MS = 100, 500
 local SERVE_EVERY = 1000   -- records
 local REPORTS = 1024       -- looked at together
+local RETENTION_DAYS = 7   -- of a topic, where nobody has said
 
 local FORMATS = { json = C.NF_MESSAGE_JSON, csv = C.NF_MESSAGE_CSV }
 local TICKS_A_MS = { ms = 1ULL, us = 1000ULL, ns = 1000000ULL }
@@ -99,9 +100,10 @@ local function ticks_a_ms(available)
   end
 end
 
---- The parts of a message, as librdkafka takes them, of which a record changes the last three.
+--- The parts of a message, as librdkafka takes them, of which a record changes the last three. It takes a time of 0 for
+-- now.
 function kafka:make_parts(available)
-  self.ticks_a_ms = ticks_a_ms(available)
+  self.ticks_a_ms = self.timestamp ~= "now" and ticks_a_ms(available)
   self.parts, self.part_count = ffi.new "rd_kafka_vu_t[5]", self.key and 5 or 4
   self.parts[0].vtype, self.parts[0].u.rkt = lib.RD_KAFKA_VTYPE_RKT, self.handle
   self.parts[1].vtype, self.parts[1].u.i = lib.RD_KAFKA_VTYPE_MSGFLAGS, lib.RD_KAFKA_MSG_F_COPY
@@ -241,11 +243,22 @@ function kafka:insist(problem)
   return true
 end
 
+--- Warns of what brokers do with old messages, unless somebody wants these times.
+function kafka:check_age(milliseconds)
+  local days = (C.nf_time() - tonumber(milliseconds) / 1000) / 86400
+  if self.timestamp or days < RETENTION_DAYS then return end
+  report.say(("warning: %s: the first record is %.0f days old: brokers delete it where a topic's retention is by time, "
+    .. "expected retention.ms=-1 there and --kafka-timestamp=last_seen, or now"):format(self.name, days))
+end
+
 --- Answers false when no more can be written; the reason comes with close.
 function kafka:write(flow)
   local core, parts, size = flow.core, self.parts, self.size
   self.given = self.given + 1
-  parts[2].u.i64 = core.scope[0].last_seen / self.ticks_a_ms
+  if self.ticks_a_ms then
+    parts[2].u.i64 = core.scope[0].last_seen / self.ticks_a_ms
+    if self.given == 1 then self:check_age(parts[2].u.i64) end
+  end
   parts[3].u.mem.ptr = C.nf_message_encode(self.value_encoder, core, size)
   parts[3].u.mem.size = size[0]
   if self.key_encoder then

@@ -153,11 +153,17 @@ local function check_seconds(seconds)
   refuse("flush_seconds = %s: expected a number of at least 0", text.quote(seconds))
 end
 
+local function check_timestamp(timestamp)
+  if timestamp == nil or timestamp == "last_seen" or timestamp == "now" then return timestamp end
+  refuse("timestamp = %s: expected \"last_seen\" or \"now\"", text.quote(timestamp))
+end
+
 --- The settings of an output, checked and with their defaults. Raises one line.
--- @param given `brokers`, `topic`, or `address` for both; `key`, `format`, `options`, `config`, `flush_seconds`
+-- @param given `brokers`, `topic`, or `address` for both; `key`, `format`, `timestamp`, `options`, `config`,
+--   `flush_seconds`
 -- @param overrides the same from the command line, which win
--- @return brokers (a text), topic, key (a list of names or nil), format ("json" or "csv"), properties (texts by name),
---   flush_seconds
+-- @return brokers (a text), topic, key (a list of names or nil), format ("json" or "csv"), timestamp ("last_seen" or
+--   "now", nil where nobody has said), properties (texts by name), flush_seconds
 function kafka_options.check(given, overrides)
   local place, properties, problem = given, {}, nil
   if given.address then place, problem = kafka_options.parse_address(given.address) end
@@ -172,6 +178,7 @@ function kafka_options.check(given, overrides)
   return {
     brokers = check_brokers(place.brokers), topic = check_topic(place.topic),
     key = check_key(overrides.key or given.key), format = check_format(given.format), properties = properties,
+    timestamp = check_timestamp(overrides.timestamp or given.timestamp),
     flush_seconds = check_seconds(overrides.flush_seconds or given.flush_seconds or FLUSH_SECONDS),
   }
 end
