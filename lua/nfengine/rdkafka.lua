@@ -63,7 +63,6 @@ struct rd_kafka_metadata {
 
 const char *rd_kafka_err2str(rd_kafka_resp_err_t err);
 rd_kafka_resp_err_t rd_kafka_error_code(const rd_kafka_error_t *error);
-const char *rd_kafka_error_string(const rd_kafka_error_t *error);
 void rd_kafka_error_destroy(rd_kafka_error_t *error);
 
 rd_kafka_conf_t *rd_kafka_conf_new(void);

@@ -16,6 +16,7 @@ local kafka = {}
 kafka.__index = kafka
 
 local CONNECT_SECONDS = 10 -- for a broker to answer, before the first packet
+local STALL_SECONDS = 3    -- without a delivery, after which it is said that records wait
 local STOP_SECONDS = 10    -- without a delivery, once the run is to stop: then it is given up
 local PURGE_SECONDS = 2    -- for librdkafka to tell what was given up
 local POLL_MS, METADATA_MS = 100, 500
@@ -169,7 +170,8 @@ function kafka:count(event)
     count = tonumber(lib.rd_kafka_event_message_array(event, reports, REPORTS))
   end
   if delivered == 0 then return end
-  self.delivered, self.waiting_since, self.trouble, self.is_down = self.delivered + delivered, now(), nil, false
+  self.delivered, self.waiting_since, self.trouble = self.delivered + delivered, now(), nil
+  self.stalled_since, self.is_stall_told = nil, false
 end
 
 function kafka:count_failed(message)
@@ -189,12 +191,18 @@ function kafka:note(event)
     local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
     lib.rd_kafka_fatal_error(self.producer, message, C.NF_ERROR_SIZE)
     self.failure = self.failure or ffi.string(message)
-  elseif code ~= lib.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN then
+  elseif code ~= lib.RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN then -- which does not say why
     self.trouble = ffi.string(lib.rd_kafka_event_error_string(event))
-  elseif not self.is_down and self:on_their_way() > 0 then
-    self.is_down = true -- said once, until something gets through
-    report.say(("warning: %s: no broker can be reached, records wait: %s"):format(self.name, self.trouble or "down"))
   end
+end
+
+--- Says that nothing gets through, once until something does.
+function kafka:look_for_stall()
+  if self:on_their_way() == 0 or self.is_stall_told then return end
+  self.stalled_since = self.stalled_since or now()
+  if now() - self.stalled_since < STALL_SECONDS then return end
+  self.is_stall_told = true
+  report.say(("warning: %s: nothing gets through, records wait: %s"):format(self.name, self.trouble or "no answer"))
 end
 
 --- Takes what librdkafka has to tell, after waiting so long for it.
@@ -207,6 +215,7 @@ function kafka:serve(milliseconds)
     lib.rd_kafka_event_destroy(event)
     event = lib.rd_kafka_queue_poll(self.queue, 0)
   end
+  self:look_for_stall()
 end
 
 --- Messages that librdkafka has and that have not become of anything yet.
@@ -233,9 +242,11 @@ end
 function kafka:insist(problem)
   self:start_waiting()
   repeat
-    local code, reason = lib.rd_kafka_error_code(problem), ffi.string(lib.rd_kafka_error_string(problem))
+    local code = lib.rd_kafka_error_code(problem)
     lib.rd_kafka_error_destroy(problem)
-    if code ~= lib.RD_KAFKA_RESP_ERR__QUEUE_FULL then self.failure = self.failure or reason end
+    if code ~= lib.RD_KAFKA_RESP_ERR__QUEUE_FULL then
+      self.failure = self.failure or ffi.string(lib.rd_kafka_err2str(code))
+    end
     if self.failure or self:has_waited(math.huge) then return false end
     self:serve(POLL_MS)
     problem = lib.rd_kafka_produceva(self.producer, self.parts, self.part_count)
