@@ -1,4 +1,4 @@
--- Single records as text in memory: core/message.c. What values look like is told by write_csv_spec and write_json_spec.
+-- Single records as text in memory: core/message.c. How values look is told by write_csv_spec and write_json_spec.
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
