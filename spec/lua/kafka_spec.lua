@@ -244,6 +244,13 @@ describe("output to Kafka", function()
     assert.equal('{"id":14}', cluster:messages("script", 30)[30].value)
   end)
 
+  it("puts no file into the folder for files", function()
+    local folder = capture.folder()
+    assert.equal(0, run("flows", "--into=" .. folder, "-o", cluster:address "into", DNS).status)
+    assert.equal("", program.names_in(folder))
+    assert.equal(15, #cluster:messages("into", 15))
+  end)
+
   it("anonymises values, and keys of the same columns", function()
     cluster:address "hidden"
     local key = ("k"):rep(64)
