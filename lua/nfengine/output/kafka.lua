@@ -31,7 +31,7 @@ local TICKS_A_MS = { ms = 1ULL, us = 1000ULL, ns = 1000000ULL }
 -- @param given what kafka_options.check gives; `columns_to_anonymize` (list of names); `anonymization` (see file.key)
 function kafka.new(given)
   given.name = text.quote(("kafka://%s/%s"):format(given.brokers, given.topic))
-  given.given, given.queued, given.delivered, given.failed, given.unsure = 0, 0, 0, 0, 0
+  given.taken, given.queued, given.delivered, given.failed, given.unsure = 0, 0, 0, 0, 0
   return setmetatable(given, kafka)
 end
 
@@ -265,10 +265,10 @@ end
 --- Answers false when no more can be written; the reason comes with close.
 function kafka:write(flow)
   local core, parts, size = flow.core, self.parts, self.size
-  self.given = self.given + 1
+  self.taken = self.taken + 1
   if self.ticks_a_ms then
     parts[2].u.i64 = core.scope[0].last_seen / self.ticks_a_ms
-    if self.given == 1 then self:check_age(parts[2].u.i64) end
+    if self.taken == 1 then self:check_age(parts[2].u.i64) end
   end
   parts[3].u.mem.ptr = C.nf_message_encode(self.value_encoder, core, size)
   parts[3].u.mem.size = size[0]
@@ -315,11 +315,11 @@ end
 
 --- Why records were not delivered, or nil if all were.
 function kafka:loss()
-  local lost = self.given - self.delivered
+  local lost = self.taken - self.delivered
   if lost == 0 and not self.failure then return nil end
   local unsure = self.unsure > 0 and (" (%s of them perhaps)"):format(text.thousands(self.unsure)) or ""
   return ("cannot write %s: %s of %s records were not delivered%s: %s"):format(self.name, text.thousands(lost),
-    text.thousands(self.given), unsure, self.failure or self.trouble or "no answer in time")
+    text.thousands(self.taken), unsure, self.failure or self.trouble or "no answer in time")
 end
 
 function kafka:close()
