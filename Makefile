@@ -12,6 +12,8 @@ V       ?= 0
 PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev luajit lua-cjson lua-filesystem \
            lua-busted libzstd-dev zlib1g-dev libsodium-dev libcap-ng-dev libseccomp-dev libdragonbox-dev \
            libgcrypt20-dev libssl3 libsqlite3-0
+# What the program loads where it is asked for: output to Kafka.
+OPTIONAL_PACKAGES = librdkafka1
 # What `make lint`, `make asan`, `make valgrind`, `make fuzz` and specs that read databases need on top, ...
 DEV_PACKAGES = lua-check cppcheck clang-format-14 clang-tidy-14 clang libclang-rt-14-dev valgrind python3-venv sqlite3
 # ... and the specs on live capture, which send packets through network namespaces and run real programs in them.
@@ -78,7 +80,7 @@ help:
 	@echo 'make docs       write the generated parts of README.md and docs/ anew'
 	@echo 'make bench      what each part costs, and other tools where they are installed'
 	@echo 'make install    PREFIX=/usr/local DESTDIR=; make uninstall takes it away again'
-	@echo 'make deps       install the Debian packages that are missing; make dev-deps those of all checks, too'
+	@echo 'make deps       install the Debian packages that are missing; make dev-deps those of options and checks, too'
 	@echo 'make clean      remove what was built'
 
 # ---- set-up ----
@@ -87,7 +89,7 @@ deps:
 	@sh .ci/packages $(PACKAGES)
 
 dev-deps:
-	@sh .ci/packages $(PACKAGES) $(DEV_PACKAGES) $(LIVE_PACKAGES)
+	@sh .ci/packages $(PACKAGES) $(OPTIONAL_PACKAGES) $(DEV_PACKAGES) $(LIVE_PACKAGES)
 
 # Variables ask pkg-config, so the build is a make of its own, after the packages are there.
 run: deps

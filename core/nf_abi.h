@@ -531,6 +531,21 @@ void nf_values_free(struct nf_values *values);
 /* A record's values, one for each column. They, and their texts, are valid until the next call. */
 const struct nf_value *nf_values_of(struct nf_values *values, const struct nf_flow *record);
 
+/* Records as text in memory, one at a time: what messages carry, and the keys they go by. */
+enum nf_message_format {
+  NF_MESSAGE_JSON, /* an object as in JSON lines, without the line end */
+  NF_MESSAGE_CSV,  /* a row without the line end; there is no header */
+  NF_MESSAGE_PLAIN /* the values without quotes or escapes, commas between them */
+};
+struct nf_message;
+/* For records with these columns, which it copies, but for their names; `key` as for nf_writer_open. NULL with a
+   one-line reason in `error`. */
+struct nf_message *nf_message_new(int format, const struct nf_column *columns, uint32_t count, const uint8_t *key,
+                                  char *error);
+void nf_message_free(struct nf_message *message);
+/* A record's text, without an end, and its size. Valid until the next call. */
+const char *nf_message_encode(struct nf_message *message, const struct nf_flow *record, size_t *size);
+
 /*
  * A filter for packets in hooks, in libpcap's language. It looks at the innermost IP packet alone (as LINKTYPE_RAW), so
  * that link types and tunnels make no difference: there is no "ether", "vlan" or "inbound" in it. NULL with a one-line

@@ -1,5 +1,5 @@
 /*
- * rows.c: a buffer of rows on their way to an output. Knows no syntax.
+ * rows.c: rows made ready, and a buffer of them on their way to an output. Knows no syntax.
  */
 #include "rows.h"
 
@@ -15,30 +15,49 @@ static size_t lead_bound(const struct nf_column *column) {
   return (strlen(column->name) * 6 + 8) / NF_LEAD_BLOCK * NF_LEAD_BLOCK + NF_LEAD_BLOCK;
 }
 
-/* Sets the most bytes that a row or the header may take, and that all leads do. */
-static bool measure(const struct nf_writer *writer, size_t *row_bound, size_t *leads_size, char *error) {
-  *row_bound = (size_t)2 * NF_LEAD_BLOCK;
-  *leads_size = 0;
-  for (uint32_t i = 0; i < writer->count; i++) {
-    const struct nf_column *column = &writer->columns[i];
-    *leads_size += lead_bound(column);
-    *row_bound += lead_bound(column) + nf_cell_bound(column);
-    if (*row_bound > ROW_LIMIT) {
-      nf_fail(error, "column \"%.100s\": rows would need more than %d bytes", column->name, ROW_LIMIT);
-      return false;
+/* Sets the most bytes that a row or the header may take; returns those that all leads do, 0 with a reason when a row
+   may be too large. */
+static size_t measure(struct nf_row *row, const struct nf_column *columns, char *error) {
+  size_t leads_size = 0;
+  row->bound = (size_t)2 * NF_LEAD_BLOCK;
+  for (uint32_t i = 0; i < row->count; i++) {
+    leads_size += lead_bound(&columns[i]);
+    row->bound += lead_bound(&columns[i]) + nf_cell_bound(&columns[i]);
+    if (row->bound > ROW_LIMIT) {
+      nf_fail(error, "column \"%.100s\": rows would need more than %d bytes", columns[i].name, ROW_LIMIT);
+      return 0;
     }
   }
+  return leads_size;
+}
+
+static void prepare(struct nf_row *row, const struct nf_syntax *syntax, const struct nf_column *columns) {
+  char *lead = row->leads;
+  for (uint32_t i = 0; i < row->count; i++) {
+    uint32_t size = (uint32_t)(syntax->put_lead(lead, columns[i].name, i) - lead);
+    row->cells[i] = (struct nf_cell){.column = columns[i], .lead = lead, .lead_size = size};
+    lead += lead_bound(&columns[i]);
+  }
+}
+
+bool nf_row_start(struct nf_row *row, const struct nf_syntax *syntax, const struct nf_column *columns, uint32_t count,
+                  const uint8_t *key, char *error) {
+  *row = (struct nf_row){.count = count, .key = key};
+  size_t leads_size = measure(row, columns, error);
+  if (!leads_size) return false;
+  row->cells = calloc(count, sizeof *row->cells);
+  row->leads = calloc(1, leads_size);
+  if (!row->cells || !row->leads) {
+    nf_fail(error, "out of memory for an output's columns");
+    return false;
+  }
+  prepare(row, syntax, columns);
   return true;
 }
 
-static void prepare(struct nf_rows *r) {
-  char *lead = r->leads;
-  for (uint32_t i = 0; i < r->row.count; i++) {
-    const struct nf_column *column = &r->writer.columns[i];
-    uint32_t size = (uint32_t)(r->syntax->put_lead(lead, column->name, i) - lead);
-    r->row.cells[i] = (struct nf_cell){.column = *column, .lead = lead, .lead_size = size};
-    lead += lead_bound(column);
-  }
+void nf_row_free(struct nf_row *row) {
+  free(row->cells);
+  free(row->leads);
 }
 
 static void begin_with_header(struct nf_rows *r) {
@@ -47,25 +66,19 @@ static void begin_with_header(struct nf_rows *r) {
 
 bool nf_rows_start(struct nf_writer *writer, const struct nf_syntax *syntax, char *error) {
   struct nf_rows *r = rows_of(writer);
-  size_t row_bound, leads_size;
   r->syntax = syntax;
-  if (!measure(writer, &row_bound, &leads_size, error)) return false;
-  r->row = (struct nf_row){calloc(writer->count, sizeof *r->row.cells), writer->count, writer->key};
-  r->leads = calloc(1, leads_size);
-  r->buffer = malloc(CHUNK + row_bound);
-  if (!r->row.cells || !r->leads || !r->buffer) {
+  if (!nf_row_start(&r->row, syntax, writer->columns, writer->count, writer->key, error)) return false;
+  if (!(r->buffer = malloc(CHUNK + r->row.bound))) {
     nf_fail(error, "out of memory for an output's buffer");
     return false;
   }
-  prepare(r);
   begin_with_header(r);
   return true;
 }
 
 void nf_rows_free(struct nf_writer *writer) {
   struct nf_rows *r = rows_of(writer);
-  free(r->row.cells);
-  free(r->leads);
+  nf_row_free(&r->row);
   free(r->buffer);
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 /*
- * rows.h: records as rows of text, one behind the other: what CSV and JSON lines have in common. Rows are put together
- * in a buffer that always has room for the largest one, and go out many at a time; one of which only a part got out is
- * taken back.
+ * rows.h: records as rows of text: what CSV and JSON lines have in common. For an output, rows are put together in a
+ * buffer that always has room for the largest one, and go out many at a time; one of which only a part got out is taken
+ * back. A single row can be had in memory, too.
  */
 #include "writer.h"
 
@@ -15,11 +15,13 @@ struct nf_cell {
   uint32_t lead_size;
 };
 
-/* The columns of an output. */
+/* The columns of a row. */
 struct nf_row {
   struct nf_cell *cells;
   uint32_t count;
   const uint8_t *key; /* for anonymised columns */
+  char *leads;
+  size_t bound; /* most bytes that a row, or the header, takes */
 };
 
 struct nf_syntax {
@@ -32,11 +34,18 @@ struct nf_syntax {
   size_t (*measure_rows)(const char *bytes, size_t size, uint64_t *rows);
 };
 
+extern const struct nf_syntax nf_csv_syntax, nf_json_syntax;
+
+/* Prepares a row with these columns, whose names it refers to, and this key. False with a one-line reason; nf_row_free
+   in any case. */
+bool nf_row_start(struct nf_row *row, const struct nf_syntax *syntax, const struct nf_column *columns, uint32_t count,
+                  const uint8_t *key, char *error);
+void nf_row_free(struct nf_row *row);
+
 struct nf_rows {
   struct nf_writer writer;
   const struct nf_syntax *syntax;
   struct nf_row row;
-  char *leads;
   char *buffer;
   size_t used, header; /* bytes in it; and of those the header line's, with which it begins */
   uint64_t buffered;   /* rows in it */

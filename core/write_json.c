@@ -70,9 +70,8 @@ static size_t measure_rows(const char *bytes, size_t size, uint64_t *rows) {
   return whole;
 }
 
-static bool start(struct nf_writer *writer, char *error) {
-  static const struct nf_syntax syntax = {put_lead, put_header, put_row, measure_rows};
-  return nf_rows_start(writer, &syntax, error);
-}
+const struct nf_syntax nf_json_syntax = {put_lead, put_header, put_row, measure_rows};
+
+static bool start(struct nf_writer *writer, char *error) { return nf_rows_start(writer, &nf_json_syntax, error); }
 
 const struct nf_encoding nf_jsonl = NF_ROWS_ENCODING(start);

@@ -19,7 +19,7 @@ static bool check_column(const struct nf_column *column, const uint8_t *key, cha
   return false;
 }
 
-static bool check_columns(const struct nf_column *columns, uint32_t count, const uint8_t *key, char *error) {
+bool nf_columns_check(const struct nf_column *columns, uint32_t count, const uint8_t *key, char *error) {
   if (count == 0) nf_fail(error, "an output without columns, expected at least one");
   for (uint32_t i = 0; i < count; i++) {
     if (!check_column(&columns[i], key, error)) return false;
@@ -82,7 +82,7 @@ struct nf_writer *nf_writer_open(const struct nf_destination *to, int format, co
                                  uint32_t count, const uint8_t *key, char *error) {
   const struct nf_destination standard_output = {.descriptor = STDOUT_FILENO, .packing = to->packing};
   const struct nf_encoding *encoding = encoding_of(format, error);
-  if (!encoding || !check_columns(columns, count, key, error) || !check_packing(to, encoding, error)) return NULL;
+  if (!encoding || !nf_columns_check(columns, count, key, error) || !check_packing(to, encoding, error)) return NULL;
   struct nf_writer *w = new_writer(encoding, columns, count, key, error);
   if (!w) return NULL;
   w->output = nf_output_open(to->path && strcmp(to->path, "-") == 0 ? &standard_output : to, error);

@@ -485,7 +485,7 @@ local function shown_by(row, path, name)
   end)
 end
 
-local ENDS = "spec/cli_ends_spec.lua"
+local ENDS, KAFKA = "spec/cli_ends_spec.lua", "spec/lua/kafka_spec.lua"
 
 describe("a row of docs/robustness.md", function()
   shown_by("a full disk from the start", ENDS, "is a failure with one line on standard output")
@@ -503,6 +503,11 @@ describe("a row of docs/robustness.md", function()
   shown_by("SIGHUP", ENDS, "ends a run on files as SIGTERM does")
   shown_by("an error in a plugin or script", ENDS, "the summary counts the flows written before an error")
   shown_by("a script that ends the process", ENDS, "loses no flows that it was given, in a hook, a sink or between")
+
+  shown_by("no Kafka broker from the start", KAFKA, "fails in one line where no broker answers within ten seconds")
+  shown_by("a Kafka broker that goes away", KAFKA, "makes the run wait, and loses nothing")
+  shown_by("a Kafka broker that is away at the end", KAFKA, "and is still away at the end is waited for, and then told")
+  shown_by("SIGINT while a Kafka broker is away", KAFKA, "does not keep a run that is interrupted")
 
   it("has a test, and each test here a row", function()
     local rows = {}

@@ -5,6 +5,7 @@ local C = require "nfengine.lib"
 local additions = require "nfengine.additions"
 local collection = require "nfengine.collection"
 local formats = require "nfengine.formats"
+local kafka_options = require "nfengine.output.kafka_options"
 local lfs = require "nfengine.lfs"
 local names = require "nfengine.output.names"
 local options = require "nfengine.options"
@@ -39,7 +40,7 @@ local general = {
   { name = "profile_plugins", kind = "boolean", is_flag = true,
     doc = "say at the end how long each plugin took, for a packet and for a flow" },
   { name = "output", short = "o", kind = "string", value = "FILE",
-    doc = "write records to FILE (\"-\" for standard output)" },
+    doc = "write records to FILE (\"-\" for standard output), or to Kafka, kafka://BROKER[:PORT],.../TOPIC" },
   { name = "into", kind = "string", value = "FOLDER",
     doc = "write all files of records, under the names that they have, into this folder" },
   { name = "format", kind = "choice", choices = formats.names, value = table.concat(formats.names, "|"),
@@ -54,6 +55,17 @@ local general = {
     doc = "of these files keep so many, the newest" },
   { name = "table", kind = "string", value = "NAME",
     doc = "with SQLite and DuckDB: the table to add records to [flows]" },
+  { name = "kafka_key", kind = "list", value = "NAME,...",
+    doc = "columns whose values are the key of a message to Kafka" },
+  { name = "kafka_timestamp", kind = "choice", choices = { "last_seen", "now" }, value = "last_seen|now",
+    doc = "the time of a message to Kafka: that of the flow's last packet, or when it is sent [last_seen]" },
+  { name = "kafka_option", kind = "list", value = "PROPERTY=VALUE", is_repeatable = true,
+    parse = function(word) return { word } end,
+    doc = "set a property of librdkafka, which sends to Kafka; may be given more than once" },
+  { name = "kafka_config", kind = "string", value = "FILE",
+    doc = "read such properties, passwords among them, from FILE, a line each" },
+  { name = "kafka_flush_seconds", kind = "number", min = 0, value = "SECONDS",
+    doc = "how long to wait at the end for brokers that acknowledge nothing, before records are given up [60]" },
   { name = "safe", kind = "boolean", is_flag = true,
     doc = "close in scripts and plugins that did not come along: they compute, and touch nothing else" },
   { name = "safe_memory", kind = "integer", min = 1, max = 2 ^ 32, value = "MB", default = SAFE_MEMORY_MB,
@@ -230,6 +242,32 @@ local function add(values)
   if values.profile_plugins then require("nfengine.costs").is_wanted = true end
 end
 
+--- Why a run has no network, or nil where it has.
+local function offline_because(values)
+  local option = values.safe and "--safe" or values.sandbox and "--sandbox"
+  if option then return option .. ": the network is not there, expected a file to write to" end
+  if values.user and values.sandbox ~= false then
+    return "--user: the network is not there, expected --no-sandbox with it, or a file to write to"
+  end
+end
+
+--- Where records go, and how, as the command line has it.
+local function output_of(values)
+  if kafka_options.is_address(values.output) then
+    local problem = offline_because(values) or select(2, kafka_options.parse_address(values.output))
+    if problem then error({ usage = "-o: " .. problem }, 0) end
+  end
+  return {
+    path = values.output, format = values.format, table = values.table, is_in_place = values.user ~= nil,
+    offline = offline_because(values),
+    kafka = {
+      key = values.kafka_key, timestamp = values.kafka_timestamp,
+      options = kafka_options.of_words(values.kafka_option or {}),
+      config = values.kafka_config, flush_seconds = values.kafka_flush_seconds,
+    },
+  }
+end
+
 local function apply(values, captures)
   for _, option in ipairs(parameters.list) do parameters.overrides[option.name] = values[option.name] end
   add(values)
@@ -238,9 +276,7 @@ local function apply(values, captures)
   run.user = values.user
   if captures[1] then parameters.default_source = #captures == 1 and captures[1] or captures end
   if captures[1] then parameters.overrides.source = parameters.default_source end
-  output.overrides = {
-    path = values.output, format = values.format, table = values.table, is_in_place = values.user ~= nil,
-  }
+  output.overrides = output_of(values)
   for _, name in ipairs(output.COUNTS) do output.overrides[name] = values[name] end
   report.is_quiet = values.quiet or false
   report.shows_progress = values.progress
@@ -301,6 +337,15 @@ local function unused_output_options()
   local given = output.overrides
   if given.is_used or not (given.path or given.format) then return end
   report.say(("warning: %s has no effect: this script writes no records"):format(given.path and "-o" or "--format"))
+end
+
+local function unused_kafka_options(values)
+  if output.overrides.is_kafka_used then return end
+  for _, name in ipairs { "kafka_key", "kafka_timestamp", "kafka_option", "kafka_config", "kafka_flush_seconds" } do
+    if values[name] then
+      return report.say(("warning: --%s has no effect: this run writes nothing to Kafka"):format((name:gsub("_", "-"))))
+    end
+  end
 end
 
 --- The status that the runs' accounts call for.
@@ -379,6 +424,7 @@ local function main(words, root)
   run_script(path, rest, values.help or false)
   collectgarbage() -- closes the runs of loops that were left early
   unused_output_options()
+  unused_kafka_options(values)
   return status_of_runs()
 end
 

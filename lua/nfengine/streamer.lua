@@ -97,12 +97,22 @@ end
 --- Adds to a table ("flows") of an SQLite database, either of which is made if need be: integers, reals and texts, NULL
 -- for what is absent, arrays as JSON. The table's columns have to be what the records' are. docs/sinks.md has more.
 function methods:to_sqlite(path, table_name, options)
-  return self:to(output.file(self, path, "sqlite", options, table_name))
+  return self:to(output.file(self, path, "sqlite", options, { table = table_name }))
 end
 
 --- The same with DuckDB, where libduckdb is; its own types, TIMESTAMP for moments and lists for arrays.
 function methods:to_duckdb(path, table_name, options)
-  return self:to(output.file(self, path, "duckdb", options, table_name))
+  return self:to(output.file(self, path, "duckdb", options, { table = table_name }))
+end
+
+--- Sends records to Kafka, each a message; see docs/kafka.md.
+-- @param given brokers: "HOST:PORT,…" or a list; topic; key: a column's name or a list of them, for messages' keys;
+--   format: "json" (default) or "csv"; timestamp: "last_seen" (default) or "now"; options: librdkafka's properties by
+--   name; config: a file of these; flush_seconds: how long to wait at the end without a delivery (60); and what to_csv
+--   takes but for files
+-- @return number of records delivered
+function methods:to_kafka(given)
+  return self:to(output.kafka(self, given))
 end
 
 --- Writes in the format that --format, or the path's ending, or else CSV says; the format "null" counts only.

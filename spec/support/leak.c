@@ -71,12 +71,18 @@ static void refused(const char *what, const char *why) {
 
 /* ---- what the core is asked for ---- */
 
-/* What hooks use beside flows, given all there is to see. */
+static const struct nf_column columns[] = {
+    {.name = "id", .offset = offsetof(struct nf_flow, record_id), .length = 1, .type = NF_TYPE_UINT64},
+    {.name = "src_ip", .offset = offsetof(struct nf_flow, tuple.src_address), .length = 1, .type = NF_TYPE_IP},
+};
+
+/* What hooks and sinks use beside flows, given all there is to see. */
 struct tools {
   struct nf_filter *filter;
   struct nf_assembly *assembly;
   struct nf_quic *quic;
   struct nf_crypto *crypto;
+  struct nf_message *message;
 };
 
 static void free_tools(struct tools t) {
@@ -84,6 +90,7 @@ static void free_tools(struct tools t) {
   nf_assembly_free(t.assembly);
   nf_quic_free(t.quic);
   nf_crypto_free(t.crypto);
+  nf_message_free(t.message);
 }
 
 static bool make_tools(struct tools *t) {
@@ -91,7 +98,8 @@ static bool make_tools(struct tools *t) {
   if (nf_filter_new("no such thing", error)) fail("filter", "compiles what is none");
   *t = (struct tools){0};
   if ((t->filter = nf_filter_new("udp", error)) && (t->assembly = nf_assembly_new(4, 64, 3)) &&
-      (t->quic = nf_quic_new(error)) && (t->crypto = nf_crypto_new(error)))
+      (t->quic = nf_quic_new(error)) && (t->crypto = nf_crypto_new(error)) &&
+      (t->message = nf_message_new(NF_MESSAGE_JSON, columns, 2, NULL, error)))
     return true;
   refused("tools", error);
   free_tools(*t);
@@ -139,10 +147,6 @@ static void close_writers(struct nf_writer *const *writers) {
 
 static bool open_writers(struct nf_writer **writers) {
   char error[NF_ERROR_SIZE];
-  const struct nf_column columns[] = {
-      {.name = "id", .offset = offsetof(struct nf_flow, record_id), .length = 1, .type = NF_TYPE_UINT64},
-      {.name = "src_ip", .offset = offsetof(struct nf_flow, tuple.src_address), .length = 1, .type = NF_TYPE_IP},
-  };
   const struct nf_destination to = {.path = "/dev/null", .descriptor = -1};
   for (int format = 0; format < FORMATS; format++) writers[format] = NULL;
   for (int format = 0; format < FORMATS; format++) {
@@ -159,8 +163,10 @@ static bool open_writers(struct nf_writer **writers) {
 /* Goes through the events of a run, and all of them unless it is to be given up. */
 static void follow(struct nf_crew *crew, struct nf_writer *const *writers, const struct tools *tools, bool give_up) {
   int kind, updates = 0;
+  size_t size;
   while ((kind = nf_crew_next(crew)) >= 0) {
     for (int i = 0; kind == NF_EVENT_EXPIRE && i < FORMATS; i++) nf_writer_write(writers[i], nf_crew_event(crew)->flow);
+    if (kind == NF_EVENT_EXPIRE) nf_message_encode(tools->message, nf_crew_event(crew)->flow, &size);
     if (kind == NF_EVENT_UPDATE) use_tools(tools, &nf_crew_event(crew)->packet);
     if (kind == NF_EVENT_UPDATE && give_up && ++updates == 20) return;
   }

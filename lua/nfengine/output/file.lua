@@ -30,7 +30,8 @@ end
 --   again before it ends)
 function file.new(given) return setmetatable(given, file) end
 
-local function anonymized_set(hidden, selected)
+--- The set of these names (a list or nil), each of which has to be one of the columns.
+function file.anonymized_set(hidden, selected)
   local set, known = {}, {}
   for i, column in ipairs(selected) do known[i] = column.name end
   for _, name in ipairs(hidden or {}) do
@@ -92,7 +93,7 @@ function file:open(selected, crew)
     end
   end
   self.selected = selected -- the C array refers to its names
-  local anonymized = anonymized_set(self.columns_to_anonymize, selected)
+  local anonymized = file.anonymized_set(self.columns_to_anonymize, selected)
   self.columns = columns.to_c(selected, anonymized)
   self.message = ffi.new("char[?]", C.NF_ERROR_SIZE)
   local format = formats.code(self.format, self.path)

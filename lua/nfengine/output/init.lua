@@ -5,6 +5,7 @@ local C = require "nfengine.lib"
 local export = require "nfengine.output.options"
 local file = require "nfengine.output.file"
 local formats = require "nfengine.formats"
+local kafka_options = require "nfengine.output.kafka_options"
 local lfs = require "nfengine.lfs"
 local names = require "nfengine.output.names"
 local rotation = require "nfengine.output.rotation"
@@ -14,7 +15,8 @@ local text = require "nfengine.text"
 local output = { COUNTS = export.COUNTS }
 
 --- What the command line set: `path`, `format`, `table` (of a database); the limits of rotation, `rotate_files`;
--- `is_in_place` where the process will not be able to rename files; `is_used` once a sink has taken them.
+-- `is_in_place` where the process will not be able to rename files; `offline`, why there is no network, if there is none;
+-- `kafka`, see kafka_options.check; `is_used` once a sink has taken them, `is_kafka_used` the same of the last.
 output.overrides = {}
 
 -- The descriptor of the command line's file where it is open already.
@@ -129,12 +131,59 @@ local function limit_of(options)
   end
 end
 
---- A sink that writes a file. The command line's path, format and table win; without either the path is the source's
--- with the format behind it for to_csv and its like, standard output for write.
--- @param name of a database's table
-function output.file(streamer, path, format, given, name)
+--- A sink that sends records to Kafka.
+-- @param given what kafka_options.check takes
+-- @param options checked ones of an export
+local function to_kafka(given, options)
+  local overrides = output.overrides
+  if overrides.offline then
+    error("output to Kafka: " .. overrides.offline, 0)
+  end
+  local limit = limit_of(options)
+  if limit then error(limit .. ": expected a file to write to, got Kafka", 0) end
+  overrides.is_kafka_used = true
+  local settings = kafka_options.check(given, overrides.kafka or {})
+  settings.columns_to_anonymize, settings.anonymization = options.columns_to_anonymize,
+    file.key(options.anonymization_key)
+  return require("nfengine.output.kafka").new(settings)
+end
+
+--- Raises what is said against an output to Kafka at whoever called the export.
+local function kafka_sink(given, options)
+  local ok, sink = pcall(to_kafka, given, options)
+  if not ok then error(sink, 3) end
+  return sink
+end
+
+local KAFKA_SETTINGS = { "brokers", "topic", "key", "format", "timestamp", "options", "config", "flush_seconds" }
+
+--- A sink that sends records to Kafka, where the command line's -o says nothing else.
+-- @param given see streamer:to_kafka
+function output.kafka(streamer, given)
+  if type(given) ~= "table" then error("nf.streamer:to_kafka: expected a table, { brokers = …, topic = … }", 3) end
+  local settings, rest = {}, {}
+  for name, value in pairs(given) do
+    local part = text.contains(KAFKA_SETTINGS, name) and settings or rest
+    part[name] = value
+  end
+  local overrides = output.overrides
+  if overrides.path or overrides.format == "null" then
+    return output.file(streamer, overrides.path or "-", nil, rest, { kafka = settings })
+  end
+  settings.format = overrides.format or settings.format
+  local options = export.check(rest)
+  override(options)
+  return kafka_sink(settings, options)
+end
+
+--- A sink that writes a file, to a database, or to Kafka where the path is an address there. The command line's path,
+-- format and table win; without either the path is the source's with the format behind it for to_csv and its like,
+-- standard output for write.
+-- @param more `table`: of a database; `kafka`: settings of an output to Kafka, should it become one
+function output.file(streamer, path, format, given, more)
   local options = export.check(given or {})
   override(options)
+  more = more or {}
   local overrides = output.overrides
   if overrides.path and overrides.is_used then
     error(("-o \"%s\": this script writes more than once, expected no -o"):format(overrides.path), 3)
@@ -145,6 +194,11 @@ function output.file(streamer, path, format, given, name)
     local source = streamer.source
     local first = type(source) == "table" and source[1] or source
     path = (first and first ~= "-" and first:gsub("/+$", "") or "flows") .. "." .. format
+  end
+  if kafka_options.is_address(path) and overrides.format ~= "null" then
+    local settings = { format = overrides.format or format, address = path }
+    for name, value in pairs(more.kafka or {}) do settings[name] = settings[name] or value end
+    return kafka_sink(settings, options)
   end
   path = names.placed(path == nil and "-" or path)
   if type(path) ~= "string" and io.type(path) ~= "file" then
@@ -161,7 +215,7 @@ function output.file(streamer, path, format, given, name)
   local limit = limit_of(options)
   if database then
     return require(database).new {
-      path = path, table = overrides.table or name, packing = packing or C.NF_PACKING_NONE, options = options,
+      path = path, table = overrides.table or more.table, packing = packing or C.NF_PACKING_NONE, options = options,
       limit = limit,
     }
   end

@@ -2,6 +2,7 @@
 
 local C = require "nfengine.lib"
 local formats = require "nfengine.formats"
+local kafka_options = require "nfengine.output.kafka_options"
 local lfs = require "nfengine.lfs"
 
 local names = {
@@ -10,7 +11,7 @@ local names = {
 
 --- Where a file or folder of records goes that is called so: into the command line's folder, if it names one.
 function names.placed(path)
-  if not names.into or type(path) ~= "string" or path == "-" then return path end
+  if not names.into or type(path) ~= "string" or path == "-" or kafka_options.is_address(path) then return path end
   return names.into .. "/" .. path:match "([^/]*)/*$"
 end
 

@@ -393,6 +393,10 @@ for _, name in ipairs { "to_sqlite", "to_duckdb" } do
   end
 end
 
+function methods.to_kafka()
+  error("nf.streamer:to_kafka: --safe: the network is not there, expected to_csv, to_jsonl or write", 2)
+end
+
 function methods:account()
   local object = streamer_of(self, "account")
   return plain(object:account(), "account")
