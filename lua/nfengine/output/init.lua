@@ -15,8 +15,8 @@ local text = require "nfengine.text"
 local output = { COUNTS = export.COUNTS }
 
 --- What the command line set: `path`, `format`, `table` (of a database); the limits of rotation, `rotate_files`;
--- `is_in_place` where the process will not be able to rename files; `offline`, why there is no network, if there is none;
--- `kafka`, see kafka_options.check; `is_used` once a sink has taken them, `is_kafka_used` the same of the last.
+-- `is_in_place` where the process will not be able to rename files; `offline`, why there is no network, if there is
+-- none; `kafka`, see kafka_options.check; `is_used` once a sink has taken them, `is_kafka_used` the same of the last.
 output.overrides = {}
 
 -- The descriptor of the command line's file where it is open already.
