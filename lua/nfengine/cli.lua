@@ -5,6 +5,7 @@ local C = require "nfengine.lib"
 local additions = require "nfengine.additions"
 local collection = require "nfengine.collection"
 local formats = require "nfengine.formats"
+local ipfix = require "nfengine.output.ipfix"
 local lfs = require "nfengine.lfs"
 local names = require "nfengine.output.names"
 local options = require "nfengine.options"
@@ -39,7 +40,8 @@ local general = {
   { name = "profile_plugins", kind = "boolean", is_flag = true,
     doc = "say at the end how long each plugin took, for a packet and for a flow" },
   { name = "output", short = "o", kind = "string", value = "FILE",
-    doc = "write records to FILE (\"-\" for standard output)" },
+    doc = "write records to FILE (\"-\" for standard output), or send them by IPFIX to udp://HOST:PORT or "
+      .. "tcp://HOST:PORT" },
   { name = "into", kind = "string", value = "FOLDER",
     doc = "write all files of records, under the names that they have, into this folder" },
   { name = "format", kind = "choice", choices = formats.names, value = table.concat(formats.names, "|"),
@@ -67,6 +69,19 @@ local general = {
     doc = "this text, or with the name of a script, plugin or profile its own" },
   { name = "version", kind = "boolean", is_flag = true, doc = "version of nfengine and of its libraries" },
 }
+
+--- IPFIX's options, behind those of outputs.
+local function insert_ipfix_options()
+  local at = 0
+  for i, option in ipairs(general) do at = option.name == "format" and i or at end
+  for i, option in ipairs(ipfix.options) do
+    local copy = { name = "ipfix_" .. option.name }
+    for key, value in pairs(option) do copy[key] = copy[key] or value end
+    table.insert(general, at + i, copy)
+  end
+end
+
+insert_ipfix_options()
 
 local function command(name, words, doc)
   return { name = name, kind = "boolean", is_flag = true, words = words, doc = doc }
@@ -230,6 +245,12 @@ local function add(values)
   if values.profile_plugins then require("nfengine.costs").is_wanted = true end
 end
 
+local function ipfix_values(values)
+  local given = {}
+  for _, option in ipairs(ipfix.options) do given[option.name] = values["ipfix_" .. option.name] end
+  return given
+end
+
 local function apply(values, captures)
   for _, option in ipairs(parameters.list) do parameters.overrides[option.name] = values[option.name] end
   add(values)
@@ -240,6 +261,7 @@ local function apply(values, captures)
   if captures[1] then parameters.overrides.source = parameters.default_source end
   output.overrides = {
     path = values.output, format = values.format, table = values.table, is_in_place = values.user ~= nil,
+    ipfix_given = ipfix_values(values),
   }
   for _, name in ipairs(output.COUNTS) do output.overrides[name] = values[name] end
   report.is_quiet = values.quiet or false

@@ -7,6 +7,7 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local names = require "nfengine.output.names"
 local output = require "nfengine.output"
 
 local sandbox = {}
@@ -43,6 +44,9 @@ function sandbox.prepare(values)
   option = values.sandbox and "--sandbox" or values.user and "--user"
   if option == "--user" then kept = C.NF_PRIVILEGE_FILES end
   if option ~= "--sandbox" then return end
+  if names.collector(values.output) then
+    error({ usage = ("-o %s: --sandbox refuses the network, expected a file"):format(values.output) }, 0)
+  end
   if values.output and values.output ~= "-" then
     output.reserve(values.output, values.manifest ~= false and values.format ~= "null")
   end

@@ -8,9 +8,16 @@ local names = {
   into = nil, -- the command line's folder for all files of records
 }
 
---- Where a file or folder of records goes that is called so: into the command line's folder, if it names one.
+--- Whether a path is a collector's address, and of which kind: "udp", "tcp" or nil.
+function names.collector(path)
+  return type(path) == "string" and (path:match "^(udp)://" or path:match "^(tcp)://") or nil
+end
+
+--- Where a file or folder of records goes that is called so: into the command line's folder, if it names one. Raises
+-- one line for a collector then: nothing is to leave that folder.
 function names.placed(path)
   if not names.into or type(path) ~= "string" or path == "-" then return path end
+  if names.collector(path) then error(("--into %s: expected a file, got %s"):format(names.into, path), 0) end
   return names.into .. "/" .. path:match "([^/]*)/*$"
 end
 
@@ -19,7 +26,7 @@ local function is_descriptor(path) return path:match "^/dev/std" or path:match "
 
 --- Whether a path names, or would name, a regular file that others find by that name.
 function names.is_file(path)
-  if type(path) ~= "string" or path == "-" or is_descriptor(path) then return false end
+  if type(path) ~= "string" or path == "-" or is_descriptor(path) or names.collector(path) then return false end
   local mode = lfs.attributes(path, "mode")
   return mode == nil or mode == "file"
 end
