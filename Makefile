@@ -14,8 +14,9 @@ PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev 
            libgcrypt20-dev libssl3 libsqlite3-0
 # What the program loads where it is asked for: output to Kafka.
 OPTIONAL_PACKAGES = librdkafka1
-# What `make lint`, `make asan`, `make valgrind`, `make fuzz` and specs that read databases need on top, ...
-DEV_PACKAGES = lua-check cppcheck clang-format-14 clang-tidy-14 clang libclang-rt-14-dev valgrind python3-venv sqlite3
+# What `make lint`, `make asan`, `make valgrind`, `make fuzz` and the specs with others' readers need on top, ...
+DEV_PACKAGES = lua-check cppcheck clang-format-14 clang-tidy-14 clang libclang-rt-14-dev valgrind python3-venv sqlite3 \
+               tshark nfdump
 # ... and the specs on live capture, which send packets through network namespaces and run real programs in them.
 LIVE_PACKAGES = iproute2 procps tcpreplay tcpdump curl openssl nginx-light dnsmasq bind9-dnsutils openssh-server \
                 openssh-client busybox python3

@@ -1,9 +1,9 @@
 --- What is measured: one row a command, in the order of the table.
 --
 -- A row has an `id`, the `name` that the table shows, the `group` it stands under, the `trace` it reads, and `words`:
--- its command, made from the places { trace, csv, jsonl, parquet, arrow, sqlite, folder, program, floor }. Runs are
--- quiet (-q) but for the first, so that `flows` finds their number in what it says. Rows of other tools have `version`,
--- and `like`, the row of ours that does the same work.
+-- its command, made from the places { trace, csv, jsonl, parquet, arrow, sqlite, ipfix, folder, program, floor }. Runs
+-- are quiet (-q) but for the first, so that `flows` finds their number in what it says. Rows of other tools have
+-- `version`, and `like`, the row of ours that does the same work.
 
 local plugins = require "spec.support.plugins"
 local text = require "nfengine.text"
@@ -67,6 +67,7 @@ rows.ours = {
   scripted("eight", "eight plugins", "bench/eight.lua"),
   scripted("eight_safe", "eight plugins, closed in by --safe", "bench/eight.lua", "--safe"),
   on_mix("core_csv", "core, to CSV", { NO_DPI }, "csv"),
+  on_mix("core_ipfix", "core, to IPFIX", { NO_DPI }, "ipfix"),
   on_mix("features_csv", "statistics, SPLT 20, to CSV", { NO_DPI, STATISTICS, SPLT }, "csv"),
   on_mix("features_jsonl", "statistics, SPLT 20, to JSON lines", { NO_DPI, STATISTICS, SPLT }, "jsonl"),
   on_mix("features_parquet", "statistics, SPLT 20, to Parquet", { NO_DPI, STATISTICS, SPLT }, "parquet"),

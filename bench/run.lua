@@ -128,6 +128,7 @@ function Bench:run(row, is_first)
   local words = row.words {
     trace = self.traces[row.trace], folder = folder, csv = folder .. "/flows.csv", jsonl = folder .. "/flows.jsonl",
     parquet = folder .. "/flows.parquet", arrow = folder .. "/flows.arrow", sqlite = folder .. "/flows.sqlite",
+    ipfix = folder .. "/flows.ipfix",
     program = self.settings.program, floor = self.settings.floor,
   }
   local out, err = self.scratch .. "/out", self.scratch .. "/err"

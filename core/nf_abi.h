@@ -437,11 +437,47 @@ struct nf_column {
   const char *unit, *doc; /* for formats that tell of columns; NULL or, like the name, to outlive the writer */
 };
 
-enum nf_format { NF_FORMAT_CSV, NF_FORMAT_JSONL, NF_FORMAT_PARQUET, NF_FORMAT_ARROW_STREAM, NF_FORMAT_ARROW_FILE };
+enum nf_format {
+  NF_FORMAT_CSV,
+  NF_FORMAT_JSONL,
+  NF_FORMAT_PARQUET,
+  NF_FORMAT_ARROW_STREAM,
+  NF_FORMAT_ARROW_FILE,
+  NF_FORMAT_IPFIX
+};
 
 /* Whether bytes are compressed, after each that has been flushed so that they can be unpacked. Parquet and Arrow files
    are none to be compressed as a whole: they say where in them things lie. */
 enum nf_packing { NF_PACKING_NONE, NF_PACKING_GZIP, NF_PACKING_ZSTD };
+
+/* How a column's value becomes that of its IPFIX element. */
+enum nf_element_form {
+  NF_FORM_VALUE,      /* as it is, in the element's encoding */
+  NF_FORM_END_REASON, /* NF_TYPE_END_REASON as a number of flowEndReason */
+  NF_FORM_TCP_FLAGS,  /* eight uint32 counts, by bit number: the bits of those above 0, as tcpControlBits has them */
+  NF_FORM_BIFLOW      /* whatever it is: 1, biflowDirection's initiator */
+};
+
+/* The information element that a column is in IPFIX (RFC 7011). */
+struct nf_element {
+  uint32_t enterprise; /* whose number it is, 0 for IANA's */
+  uint16_t number;     /* 1..32767 */
+  uint16_t number_v6;  /* of NF_TYPE_IP in flows over IPv6 */
+  uint16_t unit;       /* IANA's number of its unit, 0 for none */
+  uint8_t form;        /* enum nf_element_form */
+  bool is_biflow;      /* only in records of flows that had packets both ways */
+};
+
+/* What that format has to know beside columns. */
+struct nf_ipfix {
+  const struct nf_element *elements; /* one a column */
+  uint32_t enterprise;               /* elements of this one are described to whoever reads (RFC 5610) */
+  uint32_t domain;                   /* observation domain */
+  uint32_t message_size;             /* bytes; a record that is larger has a message of its own */
+  uint32_t refresh_s;                /* templates are told again after so many seconds, 0: never, ... */
+  uint32_t refresh_messages;         /* ... or messages, 0: never */
+  uint8_t time_unit;                 /* of the run, enum nf_time_unit */
+};
 
 /* Where an output goes. */
 struct nf_destination {
@@ -449,6 +485,9 @@ struct nf_destination {
   int descriptor;   /* where there is a path: -1, or what nf_writer_reserve gave for it, then the writer's to close */
   uint8_t packing;  /* enum nf_packing */
   bool is_beside;   /* a regular file is called PATH.part until it is closed: nothing half done ever is called PATH */
+  const char *collector; /* in place of all these: where messages are sent, "udp://HOST:PORT" or "tcp://HOST:PORT" */
+  uint32_t patience_s;   /* how long a TCP collector that went away is waited for */
+  const struct nf_ipfix *ipfix; /* of that format; else NULL */
 };
 
 /* A file that bytes go to as they are put. */
@@ -499,6 +538,8 @@ int nf_writer_finish(struct nf_writer *writer);
 /* Finishes, closes, gives the file its name and frees; NF_OK, or NF_ERR_OUTPUT with the reason in `error` (may be
    NULL). */
 int nf_writer_close(struct nf_writer *writer, char *error);
+/* Whether there is something to be told of what was sent that is no failure, then as one line in `text`. */
+bool nf_writer_warning(const struct nf_writer *writer, char *text);
 /* Whether the reader of a pipe went away (EPIPE), which ends a run quietly. */
 bool nf_writer_is_broken_pipe(const struct nf_writer *writer);
 /* How many records the system has got as whole rows: once finished all that were written, unless that has failed. */
@@ -697,7 +738,8 @@ enum nf_privilege {
   NF_PRIVILEGE_CAPTURE = 1,   /* open interfaces again: CAP_NET_RAW */
   NF_PRIVILEGE_PROCESSES = 2, /* see other users' sockets in /proc: CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH */
   NF_PRIVILEGE_FILES = 4,     /* write files that are not open yet: no capability */
-  NF_PRIVILEGE_IDENTITY = 8   /* become another user, enter a narrower sandbox: those it has */
+  NF_PRIVILEGE_IDENTITY = 8,  /* become another user, enter a narrower sandbox: those it has */
+  NF_PRIVILEGE_COLLECTOR = 16 /* send to a collector that is connected, and connect to it again: no capability */
 };
 /*
  * Becomes `user` (a name or number; its primary group, no other groups) for the whole process, and keeps no capability

@@ -1,11 +1,13 @@
 /*
- * output.c: a file or descriptor that bytes go to, by way of zlib or libzstd where they are to be compressed. What is
- * put is put whole and at once: after each call, what has come so far can be read, unpacked too.
+ * output.c: a file or descriptor that bytes go to, by way of zlib or libzstd where they are to be compressed; or a
+ * collector. What is put is put whole and at once: after each call, what has come so far can be read, unpacked too.
  *
  * A file that is complete only in the end is written beside its place, as PATH.part, and gets its name when it is
  * closed. So nothing of that name ever is half of a file, however the program ends.
  */
 #include "output.h"
+
+#include "collector.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +35,7 @@ struct nf_output {
   z_stream gzip;
   ZSTD_CCtx *zstd;
   uint8_t *packed;
+  struct nf_collector *collector; /* where bytes are sent, if there is no descriptor */
   char name[NAME_SIZE];
 };
 
@@ -42,6 +45,7 @@ void nf_output_tell(const struct nf_output *o, int failure, char *error) {
 
 static void free_output(struct nf_output *o) {
   if (o->is_own && o->descriptor >= 0) (void)close(o->descriptor);
+  nf_collector_free(o->collector);
   if (o->packing == NF_PACKING_GZIP) (void)deflateEnd(&o->gzip);
   ZSTD_freeCCtx(o->zstd);
   free(o->packed);
@@ -105,7 +109,8 @@ static int open_descriptor(struct nf_output *o, const struct nf_destination *to)
 }
 
 static void set_name(struct nf_output *o, const struct nf_destination *to) {
-  if (to->path) snprintf(o->name, sizeof o->name, "\"%.*s\"", NAME_SIZE - 3, to->path);
+  if (to->collector) snprintf(o->name, sizeof o->name, "\"%.*s\"", NAME_SIZE - 3, to->collector);
+  else if (to->path) snprintf(o->name, sizeof o->name, "\"%.*s\"", NAME_SIZE - 3, to->path);
   else if (to->descriptor == STDOUT_FILENO) snprintf(o->name, sizeof o->name, "standard output");
   else snprintf(o->name, sizeof o->name, "descriptor %d", to->descriptor);
 }
@@ -118,6 +123,11 @@ struct nf_output *nf_output_open(const struct nf_destination *to, char *error) {
   }
   o->descriptor = -1;
   set_name(o, to);
+  if (to->collector) {
+    if ((o->collector = nf_collector_open(to->collector, to->patience_s, error))) return o;
+    free_output(o);
+    return NULL;
+  }
   int problem = start_packing(o, to->packing) ? open_descriptor(o, to) : ENOMEM;
   if (!problem) return o;
   nf_output_tell(o, problem, error);
@@ -184,8 +194,18 @@ static void put_packed(struct nf_output *o, const void *bytes, size_t size, bool
   } while (has_more && !o->failure);
 }
 
+static size_t put_message(struct nf_output *o, const void *bytes, size_t size) {
+  if (nf_collector_send(o->collector, bytes, size)) {
+    o->size += size;
+    return size;
+  }
+  o->failure = nf_collector_failure(o->collector);
+  return 0;
+}
+
 size_t nf_output_put(struct nf_output *o, const void *bytes, size_t size) {
   if (o->failure || size == 0) return 0;
+  if (o->collector) return put_message(o, bytes, size);
   if (o->packing == NF_PACKING_NONE) return put_plain(o, bytes, size);
   const uint64_t before = o->size;
   put_packed(o, bytes, size, false);
@@ -220,6 +240,14 @@ void nf_output_take_back(struct nf_output *o, uint64_t size) {
 
 uint64_t nf_output_size(const struct nf_output *o) { return o->size; }
 int nf_output_failure(const struct nf_output *o) { return o->failure; }
+
+uint32_t nf_output_session(const struct nf_output *o) { return o->collector ? nf_collector_session(o->collector) : 0; }
+
+uint64_t nf_output_refused(const struct nf_output *o) { return o->collector ? nf_collector_refused(o->collector) : 0; }
+
+bool nf_output_warning(const struct nf_output *o, char *text) {
+  return o->collector && nf_collector_warning(o->collector, text);
+}
 
 /* ---- going on elsewhere, ending ---- */
 
@@ -273,6 +301,10 @@ int nf_output_reopen(struct nf_output *o, bool *is_empty, char *error) {
     return NF_ERR_OUTPUT;
   }
   return !o->path || o->part || is_in_place(o) ? NF_OK : replace_file(o, is_empty, error);
+}
+
+void nf_output_finish(struct nf_output *o) {
+  if (o->collector && !o->failure) o->failure = nf_collector_finish(o->collector);
 }
 
 int nf_output_close(struct nf_output *o, char *error) {

@@ -54,6 +54,7 @@ enum {
   SOCKETS = NF_PRIVILEGE_CAPTURE | NF_PRIVILEGE_PROCESSES,
   FILES = NF_PRIVILEGE_FILES,
   IDENTITY = NF_PRIVILEGE_IDENTITY,
+  COLLECTOR = NF_PRIVILEGE_COLLECTOR,
 
   CHANGES_FILES = O_ACCMODE | O_CREAT | O_TRUNC, /* among the flags of an opening */
   NEW_NAMESPACES = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |
@@ -121,6 +122,14 @@ static const struct rule {
     {SCMP_SYS(rmdir), FILES, ANYHOW},
     {SCMP_SYS(unlink), FILES, ANYHOW},
     {SCMP_SYS(unlinkat), FILES, ANYHOW},
+
+    /* To send over a socket that is connected, and by TCP to connect another. */
+    {SCMP_SYS(socket), COLLECTOR, WHERE(0, AF_INET)},
+    {SCMP_SYS(socket), COLLECTOR, WHERE(0, AF_INET6)},
+    {SCMP_SYS(connect), COLLECTOR, ANYHOW},
+    {SCMP_SYS(sendto), COLLECTOR, ANYHOW},
+    {SCMP_SYS(setsockopt), COLLECTOR, WHERE(2, SO_SNDTIMEO)},
+    {SCMP_SYS(ioctl), COLLECTOR, WHERE(1, SIOCOUTQ)},
 
     {SCMP_SYS(capset), IDENTITY, ANYHOW},
     {SCMP_SYS(prctl), IDENTITY, ANYHOW},

@@ -34,6 +34,7 @@ static const struct nf_encoding *encoding_of(int format, char *error) {
   case NF_FORMAT_PARQUET: return &nf_parquet;
   case NF_FORMAT_ARROW_STREAM: return &nf_arrow_stream;
   case NF_FORMAT_ARROW_FILE: return &nf_arrow_file;
+  case NF_FORMAT_IPFIX: return &nf_ipfix;
   default: nf_fail(error, "unknown output format %d, expected one of enum nf_format", format); return NULL;
   }
 }
@@ -58,8 +59,8 @@ static void free_writer(struct nf_writer *w) {
 }
 
 /* A writer without an output. */
-static struct nf_writer *new_writer(const struct nf_encoding *encoding, const struct nf_column *columns, uint32_t count,
-                                    const uint8_t *key, char *error) {
+static struct nf_writer *new_writer(const struct nf_encoding *encoding, const struct nf_ipfix *ipfix,
+                                    const struct nf_column *columns, uint32_t count, const uint8_t *key, char *error) {
   struct nf_writer *w = calloc(1, encoding->size);
   if (!w || !(w->columns = calloc(count, sizeof *columns))) {
     nf_fail(error, "out of memory for an output");
@@ -67,6 +68,7 @@ static struct nf_writer *new_writer(const struct nf_encoding *encoding, const st
     return NULL;
   }
   w->encoding = encoding;
+  w->ipfix = ipfix;
   w->count = count;
   memcpy(w->columns, columns, count * sizeof *columns);
   if (key) {
@@ -83,7 +85,7 @@ struct nf_writer *nf_writer_open(const struct nf_destination *to, int format, co
   const struct nf_destination standard_output = {.descriptor = STDOUT_FILENO, .packing = to->packing};
   const struct nf_encoding *encoding = encoding_of(format, error);
   if (!encoding || !nf_columns_check(columns, count, key, error) || !check_packing(to, encoding, error)) return NULL;
-  struct nf_writer *w = new_writer(encoding, columns, count, key, error);
+  struct nf_writer *w = new_writer(encoding, to->ipfix, columns, count, key, error);
   if (!w) return NULL;
   w->output = nf_output_open(to->path && strcmp(to->path, "-") == 0 ? &standard_output : to, error);
   w->is_packed = to->packing != NF_PACKING_NONE;
@@ -142,17 +144,19 @@ int nf_writer_reopen(struct nf_writer *w, char *error) {
 
 int nf_writer_finish(struct nf_writer *w) {
   w->encoding->finish(w);
+  nf_output_finish(w->output);
   return status_of(w);
 }
 
 int nf_writer_close(struct nf_writer *w, char *error) {
   if (!w) return NF_OK;
-  w->encoding->finish(w);
+  (void)nf_writer_finish(w);
   int status = nf_output_close(w->output, error);
   free_writer(w);
   return status;
 }
 
+bool nf_writer_warning(const struct nf_writer *w, char *text) { return nf_output_warning(w->output, text); }
 bool nf_writer_is_broken_pipe(const struct nf_writer *w) { return nf_output_failure(w->output) == EPIPE; }
 uint64_t nf_writer_rows(const struct nf_writer *w) { return w->rows; }
 

@@ -20,8 +20,9 @@ struct nf_writer {
   uint32_t count;
   struct nf_note *notes;
   uint32_t note_count;
-  uint64_t rows;            /* that the system has got whole */
-  uint8_t key[NF_KEY_SIZE]; /* for anonymised columns */
+  uint64_t rows;                /* that the system has got whole */
+  uint8_t key[NF_KEY_SIZE];     /* for anonymised columns */
+  const struct nf_ipfix *ipfix; /* of the destination, while it starts */
 };
 
 struct nf_encoding {
@@ -45,4 +46,4 @@ struct nf_encoding {
 /* Whether columns can be written, with this key or without one (NULL). False with a one-line reason in `error`. */
 bool nf_columns_check(const struct nf_column *columns, uint32_t count, const uint8_t *key, char *error);
 
-extern const struct nf_encoding nf_csv, nf_jsonl, nf_parquet, nf_arrow_stream, nf_arrow_file;
+extern const struct nf_encoding nf_csv, nf_jsonl, nf_parquet, nf_arrow_stream, nf_arrow_file, nf_ipfix;

@@ -99,7 +99,8 @@ describe("nfengine", function()
       { "--n-dissections=256", '--n-dissections "256": expected an integer from 0 to 255' },
       { "--statistical-analysis=maybe", '--statistical-analysis "maybe": expected true or false' },
       { "--time-unit=s", '--time-unit "s": expected "ms", "us" or "ns"' },
-      { "--format=xml", '--format "xml": expected "csv", "jsonl", "parquet", "arrow", "sqlite", "duckdb" or "null"' },
+      { "--format=xml", '--format "xml": expected "csv", "jsonl", "parquet", "arrow", "ipfix", "sqlite", "duckdb" or '
+        .. '"null"' },
       { "--filter=flow.protocol ==", '--filter "flow.protocol ==": expected a Lua expression over flow: ' },
       { "--filter=", '--filter "": expected a Lua expression over flow: ' },
       { "--filter=x end", '--filter "x end": expected a Lua expression over flow: ' },

@@ -5,6 +5,7 @@ local C = require "nfengine.lib"
 local additions = require "nfengine.additions"
 local collection = require "nfengine.collection"
 local formats = require "nfengine.formats"
+local ipfix = require "nfengine.output.ipfix"
 local kafka_options = require "nfengine.output.kafka_options"
 local lfs = require "nfengine.lfs"
 local names = require "nfengine.output.names"
@@ -40,7 +41,8 @@ local general = {
   { name = "profile_plugins", kind = "boolean", is_flag = true,
     doc = "say at the end how long each plugin took, for a packet and for a flow" },
   { name = "output", short = "o", kind = "string", value = "FILE",
-    doc = "write records to FILE (\"-\" for standard output), or to Kafka, kafka://BROKER[:PORT],.../TOPIC" },
+    doc = "write records to FILE (\"-\" for standard output), or send them by IPFIX to udp://HOST:PORT or "
+      .. "tcp://HOST:PORT, or to Kafka, kafka://BROKER[:PORT],.../TOPIC" },
   { name = "into", kind = "string", value = "FOLDER",
     doc = "write all files of records, under the names that they have, into this folder" },
   { name = "format", kind = "choice", choices = formats.names, value = table.concat(formats.names, "|"),
@@ -79,6 +81,19 @@ local general = {
     doc = "this text, or with the name of a script, plugin or profile its own" },
   { name = "version", kind = "boolean", is_flag = true, doc = "version of nfengine and of its libraries" },
 }
+
+--- IPFIX's options, behind those of outputs.
+local function insert_ipfix_options()
+  local at = 0
+  for i, option in ipairs(general) do at = option.name == "format" and i or at end
+  for i, option in ipairs(ipfix.options) do
+    local copy = { name = "ipfix_" .. option.name }
+    for key, value in pairs(option) do copy[key] = copy[key] or value end
+    table.insert(general, at + i, copy)
+  end
+end
+
+insert_ipfix_options()
 
 local function command(name, words, doc)
   return { name = name, kind = "boolean", is_flag = true, words = words, doc = doc }
@@ -242,6 +257,12 @@ local function add(values)
   if values.profile_plugins then require("nfengine.costs").is_wanted = true end
 end
 
+local function ipfix_values(values)
+  local given = {}
+  for _, option in ipairs(ipfix.options) do given[option.name] = values["ipfix_" .. option.name] end
+  return given
+end
+
 --- Why a run has no network, or nil where it has.
 local function offline_because(values)
   local option = values.safe and "--safe" or values.sandbox and "--sandbox"
@@ -253,13 +274,13 @@ end
 
 --- Where records go, and how, as the command line has it.
 local function output_of(values)
-  if kafka_options.is_address(values.output) then
+  if names.scheme(values.output) == "kafka" then
     local problem = offline_because(values) or select(2, kafka_options.parse_address(values.output))
     if problem then error({ usage = "-o: " .. problem }, 0) end
   end
   return {
     path = values.output, format = values.format, table = values.table, is_in_place = values.user ~= nil,
-    offline = offline_because(values),
+    offline = offline_because(values), ipfix_given = ipfix_values(values),
     kafka = {
       key = values.kafka_key, timestamp = values.kafka_timestamp,
       options = kafka_options.of_words(values.kafka_option or {}),

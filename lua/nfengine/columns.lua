@@ -10,6 +10,7 @@
 --   place  path into the run's flow struct, e.g. "core.scope[0].packets": Lua expression and C offset at once
 --   is_moment  whether it counts time since 1970; its unit says what
 --   none   integer that stands for no value, if one does; formats that know null write that, as for empty texts
+--   number its place among all that the engine knows, from 1, whatever a run has of them
 --   group  "core", "tunnel", "statistics", "splt", "l7", "l7_extra", "process", "udps" or "optional": when it exists
 
 local ffi = require "ffi"
@@ -50,6 +51,7 @@ local list = {}
 local function add(group, name, type, unit, place, doc, length)
   local column = { group = group, name = name, type = type, unit = unit, place = place, doc = doc, length = length }
   list[#list + 1] = column
+  column.number = #list
   return column
 end
 
@@ -220,7 +222,7 @@ local function instantiate(column, layout, unit)
   local type = columns.types[column.type]
   local copy = {
     name = names_unit(column.name, unit), type = column.type, unit = names_unit(column.unit, unit), doc = column.doc,
-    place = column.place, group = column.group,
+    place = column.place, group = column.group, number = column.number,
     length = column.length or column.group == "splt" and layout.splt_length or 1,
     is_array = column.group == "splt", is_moment = column.is_moment, none = column.none,
   }
@@ -240,6 +242,9 @@ function columns.all(unit)
   end
   return all
 end
+
+--- How many columns the engine knows.
+function columns.count() return #list end
 
 --- Names of the columns of one group, in order.
 function columns.names(group)

@@ -4,13 +4,14 @@ local C = require "nfengine.lib"
 local lfs = require "nfengine.lfs"
 
 local formats = {
-  names = { "csv", "jsonl", "parquet", "arrow", "sqlite", "duckdb", "null" }, -- null only counts
+  names = { "csv", "jsonl", "parquet", "arrow", "ipfix", "sqlite", "duckdb", "null" }, -- null only counts
 }
 
 local by_name = {
   csv = { code = C.NF_FORMAT_CSV, endings = { "csv" } },
   parquet = { code = C.NF_FORMAT_PARQUET, endings = { "parquet" }, is_described = true },
   arrow = { code = C.NF_FORMAT_ARROW_FILE, endings = { "arrow", "feather", "arrows" }, is_described = true },
+  ipfix = { code = C.NF_FORMAT_IPFIX, endings = { "ipfix" } },
   sqlite = { endings = { "sqlite", "sqlite3", "db" } }, -- these are no bytes: they have sinks of their own
   duckdb = { endings = { "duckdb" } },
   jsonl = { code = C.NF_FORMAT_JSONL, endings = { "jsonl", "ndjson" } },

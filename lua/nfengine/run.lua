@@ -138,6 +138,7 @@ function run:drop_privileges()
   local message, keep = ffi.new("char[?]", C.NF_ERROR_SIZE), 0
   if self.options.reconnect then keep = bit.bor(keep, C.NF_PRIVILEGE_CAPTURE) end
   if self.options.system_visibility then keep = bit.bor(keep, C.NF_PRIVILEGE_PROCESSES) end
+  if self.sink and self.sink.is_sent then keep = bit.bor(keep, C.NF_PRIVILEGE_COLLECTOR) end
   if run.user and C.nf_privileges_drop(run.user, keep, message) ~= C.NF_OK then
     return "--user: " .. ffi.string(message)
   end

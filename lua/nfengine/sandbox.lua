@@ -7,7 +7,7 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local kafka_options = require "nfengine.output.kafka_options"
+local names = require "nfengine.output.names"
 local output = require "nfengine.output"
 
 local sandbox = {}
@@ -44,7 +44,10 @@ function sandbox.prepare(values)
   option = values.sandbox and "--sandbox" or values.user and "--user"
   if option == "--user" then kept = C.NF_PRIVILEGE_FILES end
   if option ~= "--sandbox" then return end
-  if values.output and values.output ~= "-" and not kafka_options.is_address(values.output) then
+  if names.collector(values.output) then
+    error({ usage = ("-o %s: --sandbox refuses the network, expected a file"):format(values.output) }, 0)
+  end
+  if values.output and values.output ~= "-" and not names.scheme(values.output) then
     output.reserve(values.output, values.manifest ~= false and values.format ~= "null")
   end
   if values.performance_report_file then open(values.performance_report_file, "performance_report_file") end

@@ -94,6 +94,13 @@ function methods:to_arrow(path, options)
   return self:to(output.file(self, path, "arrow", options))
 end
 
+--- The same as IPFIX (RFC 7011), one record a flow with both its directions: into a file, or to the collector at
+-- "udp://HOST:PORT" or "tcp://HOST:PORT".
+-- @param options besides those of to_csv: enterprise, domain, message_size, refresh, patience; see docs/ipfix.md
+function methods:to_ipfix(path, options)
+  return self:to(output.file(self, path, "ipfix", options))
+end
+
 --- Adds to a table ("flows") of an SQLite database, either of which is made if need be: integers, reals and texts, NULL
 -- for what is absent, arrays as JSON. The table's columns have to be what the records' are. docs/sinks.md has more.
 function methods:to_sqlite(path, table_name, options)

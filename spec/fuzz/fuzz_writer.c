@@ -1,9 +1,10 @@
 /*
  * fuzz_writer.c: libFuzzer target for core/writer.c and what it writes. An input is a list of columns and the bytes of a
  * record, which may hold anything. CSV and JSON lines are read back here, by other means than they were written with:
- * they have to be UTF-8, rows of the right cells, and the record's values. An output that ran out of room has to end
- * with a whole row. Of Parquet and Arrow it is the frame that is looked at: messages and footers where they should be,
- * also where there was no room for all.
+ * they have to be UTF-8, rows of the right cells, and the record's values; IPFIX has to be messages of as many records
+ * as were written, as their templates say. An output that ran out of room has to end with a whole row, or message. Of
+ * Parquet and Arrow it is the frame that is looked at: messages and footers where they should be, also where there was
+ * no room for all.
  */
 #include "target.h"
 
@@ -24,6 +25,8 @@ enum {
   ROWS_MAX = 12,
   CELL_MAX = 4 * TEXT_MAX, /* bytes of a value that was read back */
   KEY_SIZE = 64,
+  ENTERPRISE = 32473,
+  MESSAGES_MAX = 64,
   /* a column's flags */
   FLAG_ARRAY = 1,
   FLAG_ANONYMIZED = 2,
@@ -33,6 +36,8 @@ enum {
 
 struct plan {
   struct nf_column columns[2 * COLUMNS_MAX];
+  struct nf_element elements[2 * COLUMNS_MAX];
+  uint32_t message_size;
   char names[COLUMNS_MAX][NAME_SIZE + 1];
   uint32_t count;
   uint32_t record_size;
@@ -70,9 +75,16 @@ static void plan_column(struct plan *plan, int index, struct fuzz_input *in) {
   column.doc = length % 3 ? name : NULL;
   plan->record_size += column.length * element_size(type);
   column.is_anonymized = flags & FLAG_ANONYMIZED;
+  const struct nf_element element = {.enterprise = length & 1 << 13 ? 0 : ENTERPRISE,
+                                     .number = (uint16_t)(index + 1),
+                                     .number_v6 = (uint16_t)(index + 1),
+                                     .form = (uint8_t)(length >> 14),
+                                     .is_biflow = length & 1 << 12};
+  plan->elements[plan->count] = element;
   plan->columns[plan->count++] = column;
   if (!column.is_anonymized) return;
   column.is_anonymized = false;
+  plan->elements[plan->count] = element;
   plan->columns[plan->count++] = column;
 }
 
@@ -82,6 +94,7 @@ static void make_plan(struct plan *plan, struct fuzz_input *in) {
   memset(plan->key, (int)(fuzz_take(in, 1) & 0xff), KEY_SIZE);
   plan->limit = fuzz_take(in, 3);
   plan->rows = 1 + fuzz_take(in, 1) % ROWS_MAX;
+  plan->message_size = 512 + plan->limit % 4096;
   const int columns = 1 + (int)(fuzz_take(in, 1) % COLUMNS_MAX);
   for (int i = 0; i < columns; i++) plan_column(plan, i, in);
 }
@@ -99,7 +112,8 @@ static struct nf_flow *make_record(const struct plan *plan, struct fuzz_input *i
 /* ---- writing ---- */
 
 static int write_rows(int file, int format, const struct plan *plan, const struct nf_flow *record, char *error) {
-  const struct nf_destination to = {.descriptor = file};
+  const struct nf_ipfix ipfix = {plan->elements, ENTERPRISE, 0, plan->message_size, 0, 0, NF_MILLISECONDS};
+  const struct nf_destination to = {.descriptor = file, .ipfix = &ipfix};
   struct nf_writer *writer = nf_writer_open(&to, format, plan->columns, plan->count, plan->key, error);
   nf_require(writer);
   (void)nf_writer_describe(writer, plan->names[0], plan->names[0]);
@@ -467,6 +481,93 @@ static void check_output(int format, const struct plan *plan, const struct nf_fl
   free(all);
 }
 
+/* ---- IPFIX ---- */
+
+struct ipfix_template {
+  uint32_t count;
+  uint16_t sizes[2 * COLUMNS_MAX];
+};
+
+static uint32_t take(struct cursor *c, int size) {
+  uint32_t number = 0;
+  while (size-- > 0) number = number << 8 | (uint8_t)next(c);
+  return number;
+}
+
+static void skip(struct cursor *c, size_t size) {
+  nf_require((size_t)(c->end - c->at) >= size);
+  c->at += size;
+}
+
+/* What takes so many of the bytes to come. */
+static struct cursor part(struct cursor *c, size_t size) {
+  const char *start = c->at;
+  skip(c, size);
+  return (struct cursor){start, c->at};
+}
+
+static void read_template(struct ipfix_template *templates, struct cursor *c, bool is_option) {
+  const uint32_t id = take(c, 2), count = take(c, 2);
+  nf_require(id >= 256 && id <= 260 && count > 0 && count <= 2 * COLUMNS_MAX);
+  if (is_option) nf_require(take(c, 2) < count);
+  templates[id - 256].count = count;
+  for (uint32_t i = 0; i < count; i++) {
+    const bool has_enterprise = take(c, 2) & 0x8000;
+    templates[id - 256].sizes[i] = (uint16_t)take(c, 2);
+    if (has_enterprise) skip(c, 4);
+  }
+}
+
+static void read_record(const struct ipfix_template *template, struct cursor *c) {
+  nf_require(template->count);
+  for (uint32_t i = 0; i < template->count; i++) {
+    uint32_t size = template->sizes[i];
+    if (size == UINT16_MAX && (size = take(c, 1)) == UINT8_MAX) size = take(c, 2);
+    skip(c, size);
+  }
+}
+
+/* One message; returns how many flows are in it. `sequence` counts all records. */
+static uint32_t read_message(struct ipfix_template *templates, struct cursor *c, uint32_t *sequence) {
+  uint32_t flows = 0;
+  nf_require(take(c, 2) == 10);
+  const uint32_t size = take(c, 2);
+  skip(c, 4);
+  nf_require(size > 16 && take(c, 4) == *sequence && take(c, 4) == 0);
+  for (struct cursor message = part(c, size - 16); message.at < message.end;) {
+    const uint32_t id = take(&message, 2);
+    struct cursor set = part(&message, take(&message, 2) - 4);
+    nf_require(set.at < set.end);
+    while (set.at < set.end) {
+      if (id < 256) {
+        read_template(templates, &set, id == 3);
+      } else {
+        nf_require(id <= 260);
+        read_record(&templates[id - 256], &set);
+        flows += id < 260;
+        ++*sequence;
+      }
+    }
+  }
+  return flows;
+}
+
+static void check_ipfix(const struct plan *plan, const struct nf_flow *record) {
+  struct ipfix_template templates[5] = {{0}};
+  size_t size, ends[MESSAGES_MAX];
+  uint32_t count = 0, sequence = 0, flows = 0;
+  char *all = write_all(NF_FORMAT_IPFIX, plan, record, &size);
+  struct cursor c = {all, all + size};
+  while (c.at < c.end) {
+    flows += read_message(templates, &c, &sequence);
+    nf_require(count < MESSAGES_MAX);
+    ends[count++] = (size_t)(c.at - all);
+  }
+  nf_require(flows == plan->rows);
+  check_full(NF_FORMAT_IPFIX, plan, record, all, size, ends, count);
+  free(all);
+}
+
 /* ---- Parquet and Arrow ---- */
 
 static uint64_t number_at(const char *bytes, size_t size, size_t at, size_t width) {
@@ -550,6 +651,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   check_output(NF_FORMAT_CSV, &plan, record, hashes);
   check_output(NF_FORMAT_JSONL, &plan, record, hashes);
   check_typed(NF_FORMAT_PARQUET + (int)(plan.limit % 3), &plan, record); /* one of them: each takes much memory */
+  record->scope[NF_DST2SRC].packets = plan.limit & 1;
+  check_ipfix(&plan, record);
   free(record);
   return 0;
 }

@@ -8,6 +8,7 @@ local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
 local kafka = require "spec.support.kafka"
 local kafka_options = require "nfengine.output.kafka_options"
+local names = require "nfengine.output.names"
 local meter = require "spec.support.meter"
 local program = require "spec.support.program"
 
@@ -67,9 +68,9 @@ describe("what an output to Kafka is told", function()
 
   it("has an address for brokers and topic", function()
     local wrong = { "kafka://a", "kafka://a/", "kafka:///b", "kafka://a/b/c", "kafka://a/b?c", "kafka://a/ü" }
-    assert.is_true(kafka_options.is_address "kafka://a/b")
-    assert.is_false(kafka_options.is_address "kafka.csv")
-    assert.is_false(kafka_options.is_address(io.stdout))
+    assert.equal("kafka", names.scheme "kafka://a/b")
+    assert.is_nil(names.scheme "kafka.csv")
+    assert.is_nil(names.scheme(io.stdout))
     local made = check { address = "kafka://one:9092,[::1]:9093/net.flows-1_x" }
     assert.same({ "one:9092,[::1]:9093", "net.flows-1_x" }, { made.brokers, made.topic })
     for _, address in ipairs(wrong) do
@@ -244,11 +245,10 @@ describe("output to Kafka", function()
     assert.equal('{"id":14}', cluster:messages("script", 30)[30].value)
   end)
 
-  it("puts no file into the folder for files", function()
-    local folder = capture.folder()
-    assert.equal(0, run("flows", "--into=" .. folder, "-o", cluster:address "into", DNS).status)
-    assert.equal("", program.names_in(folder))
-    assert.equal(15, #cluster:messages("into", 15))
+  it("is refused where all is to go into a folder", function()
+    local result = run("flows", "--into=" .. os.getenv "PWD", "-o", cluster:address "into", DNS)
+    assert.equal(1, result.status)
+    assert.matches("^nfengine: .*%-%-into [^\n]*: expected a file, got kafka://[^\n]*\n$", result.err)
   end)
 
   it("anonymises values, and keys of the same columns", function()

@@ -18,6 +18,7 @@ local ffi = require "ffi"
 local C = require "nfengine.lib"
 local commands = require "nfengine.commands"
 local example = require "spec.support.example"
+local ipfix = require "nfengine.output.ipfix"
 local nf = require "nfengine"
 local options = require "nfengine.options"
 local plugin = require "nfengine.plugin"
@@ -245,7 +246,34 @@ local function help_in_roff(number)
 end
 
 --- Functions that make a part's lines, by its name.
+--- Columns that are elements of IANA's in IPFIX, by the first accounting mode in which they are.
+local function elements()
+  local lines = head("column", "element", "number")
+  local function add(column, mode, unit)
+    local found, is_reverse = ipfix.standard(column, mode)
+    if not found or is_reverse then return end
+    local named = found.v6 and found[1] .. ", " .. found.v6[1] or found[1]
+    local number = found.v6 and ("%d, %d"):format(found[2], found.v6[2]) or tostring(found[2])
+    local name = column.name:gsub("^src2dst_", "Y_") .. (unit == "ms" and mode > 0 and
+      (" (`accounting_mode = %d`)"):format(mode) or "")
+    lines[#lines + 1] = row(code(name:match "^%S+") .. (name:match "%s.*" or ""), named, number)
+  end
+  for _, column in ipairs(nf.columns()) do add(column, 0, "ms") end
+  for mode = 1, 3 do
+    for _, column in ipairs(nf.columns()) do
+      if ipfix.standard(column, mode) ~= ipfix.standard(column, 0) then add(column, mode, "ms") end
+    end
+  end
+  for _, unit in ipairs { "us", "ns" } do
+    for _, column in ipairs(nf.columns(unit)) do
+      if column.name:match "_seen_" then add(column, 0, unit) end
+    end
+  end
+  return lines
+end
+
 docs.generators = {
+  ["ipfix elements"] = elements,
   parameters = parameters,
   memory = memory,
   scripts = scripts,

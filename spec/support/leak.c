@@ -139,7 +139,7 @@ static struct nf_options options_for(const char *const *path, uint32_t meters) {
 }
 
 /* A writer of each format. */
-enum { FORMATS = NF_FORMAT_ARROW_FILE + 1 };
+enum { FORMATS = NF_FORMAT_IPFIX + 1 };
 
 static void close_writers(struct nf_writer *const *writers) {
   for (int format = 0; format < FORMATS; format++) nf_writer_close(writers[format], NULL);
@@ -147,7 +147,9 @@ static void close_writers(struct nf_writer *const *writers) {
 
 static bool open_writers(struct nf_writer **writers) {
   char error[NF_ERROR_SIZE];
-  const struct nf_destination to = {.path = "/dev/null", .descriptor = -1};
+  const struct nf_element elements[] = {{.enterprise = 1, .number = 1}, {.number = 8, .number_v6 = 27}};
+  const struct nf_ipfix ipfix = {.elements = elements, .enterprise = 1, .message_size = 1400};
+  const struct nf_destination to = {.path = "/dev/null", .descriptor = -1, .ipfix = &ipfix};
   for (int format = 0; format < FORMATS; format++) writers[format] = NULL;
   for (int format = 0; format < FORMATS; format++) {
     if (!(writers[format] = nf_writer_open(&to, format, columns, 2, NULL, error))) {

@@ -4,7 +4,8 @@
 -- What is included stands to the left: a file may include only headers of earlier groups, and its own.
 local ORDER = {
   { "nf_abi" }, { "base" },
-  { "blob", "bytes", "clock", "counters", "filter", "frame", "hash", "interrupt", "limits", "place", "privileges",
+  { "blob", "bytes", "clock", "collector", "counters", "filter", "frame", "hash", "interrupt", "limits", "place",
+    "privileges",
     "shortest", "thread", "warnings" },
   { "crypto", "format", "table", "features", "decode_parts", "decode", "stream" },
   { "flow", "fragments", "capfile", "cell", "device", "dpi_cache", "dpi_text", "output",

@@ -111,7 +111,7 @@ function beside:finish(current, failure)
   about:add(current.account, failure)
   local text = about:text {
     { "output", sink.described and sink:described() }, { "files", describe_files(self) },
-    { "columns", manifest.schema(current.columns) },
+    { "columns", manifest.schema(sink.columns_written and sink:columns_written(current) or current.columns) },
   }
   about.inputs:stop()
   local written, message

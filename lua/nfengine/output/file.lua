@@ -1,4 +1,4 @@
---- The sink that writes one file, or to an open one, in a format that the core knows.
+--- The sink that writes one file, or to an open one, or sends to a collector, in a format that the core knows.
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
@@ -27,7 +27,7 @@ end
 --   file.key), `is_key_given` (whether others have it); `columns_to_anonymize` (list of names); `descriptor` (of the
 --   path, if it is open already); `metadata` (texts by name that the file is to say of its records, where its format
 --   has a place for them, beside "nfengine.schema"; or a function that gives them, asked when the file is begun and
---   again before it ends)
+--   again before it ends); `ipfix` (of that format, see ipfix.new); `is_sent` (whether the path is a collector's)
 function file.new(given) return setmetatable(given, file) end
 
 --- The set of these names (a list or nil), each of which has to be one of the columns.
@@ -55,7 +55,9 @@ local function destination(self)
   local to = ffi.new("struct nf_destination", {
     descriptor = self.descriptor or -1, packing = self.packing, is_beside = self.is_beside,
   })
-  if type(self.path) == "string" then
+  if self.is_sent then
+    to.collector, to.patience_s = self.path, self.ipfix.options.patience
+  elseif type(self.path) == "string" then
     to.path = self.path -- which the sink keeps
   else
     self.path:flush()
@@ -85,19 +87,21 @@ local function describe(self)
   for _, name in ipairs(text.sorted_keys(texts)) do C.nf_writer_describe(self.writer, name, texts[name]) end
 end
 
-function file:open(selected, crew)
+function file:open(selected, crew, available)
   local shown, place = names_of(self.path)
   for _, each in ipairs { place, place .. ".part" } do
     if C.nf_crew_reads(crew, each) then
       return nil, ("cannot write %s: it is a capture of this run"):format(shown)
     end
   end
+  local anonymized, to = file.anonymized_set(self.columns_to_anonymize, selected), destination(self)
+  if self.ipfix then selected = self.ipfix:select(selected, available) end
   self.selected = selected -- the C array refers to its names
-  local anonymized = file.anonymized_set(self.columns_to_anonymize, selected)
   self.columns = columns.to_c(selected, anonymized)
+  if self.ipfix then to.ipfix = self.ipfix:describe(selected, self.columns, available) end
   self.message = ffi.new("char[?]", C.NF_ERROR_SIZE)
   local format = formats.code(self.format, self.path)
-  self.writer = C.nf_writer_open(destination(self), format, self.columns, #selected, self.key, self.message)
+  self.writer = C.nf_writer_open(to, format, self.columns, #selected, self.key, self.message)
   if self.writer == nil then return nil, ffi.string(self.message) end
   self.is_described = formats.is_described(self.format)
   if self.is_described then
@@ -134,6 +138,7 @@ function file:close()
   local writer = self.writer
   self.writer = nil
   local is_quiet = C.nf_writer_is_broken_pipe(writer)
+  if C.nf_writer_warning(writer, self.message) then report.say("warning: " .. ffi.string(self.message)) end
   if C.nf_writer_close(writer, self.message) ~= C.NF_OK and not is_quiet then return nil, ffi.string(self.message) end
   return true
 end
@@ -144,6 +149,11 @@ function file:written()
   if not names.is_file(self.path) then return nil end
   local records = not self.is_another and self.rows or nil
   return self.path, { { path = self.path, records = records, is_another = self.is_another } }
+end
+
+--- The columns of its records, for a manifest.
+function file:columns_written(current)
+  return self.ipfix and self.ipfix:select(current.columns, current.available) or current.columns
 end
 
 --- What was asked of it, for a manifest.

@@ -5,6 +5,7 @@ local C = require "nfengine.lib"
 local export = require "nfengine.output.options"
 local file = require "nfengine.output.file"
 local formats = require "nfengine.formats"
+local ipfix = require "nfengine.output.ipfix"
 local kafka_options = require "nfengine.output.kafka_options"
 local lfs = require "nfengine.lfs"
 local names = require "nfengine.output.names"
@@ -15,8 +16,9 @@ local text = require "nfengine.text"
 local output = { COUNTS = export.COUNTS }
 
 --- What the command line set: `path`, `format`, `table` (of a database); the limits of rotation, `rotate_files`;
--- `is_in_place` where the process will not be able to rename files; `offline`, why there is no network, if there is
--- none; `kafka`, see kafka_options.check; `is_used` once a sink has taken them, `is_kafka_used` the same of the last.
+-- `ipfix_given`, options of that format; `is_in_place` where the process will not be able to rename files; `offline`,
+-- why there is no network, if there is none; `kafka`, see kafka_options.check; `is_used` once a sink has taken them,
+-- `is_kafka_used` the same of the last.
 output.overrides = {}
 
 -- The descriptor of the command line's file where it is open already.
@@ -122,6 +124,7 @@ end
 --- Puts the command line's options of exports over a script's.
 local function override(options)
   for name in pairs(options) do options[name] = output.overrides[name] or options[name] end
+  for name, value in pairs(output.overrides.ipfix_given or {}) do options.ipfix[name] = value end
 end
 
 --- Which limit an export has for its files: a name, or nil.
@@ -195,23 +198,26 @@ function output.file(streamer, path, format, given, more)
     local first = type(source) == "table" and source[1] or source
     path = (first and first ~= "-" and first:gsub("/+$", "") or "flows") .. "." .. format
   end
-  if kafka_options.is_address(path) and overrides.format ~= "null" then
+  path = names.placed(path == nil and "-" or path)
+  if names.scheme(path) == "kafka" and overrides.format ~= "null" then
     local settings = { format = overrides.format or format, address = path }
     for name, value in pairs(more.kafka or {}) do settings[name] = settings[name] or value end
     return kafka_sink(settings, options)
   end
-  path = names.placed(path == nil and "-" or path)
   if type(path) ~= "string" and io.type(path) ~= "file" then
     error(("path = %s: expected a path or an open file"):format(text.quote(path)), 3)
   end
-  local said, packing
+  local said, packing, is_sent = nil, nil, names.collector(path) ~= nil
   if type(path) == "string" then said, packing = formats.of_path(path) end
-  format = overrides.format or format or said or "csv"
+  format = overrides.format or is_sent and "ipfix" or format or said or "csv"
   local database = databases[format]
   if overrides.table and not database then
     error({ usage = ("--table: format %s has none, expected sqlite or duckdb"):format(format) }, 0)
   end
   if format == "null" then return null end
+  if is_sent and format ~= "ipfix" then
+    error(("%s: expected --format=ipfix, got %s"):format(text.quote(path), format), 3)
+  end
   local limit = limit_of(options)
   if database then
     return require(database).new {
@@ -219,8 +225,8 @@ function output.file(streamer, path, format, given, more)
       limit = limit,
     }
   end
-  if limit and (path == "-" or type(path) ~= "string") then
-    error(limit .. ": expected a file to write to, got standard output", 3)
+  if limit and (path == "-" or is_sent or type(path) ~= "string") then
+    error(("%s: expected a file to write to, got %s"):format(limit, is_sent and path or "standard output"), 3)
   end
   local is_rotated, key = limit ~= nil, file.key(options.anonymization_key)
   local is_beside = is_rotated or not (overrides.is_in_place or is_stream(streamer.source))
@@ -228,7 +234,8 @@ function output.file(streamer, path, format, given, more)
     return file.new {
       path = place, format = format, packing = packing or C.NF_PACKING_NONE, is_beside = is_beside, key = key,
       is_key_given = options.anonymization_key ~= nil,
-      columns_to_anonymize = options.columns_to_anonymize,
+      columns_to_anonymize = options.columns_to_anonymize, is_sent = is_sent,
+      ipfix = format == "ipfix" and ipfix.new(options.ipfix, place, streamer) or nil,
       descriptor = not is_rotated and overrides.path and reserved or nil,
     }
   end

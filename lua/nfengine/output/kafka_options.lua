@@ -34,9 +34,6 @@ local function refuse(...) error((...):format(select(2, ...)), 0) end
 
 local ADDRESS = "kafka://BROKER[:PORT],…/TOPIC"
 
---- Whether an output's path is an address of Kafka's.
-function kafka_options.is_address(path) return type(path) == "string" and path:match "^kafka://" ~= nil end
-
 --- What is wrong with a topic's name, or nil.
 local function problem_of_topic(topic)
   if type(topic) == "string" and #topic <= 249 and topic:match "^[%w._-]+$" then return nil end

@@ -2,16 +2,30 @@
 
 local C = require "nfengine.lib"
 local formats = require "nfengine.formats"
-local kafka_options = require "nfengine.output.kafka_options"
 local lfs = require "nfengine.lfs"
 
 local names = {
   into = nil, -- the command line's folder for all files of records
 }
 
---- Where a file or folder of records goes that is called so: into the command line's folder, if it names one.
+--- Whether a path is the address of who takes records over the network, and of which kind: "udp", "tcp" (collectors of
+-- IPFIX), "kafka" or nil.
+function names.scheme(path)
+  local scheme = type(path) == "string" and path:match "^(%l+)://"
+  return (scheme == "udp" or scheme == "tcp" or scheme == "kafka") and scheme or nil
+end
+
+--- The same of collectors alone.
+function names.collector(path)
+  local scheme = names.scheme(path)
+  return scheme ~= "kafka" and scheme or nil
+end
+
+--- Where a file or folder of records goes that is called so: into the command line's folder, if it names one. Raises
+-- one line for an address then: nothing is to leave that folder.
 function names.placed(path)
-  if not names.into or type(path) ~= "string" or path == "-" or kafka_options.is_address(path) then return path end
+  if not names.into or type(path) ~= "string" or path == "-" then return path end
+  if names.scheme(path) then error(("--into %s: expected a file, got %s"):format(names.into, path), 0) end
   return names.into .. "/" .. path:match "([^/]*)/*$"
 end
 
@@ -20,7 +34,7 @@ local function is_descriptor(path) return path:match "^/dev/std" or path:match "
 
 --- Whether a path names, or would name, a regular file that others find by that name.
 function names.is_file(path)
-  if type(path) ~= "string" or path == "-" or is_descriptor(path) then return false end
+  if type(path) ~= "string" or path == "-" or is_descriptor(path) or names.scheme(path) then return false end
   local mode = lfs.attributes(path, "mode")
   return mode == nil or mode == "file"
 end

@@ -1,5 +1,7 @@
 --- What exports take beside a path.
 
+local ipfix = require "nfengine.output.ipfix"
+local options_of = require "nfengine.options"
 local text = require "nfengine.text"
 
 local options = {}
@@ -26,6 +28,19 @@ local function check_names(given, name)
   return value
 end
 
+--- Those of IPFIX.
+local function check_ipfix(given)
+  local values = {}
+  for _, option in ipairs(ipfix.options) do
+    local value = given[option.name]
+    if value == nil then value = option.default end
+    local checked, expected = options_of.check(option, value)
+    if checked == nil then error(("%s = %s: expected %s"):format(option.name, text.quote(value), expected), 5) end
+    values[option.name] = checked
+  end
+  return values
+end
+
 --- The options of an export, checked and with their defaults. Raises one line, at whoever called the export.
 -- @param given a script's table: see streamer:to_csv
 function options.check(given)
@@ -37,7 +52,9 @@ function options.check(given)
   if key ~= nil and (type(key) ~= "string" or #key ~= 64) then
     error("anonymization_key: expected a string of 64 bytes", 4)
   end
+  checked.ipfix = check_ipfix(given)
   local known = { "columns_to_anonymize", "anonymization_key", unpack(options.COUNTS) }
+  for _, option in ipairs(ipfix.options) do known[#known + 1] = option.name end
   for name in pairs(given) do
     if not text.contains(known, name) then
       error(("unknown option %s%s"):format(text.quote(name), text.suggest(name, known)), 4)

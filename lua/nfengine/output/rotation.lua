@@ -90,6 +90,9 @@ function rotation:written()
 end
 
 --- As a file's.
+function rotation:columns_written(current) return (self.file or self.make(self.path)):columns_written(current) end
+
+--- As a file's.
 function rotation:described()
   local members = (self.file or self.make(self.path)):described()
   for _, name in ipairs(rotation.LIMITS) do

@@ -373,7 +373,7 @@ local function check_output(path, options, what)
 end
 
 -- Records go where the command line says: to the file of its -o, which wins over any other path, or to standard output.
-for _, name in ipairs { "to_csv", "to_jsonl", "to_parquet", "to_arrow", "write" } do
+for _, name in ipairs { "to_csv", "to_jsonl", "to_parquet", "to_arrow", "to_ipfix", "write" } do
   methods[name] = function(self, path, options)
     local object = streamer_of(self, name)
     local ok, checked = pcall(check_output, path, options, "nf.streamer:" .. name)
