@@ -87,9 +87,8 @@ int64_t nf_cell_integer(int type, const char *value) {
   uint64_t bits = 0;
   const uint32_t size = nf_number_size(type);
   memcpy(&bits, value, size);
-  const bool is_signed = type >= NF_TYPE_INT8 && type <= NF_TYPE_INT64;
   const uint32_t shift = 64 - 8 * size;
-  return is_signed ? (int64_t)(bits << shift) >> shift : (int64_t)bits;
+  return nf_is_signed(type) ? (int64_t)(bits << shift) >> shift : (int64_t)bits;
 }
 
 char *nf_put_word(char *out, const struct nf_column *column, const struct nf_flow *record) {

@@ -12,8 +12,8 @@ local by_name = {
   parquet = { code = C.NF_FORMAT_PARQUET, endings = { "parquet" }, is_described = true },
   arrow = { code = C.NF_FORMAT_ARROW_FILE, endings = { "arrow", "feather", "arrows" }, is_described = true },
   ipfix = { code = C.NF_FORMAT_IPFIX, endings = { "ipfix" } },
-  sqlite = { endings = { "sqlite", "sqlite3", "db" } }, -- these are no bytes: they have sinks of their own
-  duckdb = { endings = { "duckdb" } },
+  sqlite = { product = "SQLite", endings = { "sqlite", "sqlite3", "db" } },
+  duckdb = { product = "DuckDB", endings = { "duckdb" } },
   jsonl = { code = C.NF_FORMAT_JSONL, endings = { "jsonl", "ndjson" } },
 }
 
@@ -39,6 +39,9 @@ function formats.code(name, path)
   if name == "arrow" and is_arrow_stream(path) then return C.NF_FORMAT_ARROW_STREAM end
   return by_name[name].code
 end
+
+--- The database that a format is, as people call it; nil for one of bytes.
+function formats.product(name) return by_name[name] and by_name[name].product end
 
 --- Whether a format has a place for what is to be said of the records as a whole.
 function formats.is_described(name) return by_name[name].is_described or false end

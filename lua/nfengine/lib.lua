@@ -1,4 +1,5 @@
---- The C core's namespace: the only module, with the generated cdef, that touches ffi.load and ffi.C.
+--- The C core's namespace: the only module, with the generated cdef, that knows how the core is loaded. Libraries of
+-- others that are loaded at run time have a module each (sqlite.lua, output/duckdb.lua).
 --
 -- Inside the nfengine program the core is part of the process; under plain luajit it is libnfengine.so: the one
 -- $NFENGINE_LIBRARY names, else the one beside the Lua library in a checkout, else the system's.

@@ -7,8 +7,10 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local formats = require "nfengine.formats"
 local names = require "nfengine.output.names"
 local output = require "nfengine.output"
+local text = require "nfengine.text"
 
 local sandbox = {}
 
@@ -37,6 +39,13 @@ function sandbox.take(path)
   return file
 end
 
+--- Why no database can be written now, or nil: it opens files beside its own as it goes.
+function sandbox.database_refusal(path)
+  if option ~= "--sandbox" then return nil end
+  return ("cannot write %s: databases open files as they go, expected another format, or no --sandbox")
+    :format(text.quote(path))
+end
+
 --- What the command line's options ask for before anything is run. Raises one line.
 -- @param values of the options sandbox, user, interface, output and performance_report_file
 function sandbox.prepare(values)
@@ -48,6 +57,8 @@ function sandbox.prepare(values)
     error({ usage = ("-o %s: --sandbox refuses the network, expected a file"):format(values.output) }, 0)
   end
   if values.output and values.output ~= "-" and not names.scheme(values.output) then
+    local is_database = formats.product(values.format or formats.of_path(values.output))
+    if is_database then error(sandbox.database_refusal(values.output), 0) end
     output.reserve(values.output, values.manifest ~= false and values.format ~= "null")
   end
   if values.performance_report_file then open(values.performance_report_file, "performance_report_file") end
@@ -59,9 +70,6 @@ function sandbox.prepare(values)
   local failure = enter(keep)
   if failure then error(failure, 0) end
 end
-
---- Whether files that are not open yet cannot be written.
-function sandbox.is_shut() return option == "--sandbox" end
 
 --- A run starts that needs some privileges. Returns a failure, or nil.
 function sandbox.narrow(needs)

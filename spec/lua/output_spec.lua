@@ -8,6 +8,7 @@ local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
 local file_sink = require "nfengine.output.file"
 local json = require "nfengine.json"
+local lfs = require "nfengine.lfs"
 local meter = require "spec.support.meter"
 local parquet = require "spec.support.parquet"
 local program = require "spec.support.program"
@@ -208,12 +209,11 @@ describe("to_arrow", function()
     opened:close()
     assert.equal(2, arrow.stream(program.read(path)).rows)
     local pipe, copy = program.temporary ".arrow", program.temporary()
-    assert(os.execute(("mkfifo %s && { cat <%s >%s & }"):format(pipe, pipe, copy)) == 0)
+    assert(os.execute(("mkfifo %s && { cat <%s >%s; touch %s.whole; } &"):format(pipe, pipe, copy, copy)) == 0)
+    while not lfs.attributes(pipe) do os.execute "sleep 0.01" end
     streamer(2):to_arrow(pipe)
-    for _ = 1, 100 do
-      if is_stream(program.read(copy) or "") then break end
-      os.execute "sleep 0.02"
-    end
+    while not lfs.attributes(copy .. ".whole") do os.execute "sleep 0.01" end
+    os.remove(copy .. ".whole")
     assert.equal(2, arrow.stream(program.read(copy)).rows)
   end)
 

@@ -369,7 +369,8 @@ describe("an SQLite file that cannot be written", function()
     assert.equal(LINE, refusal(io.stdout))
     local result = program.run("flows", "--format=sqlite", DNS)
     assert.same({ 1, "", "nfengine: " .. LINE .. "\n" }, { result.status, result.out, result.err })
-    assert.equal('path = "x.sqlite.gz": expected no compression with SQLite', refusal "x.sqlite.gz")
+    assert.equal('cannot write "x.sqlite.gz": a database cannot be compressed as a whole, expected a name without .gz',
+      refusal "x.sqlite.gz")
   end)
 
   it("is asked for what SQLite has not", function()
@@ -432,8 +433,9 @@ describe("SQLite and fewer rights", function()
 
   it("do not go together in a sandbox, which says so", function()
     local path = program.temporary ".db"
-    assert.same({ status = 1, out = "", err = ('nfengine: cannot write "%s": SQLite opens files as it goes, expected '
+    assert.same({ status = 1, out = "", err = ('nfengine: cannot write "%s": databases open files as they go, expected '
       .. 'another format, or no --sandbox\n'):format(path) }, program.run("--sandbox", "-q", "-o", path, "flows", DNS))
+    assert.is_nil(program.read(path))
     local file = engine.script_file(("require('nfengine').streamer({}):to_sqlite(%q)"):format(path))
     assert.equal(1, program.run("--sandbox", "-q", file, DNS).status)
   end)

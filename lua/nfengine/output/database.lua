@@ -1,18 +1,18 @@
 --- What sinks of databases have in common: what they are asked for, and the SQL of their tables.
 
 local C = require "nfengine.lib"
+local formats = require "nfengine.formats"
 local sandbox = require "nfengine.sandbox"
 local text = require "nfengine.text"
 
 local database = {}
 
 --- Raises one line where a database cannot do what is asked for.
--- @param given `path`, `table` (its name, "flows" if none is given), `packing` (by the path's ending), `options` (what
---   exports take, checked), `limit` (the name of one for files, if there is one)
--- @param product "SQLite", say
+-- @param given `product` ("SQLite", say), `path`, `table` (its name, "flows" if none is given), `packing` (by the
+--   path's ending), `limit` (the option that has set one for files), `columns_to_anonymize`
 -- @return the table's name
-function database.check(given, product)
-  local name, options = given.table or "flows", given.options
+function database.check(given)
+  local name, product = given.table or "flows", given.product
   if type(name) ~= "string" or name == "" or name:find "%z" then
     error(("table = %s: expected the name of a table"):format(text.quote(name)), 0)
   end
@@ -20,27 +20,24 @@ function database.check(given, product)
     error(product .. ": expected a path to write to, got standard output or an open file", 0)
   end
   if given.packing ~= C.NF_PACKING_NONE then
-    error(("path = %s: expected no compression with %s"):format(text.quote(given.path), product), 0)
+    error(("cannot write %s: a database cannot be compressed as a whole, expected a name without .%s")
+      :format(text.quote(given.path), formats.packing_name(given.packing)), 0)
   end
-  if options.columns_to_anonymize and options.columns_to_anonymize[1] then
-    error(("columns_to_anonymize: not with %s, expected another format"):format(product), 0)
-  end
-  if given.limit then error(("%s: not with %s, expected another format"):format(given.limit, product), 0) end
+  local hidden = given.columns_to_anonymize
+  local refused = hidden and hidden[1] and "columns_to_anonymize" or given.limit
+  if refused then error(("%s: not with %s, expected another format"):format(refused, product), 0) end
   return name
 end
 
 --- Why a database must not be opened now, or nil.
 -- @param endings what is behind its name in the names of files that it comes with
-function database.refusal(path, crew, endings, product)
+function database.refusal(path, crew, endings)
   for _, ending in ipairs { "", unpack(endings) } do
     if C.nf_crew_reads(crew, path .. ending) then
       return ("cannot write %s: it is a capture of this run"):format(text.quote(path))
     end
   end
-  if sandbox.is_shut() then
-    return ("cannot write %s: %s opens files as it goes, expected another format, or no --sandbox")
-      :format(text.quote(path), product)
-  end
+  return sandbox.database_refusal(path)
 end
 
 --- A path by which nothing else is meant: databases give names like ":memory:" a meaning.

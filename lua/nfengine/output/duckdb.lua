@@ -68,7 +68,7 @@ end
 --- Makes a sink. Raises one line where DuckDB cannot do what is asked for.
 -- @param given see database.check
 function sink.new(given)
-  local name = database.check(given, "DuckDB")
+  local name = database.check(given)
   return setmetatable({ path = given.path, table = name, pending = 0, committed = 0 }, sink)
 end
 
@@ -142,7 +142,7 @@ end
 -- ---- opening and closing ----
 
 function sink:open(selected, crew)
-  local problem = database.refusal(self.path, crew, { ".wal" }, "DuckDB")
+  local problem = database.refusal(self.path, crew, { ".wal" })
   if problem then return nil, problem end
   local duckdb
   duckdb, problem = library()

@@ -99,9 +99,6 @@ function output.drain(current, sink, resolved)
   return result
 end
 
--- Sinks of formats that are no bytes but databases.
-local databases = { sqlite = "nfengine.output.sqlite", duckdb = "nfengine.output.duckdb" }
-
 --- Counts, and writes nothing.
 local null = { write = function() return true end }
 
@@ -210,8 +207,8 @@ function output.file(streamer, path, format, given, more)
   local said, packing, is_sent = nil, nil, names.collector(path) ~= nil
   if type(path) == "string" then said, packing = formats.of_path(path) end
   format = overrides.format or is_sent and "ipfix" or format or said or "csv"
-  local database = databases[format]
-  if overrides.table and not database then
+  local product = formats.product(format)
+  if overrides.table and not product then
     error({ usage = ("--table: format %s has none, expected sqlite or duckdb"):format(format) }, 0)
   end
   if format == "null" then return null end
@@ -219,10 +216,10 @@ function output.file(streamer, path, format, given, more)
     error(("%s: expected --format=ipfix, got %s"):format(text.quote(path), format), 3)
   end
   local limit = limit_of(options)
-  if database then
-    return require(database).new {
-      path = path, table = overrides.table or more.table, packing = packing or C.NF_PACKING_NONE, options = options,
-      limit = limit,
+  if product then
+    return require("nfengine.output." .. format).new {
+      product = product, path = path, table = overrides.table or more.table, packing = packing or C.NF_PACKING_NONE,
+      limit = limit, columns_to_anonymize = options.columns_to_anonymize,
     }
   end
   if limit and (path == "-" or is_sent or type(path) ~= "string") then

@@ -17,7 +17,7 @@ local quote = database.quote
 --- Makes a sink. Raises one line where SQLite cannot do what is asked for.
 -- @param given see database.check
 function sink.new(given)
-  local name = database.check(given, "SQLite")
+  local name = database.check(given)
   return setmetatable({ path = given.path, table = name, pending = 0, committed = 0 }, sink)
 end
 
@@ -87,7 +87,7 @@ function sink:start_log()
 end
 
 function sink:open(selected, crew)
-  local problem = database.refusal(self.path, crew, { "-wal", "-shm", "-journal" }, "SQLite")
+  local problem = database.refusal(self.path, crew, { "-wal", "-shm", "-journal" })
   if problem then return nil, problem end
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
   self.values = ffi.gc(C.nf_values_new(columns.to_c(selected), #selected, message), C.nf_values_free)
