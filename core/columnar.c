@@ -144,8 +144,8 @@ bool nf_columnar_start(struct nf_columnar *b, const struct nf_writer *writer, ui
   }
   b->capacity = rows;
   if (row_size > ROOM / rows) b->capacity = row_size < ROOM ? (uint32_t)(ROOM / row_size) : 1;
-  b->record_size = (b->record_size + alignof(struct nf_flow) - 1) & ~(alignof(struct nf_flow) - 1);
-  if (has_room) has_room = (b->staged = malloc(STAGED * b->record_size)) && (b->texts = malloc(STAGED * text_bound));
+  b->stride = (b->record_size + alignof(struct nf_flow) - 1) & ~(alignof(struct nf_flow) - 1);
+  if (has_room) has_room = (b->staged = malloc(STAGED * b->stride)) && (b->texts = malloc(STAGED * text_bound));
   for (uint32_t i = 0; has_room && i < count; i++) has_room = make_room(&b->columns[i], b->capacity);
   nf_start_hashing();
   randombytes_buf(b->seed, sizeof b->seed);
@@ -167,7 +167,7 @@ void nf_columnar_free(struct nf_columnar *b) {
 /* ---- values ---- */
 
 static const struct nf_flow *staged_record(const struct nf_columnar *b, uint32_t i) {
-  return (const struct nf_flow *)(const void *)(b->staged + i * b->record_size);
+  return (const struct nf_flow *)(const void *)(b->staged + i * b->stride);
 }
 
 static bool is_staged_present(const struct nf_columnar *b, const struct nf_columnar_column *c, uint32_t i) {
@@ -260,7 +260,7 @@ bool nf_columnar_settle(struct nf_columnar *b) {
     struct nf_columnar_column *c = &b->columns[i];
     const size_t size = (size_t)c->elements * c->width;
     if (!c->is_text) {
-      gather(c->values + b->rows * size, nf_cell_value(c->column, staged_record(b, 0)), b->record_size, b->staged_count,
+      gather(c->values + b->rows * size, nf_cell_value(c->column, staged_record(b, 0)), b->stride, b->staged_count,
              size);
     } else if (!put_texts(b, c)) {
       return false;
@@ -273,7 +273,7 @@ bool nf_columnar_settle(struct nf_columnar *b) {
 }
 
 bool nf_columnar_add(struct nf_columnar *b, const struct nf_flow *record) {
-  memcpy(b->staged + b->staged_count++ * b->record_size, record, b->record_size);
+  memcpy(b->staged + b->staged_count++ * b->stride, record, b->record_size);
   return (b->staged_count < STAGED && !nf_columnar_is_full(b)) || nf_columnar_settle(b);
 }
 

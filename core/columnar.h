@@ -44,6 +44,7 @@ struct nf_columnar {
   uint8_t *staged;    /* copies of the records that are no rows yet */
   uint32_t staged_count;
   size_t record_size; /* of what the columns use of one */
+  size_t stride;      /* from one copy to the next, which are aligned */
   char *texts;        /* of one column of the staged records */
 };
 
