@@ -4,13 +4,11 @@ local ffi = require "ffi"
 local C = require "nfengine.lib"
 local additions = require "nfengine.additions"
 local collection = require "nfengine.collection"
-local formats = require "nfengine.formats"
-local ipfix = require "nfengine.output.ipfix"
-local kafka_options = require "nfengine.output.kafka_options"
 local lfs = require "nfengine.lfs"
 local names = require "nfengine.output.names"
 local options = require "nfengine.options"
 local output = require "nfengine.output"
+local output_words = require "nfengine.output.words"
 local parameters = require "nfengine.parameters"
 local report = require "nfengine.report"
 local run = require "nfengine.run"
@@ -40,34 +38,6 @@ local general = {
   { name = "profile", kind = "string", value = "NAME", doc = "add the plugins and parameters of this profile" },
   { name = "profile_plugins", kind = "boolean", is_flag = true,
     doc = "say at the end how long each plugin took, for a packet and for a flow" },
-  { name = "output", short = "o", kind = "string", value = "FILE",
-    doc = "write records to FILE (\"-\" for standard output), or send them by IPFIX to udp://HOST:PORT or "
-      .. "tcp://HOST:PORT, or to Kafka, kafka://BROKER[:PORT],.../TOPIC" },
-  { name = "into", kind = "string", value = "FOLDER",
-    doc = "write all files of records, under the names that they have, into this folder" },
-  { name = "format", kind = "choice", choices = formats.names, value = table.concat(formats.names, "|"),
-    doc = "what to write; null only counts" },
-  { name = "flows_per_file", kind = "integer", min = 0, value = "N",
-    doc = "write several files, FILE with a number before its ending, each of so many records" },
-  { name = "bytes_per_file", kind = "integer", min = 0, value = "BYTES",
-    doc = "the same, beginning another file once one has so many bytes" },
-  { name = "seconds_per_file", kind = "integer", min = 0, value = "SECONDS",
-    doc = "the same, each with what was last seen in so many seconds of traffic" },
-  { name = "rotate_files", kind = "integer", min = 0, value = "N",
-    doc = "of these files keep so many, the newest" },
-  { name = "table", kind = "string", value = "NAME",
-    doc = "with SQLite and DuckDB: the table to add records to [flows]" },
-  { name = "kafka_key", kind = "list", value = "NAME,...",
-    doc = "columns whose values are the key of a message to Kafka" },
-  { name = "kafka_timestamp", kind = "choice", choices = { "last_seen", "now" }, value = "last_seen|now",
-    doc = "the time of a message to Kafka: that of the flow's last packet, or when it is sent [last_seen]" },
-  { name = "kafka_option", kind = "list", value = "PROPERTY=VALUE", is_repeatable = true,
-    parse = function(word) return { word } end,
-    doc = "set a property of librdkafka, which sends to Kafka; may be given more than once" },
-  { name = "kafka_config", kind = "string", value = "FILE",
-    doc = "read such properties, passwords among them, from FILE, a line each" },
-  { name = "kafka_flush_seconds", kind = "number", min = 0, value = "SECONDS",
-    doc = "how long to wait at the end for brokers that acknowledge nothing, before records are given up [60]" },
   { name = "safe", kind = "boolean", is_flag = true,
     doc = "close in scripts and plugins that did not come along: they compute, and touch nothing else" },
   { name = "safe_memory", kind = "integer", min = 1, max = 2 ^ 32, value = "MB", default = SAFE_MEMORY_MB,
@@ -81,19 +51,6 @@ local general = {
     doc = "this text, or with the name of a script, plugin or profile its own" },
   { name = "version", kind = "boolean", is_flag = true, doc = "version of nfengine and of its libraries" },
 }
-
---- IPFIX's options, behind those of outputs.
-local function insert_ipfix_options()
-  local at = 0
-  for i, option in ipairs(general) do at = option.name == "format" and i or at end
-  for i, option in ipairs(ipfix.options) do
-    local copy = { name = "ipfix_" .. option.name }
-    for key, value in pairs(option) do copy[key] = copy[key] or value end
-    table.insert(general, at + i, copy)
-  end
-end
-
-insert_ipfix_options()
 
 local function command(name, words, doc)
   return { name = name, kind = "boolean", is_flag = true, words = words, doc = doc }
@@ -114,8 +71,9 @@ local instead = {
 --- All options of the program, as nfengine.options declares them.
 function cli.declaration()
   local all = {}
-  for _, option in ipairs(general) do all[#all + 1] = option end
-  for _, option in ipairs(instead) do all[#all + 1] = option end
+  for _, list in ipairs { general, output_words.options, instead } do
+    for _, option in ipairs(list) do all[#all + 1] = option end
+  end
   for _, option in ipairs(parameters.list) do
     if not option.is_hidden then all[#all + 1] = option end
   end
@@ -151,7 +109,8 @@ pcapng files, also gzip or zstd, folders of them, or - for standard input; sever
   nfengine flows -i eth0 -o flows.csv --user=nobody
 
 Options:
-]], options.help(general), "\n\nParameters of the run, which win over what the script sets:\n", options.help(shown),
+]], options.help(general), "\n\nWhere records go:\n", options.help(output_words.options),
+    "\n\nParameters of the run, which win over what the script sets:\n", options.help(shown),
     "\n\nInstead of a run:\n", options.help(instead), [[
 
 
@@ -257,38 +216,6 @@ local function add(values)
   if values.profile_plugins then require("nfengine.costs").is_wanted = true end
 end
 
-local function ipfix_values(values)
-  local given = {}
-  for _, option in ipairs(ipfix.options) do given[option.name] = values["ipfix_" .. option.name] end
-  return given
-end
-
---- Why a run has no network, or nil where it has.
-local function offline_because(values)
-  local option = values.safe and "--safe" or values.sandbox and "--sandbox"
-  if option then return option .. ": the network is not there, expected a file to write to" end
-  if values.user and values.sandbox ~= false then
-    return "--user: the network is not there, expected --no-sandbox with it, or a file to write to"
-  end
-end
-
---- Where records go, and how, as the command line has it.
-local function output_of(values)
-  if names.scheme(values.output) == "kafka" then
-    local problem = offline_because(values) or select(2, kafka_options.parse_address(values.output))
-    if problem then error({ usage = "-o: " .. problem }, 0) end
-  end
-  return {
-    path = values.output, format = values.format, table = values.table, is_in_place = values.user ~= nil,
-    offline = offline_because(values), ipfix_given = ipfix_values(values),
-    kafka = {
-      key = values.kafka_key, timestamp = values.kafka_timestamp,
-      options = kafka_options.of_words(values.kafka_option or {}),
-      config = values.kafka_config, flush_seconds = values.kafka_flush_seconds,
-    },
-  }
-end
-
 local function apply(values, captures)
   for _, option in ipairs(parameters.list) do parameters.overrides[option.name] = values[option.name] end
   add(values)
@@ -297,8 +224,7 @@ local function apply(values, captures)
   run.user = values.user
   if captures[1] then parameters.default_source = #captures == 1 and captures[1] or captures end
   if captures[1] then parameters.overrides.source = parameters.default_source end
-  output.overrides = output_of(values)
-  for _, name in ipairs(output.COUNTS) do output.overrides[name] = values[name] end
+  output.overrides = output_words.overrides(values)
   report.is_quiet = values.quiet or false
   report.shows_progress = values.progress
   if values.progress == nil then report.shows_progress = C.nf_is_terminal(2) end
@@ -352,21 +278,6 @@ local function choose_folder(values)
   end
   names.into = values.into
   values.output = values.output and names.placed(values.output)
-end
-
-local function unused_output_options()
-  local given = output.overrides
-  if given.is_used or not (given.path or given.format) then return end
-  report.say(("warning: %s has no effect: this script writes no records"):format(given.path and "-o" or "--format"))
-end
-
-local function unused_kafka_options(values)
-  if output.overrides.is_kafka_used then return end
-  for _, name in ipairs { "kafka_key", "kafka_timestamp", "kafka_option", "kafka_config", "kafka_flush_seconds" } do
-    if values[name] then
-      return report.say(("warning: --%s has no effect: this run writes nothing to Kafka"):format((name:gsub("_", "-"))))
-    end
-  end
 end
 
 --- The status that the runs' accounts call for.
@@ -444,8 +355,7 @@ local function main(words, root)
   apply(values, others)
   run_script(path, rest, values.help or false)
   collectgarbage() -- closes the runs of loops that were left early
-  unused_output_options()
-  unused_kafka_options(values)
+  for _, word in ipairs(output_words.unused(values)) do report.say("warning: " .. word) end
   return status_of_runs()
 end
 

@@ -245,7 +245,6 @@ local function help_in_roff(number)
   return lines
 end
 
---- Functions that make a part's lines, by its name.
 --- Columns that are elements of IANA's in IPFIX, by the first accounting mode in which they are.
 local function elements()
   local lines = head("column", "element", "number")
@@ -272,6 +271,7 @@ local function elements()
   return lines
 end
 
+--- Functions that make a part's lines, by its name.
 docs.generators = {
   ["ipfix elements"] = elements,
   parameters = parameters,
@@ -287,8 +287,9 @@ docs.generators = {
   ["l7 columns"] = function() return columns "l7" end,
   ["optional columns"] = function() return columns("l7_extra", "optional") end,
   ["general options"] = function() return help_in_roff(1) end,
-  ["run options"] = function() return help_in_roff(2) end,
-  ["commands"] = function() return help_in_roff(3) end,
+  ["output options"] = function() return help_in_roff(2) end,
+  ["run options"] = function() return help_in_roff(3) end,
+  ["commands"] = function() return help_in_roff(4) end,
 }
 
 -- ---- commands ----
