@@ -486,6 +486,7 @@ local function shown_by(row, path, name)
 end
 
 local ENDS, KAFKA = "spec/cli_ends_spec.lua", "spec/lua/kafka_spec.lua"
+local IPFIX, COLLECTOR = "spec/ipfix_spec.lua", "spec/core/collector_spec.lua"
 
 describe("a row of docs/robustness.md", function()
   shown_by("a full disk from the start", ENDS, "is a failure with one line on standard output")
@@ -508,6 +509,11 @@ describe("a row of docs/robustness.md", function()
   shown_by("a Kafka broker that goes away", KAFKA, "makes the run wait, and loses nothing")
   shown_by("a Kafka broker that is away at the end", KAFKA, "and is still away at the end is waited for, and then told")
   shown_by("SIGINT while a Kafka broker is away", KAFKA, "does not keep a run that is interrupted")
+
+  shown_by("a UDP collector that is not there, or goes away", IPFIX, "warns of what came back, and ends well")
+  shown_by("a TCP collector that is not there", IPFIX, "says in one line where nobody is there by TCP")
+  shown_by("a TCP collector that goes away", COLLECTOR, "that comes back gets templates again")
+  shown_by("a TCP collector that has gone at the end", COLLECTOR, "that has gone at the end fails the output")
 
   it("has a test, and each test here a row", function()
     local rows = {}

@@ -3,7 +3,6 @@
 --   pretty.encode(pretty.object { { "name", "a.csv" }, { "records", 7 }, { "note", nil } })
 --   --> {"name": "a.csv", "records": 7}
 
-local json = require "nfengine.json"
 local text = require "nfengine.text"
 
 local pretty = {}
@@ -33,10 +32,16 @@ local function as_utf8(bytes)
   end))
 end
 
+local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
+
+local function escape(character) return ESCAPES[character] or ("\\u%04x"):format(character:byte()) end
+
+-- Not by lua-cjson, which ends the process where it gets no memory: records may be written by then, not yet told of.
 local function scalar(value)
-  if type(value) == "string" then return (json.encode(as_utf8(value)):gsub("\\/", "/")) end
-  if type(value) == "number" and value == math.floor(value) then return ("%.0f"):format(value) end
-  return json.encode(value)
+  if type(value) == "string" then return '"' .. as_utf8(value):gsub('[%c"\\]', escape) .. '"' end
+  if type(value) ~= "number" then return tostring(value) end
+  if value - value ~= 0 then return "null" end -- no number of JSON's: infinite, or none
+  return (value == math.floor(value) and "%.0f" or "%.14g"):format(value)
 end
 
 local WIDTH = 120

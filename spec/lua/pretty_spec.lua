@@ -1,5 +1,6 @@
 -- lua/nfengine/pretty.lua: how it looks.
 
+local json = require "nfengine.json"
 local pretty = require "nfengine.pretty"
 
 describe("pretty.encode", function()
@@ -25,6 +26,15 @@ describe("pretty.encode", function()
   it("writes whole numbers to the last digit, and texts as they are", function()
     assert.equal('[9007199254740992, -3, 0.25]\n', encode { 2 ^ 53, -3, 0.25 })
     assert.equal([=[["a/b", "\\/", "\"", "\n", "é"]]=] .. "\n", encode { "a/b", "\\/", '"', "\n", "é" })
+  end)
+
+  it("writes texts that any reader takes for what they are", function()
+    local bytes = {}
+    for byte = 0, 127 do bytes[#bytes + 1] = string.char(byte) end
+    for _, value in ipairs { table.concat(bytes), "a/b", '"\\"', "", "ä", 0.5, 1e300, true, false } do
+      assert.equal(value, json.decode("[" .. pretty.encode(value) .. "]")[1])
+    end
+    assert.equal("null\n", pretty.encode(1 / 0))
   end)
 
   it("replaces what is no UTF-8", function()
