@@ -421,7 +421,7 @@ describe("a run that ends early", function()
   it("leaves all flows when it is interrupted", function()
     local path = program.temporary ".db"
     local source = engine.capture(singles(2000))
-    local result = program.fed("cat " .. source, ("timeout -s INT 2 %s flows --n-dissections=0 -o %s -")
+    local result = program.fed("cat " .. source, ("timeout -s INT 6 %s flows --n-dissections=0 -o %s -")
       :format(program.path, path))
     assert.matches("2,000 flows", result.err, 1, true)
     assert.equal("2000", query(path, "SELECT count(*) FROM flows"))
