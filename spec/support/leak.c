@@ -118,15 +118,21 @@ static void use_tools(const struct tools *t, const struct nf_packet *packet) {
   nf_sha256(t->crypto, payload, size, digest);
 }
 
-static struct nf_options options_for(const char *const *path, uint32_t meters) {
+/* What a run has. All at once is much to go through for every allocation. */
+struct setting {
+  uint32_t meters;
+  bool has_dpi, has_outputs; /* writers, and tools */
+};
+
+static struct nf_options options_for(const char *const *path, const struct setting *setting) {
   return (struct nf_options){
       .sources = path,
-      .n_meters = meters,
+      .n_meters = setting->meters,
       .source_count = 1,
       .bpf_filter = "ip or ip6 or vlan or mpls",
       .idle_timeout_s = 1,
       .active_timeout_s = 60,
-      .n_dissections = 20,
+      .n_dissections = setting->has_dpi ? 20 : 0,
       .splt_analysis = 10,
       .udps_size = 24,
       .events = NF_EVENT_INIT | NF_EVENT_UPDATE,
@@ -162,14 +168,37 @@ static bool open_writers(struct nf_writer **writers) {
   return true;
 }
 
-/* Goes through the events of a run, and all of them unless it is to be given up. */
-static void follow(struct nf_crew *crew, struct nf_writer *const *writers, const struct tools *tools, bool give_up) {
-  int kind, updates = 0;
+/* What takes flows and packets. */
+struct outputs {
+  struct nf_writer *writers[FORMATS];
+  struct tools tools;
+};
+
+static bool make_outputs(struct outputs *o) {
+  if (!open_writers(o->writers)) return false;
+  if (make_tools(&o->tools)) return true;
+  close_writers(o->writers);
+  return false;
+}
+
+static void free_outputs(const struct outputs *o) {
+  free_tools(o->tools);
+  close_writers(o->writers);
+}
+
+static void give(const struct outputs *o, int kind, const struct nf_event *event) {
   size_t size;
+  if (kind == NF_EVENT_UPDATE) use_tools(&o->tools, &event->packet);
+  if (kind != NF_EVENT_EXPIRE) return;
+  for (int i = 0; i < FORMATS; i++) nf_writer_write(o->writers[i], event->flow);
+  nf_message_encode(o->tools.message, event->flow, &size);
+}
+
+/* Goes through the events of a run, and all of them unless it is to be given up. */
+static void follow(struct nf_crew *crew, const struct outputs *outputs, bool give_up) {
+  int kind, updates = 0;
   while ((kind = nf_crew_next(crew)) >= 0) {
-    for (int i = 0; kind == NF_EVENT_EXPIRE && i < FORMATS; i++) nf_writer_write(writers[i], nf_crew_event(crew)->flow);
-    if (kind == NF_EVENT_EXPIRE) nf_message_encode(tools->message, nf_crew_event(crew)->flow, &size);
-    if (kind == NF_EVENT_UPDATE) use_tools(tools, &nf_crew_event(crew)->packet);
+    if (outputs) give(outputs, kind, nf_crew_event(crew));
     if (kind == NF_EVENT_UPDATE && give_up && ++updates == 20) return;
   }
   if (kind != NF_END) refused("run", nf_crew_error(crew));
@@ -186,23 +215,26 @@ static void work(struct nf_crew *crew, uint32_t index, void *context) {
   nf_crew_leave(crew, index, kind >= 0 || kind == NF_END ? NULL : nf_meter_error(meter), "state", sizeof "state");
 }
 
-static void run(const char *path, uint32_t meters, bool give_up) {
+static void launch(struct nf_crew *crew, const struct outputs *outputs, bool give_up) {
   char error[NF_ERROR_SIZE];
-  struct nf_options options = options_for(&path, meters);
+  if (nf_crew_launch(crew, work, NULL, error) != NF_OK) refused("launch", error);
+  else follow(crew, outputs, give_up);
+}
+
+static void run(const char *path, const struct setting *setting, bool give_up) {
+  char error[NF_ERROR_SIZE];
+  struct nf_options options = options_for(&path, setting);
   struct nf_crew *crew = nf_crew_new(&options, error);
+  struct outputs outputs;
   if (!crew) {
     refused(path, error);
     return;
   }
-  struct tools tools;
-  struct nf_writer *writers[FORMATS];
-  if (open_writers(writers)) {
-    if (make_tools(&tools)) {
-      if (nf_crew_launch(crew, work, NULL, error) != NF_OK) refused("launch", error);
-      else follow(crew, writers, &tools, give_up);
-      free_tools(tools);
-    }
-    close_writers(writers);
+  if (!setting->has_outputs) {
+    launch(crew, NULL, give_up);
+  } else if (make_outputs(&outputs)) {
+    launch(crew, &outputs, give_up);
+    free_outputs(&outputs);
   }
   while (nf_crew_warning(crew)) continue;
   nf_crew_free(crew);
@@ -214,16 +246,16 @@ static void run(const char *path, uint32_t meters, bool give_up) {
 static bool leaks(void) { return __lsan_do_recoverable_leak_check && __lsan_do_recoverable_leak_check(); }
 
 /* The same with each allocation failing, alone and with all that come after it. */
-static void starve(const char *path, uint32_t meters) {
+static void starve(const char *path, const struct setting *setting) {
   atomic_store(&allocations, 0);
-  run(path, meters, false);
+  run(path, setting, false);
   uint64_t count = atomic_load(&allocations);
   is_starving = true;
   for (first_failing = 1; first_failing <= count; first_failing++) {
     for (int all = 0; all < 2; all++) {
       last_failing = all ? UINT64_MAX : first_failing;
       atomic_store(&allocations, 0);
-      run(path, meters, false);
+      run(path, setting, false);
       if (!leaks()) continue;
       fprintf(stderr, "leak: %s: allocation %llu of %llu failed\n", path, (unsigned long long)first_failing,
               (unsigned long long)count);
@@ -231,14 +263,17 @@ static void starve(const char *path, uint32_t meters) {
     }
   }
   is_starving = false;
-  printf("leak: %s, %u meter%s: %llu allocations failed one after another\n", path, meters, meters == 1 ? "" : "s",
+  printf("leak: %s, %u meter%s%s%s: %llu allocations failed one after another\n", path, setting->meters,
+         setting->meters == 1 ? "" : "s", setting->has_dpi ? ", DPI" : "", setting->has_outputs ? ", outputs" : "",
          (unsigned long long)count);
 }
 
 int main(int argc, char **argv) {
+  const struct setting all = {1, true, true}, parts[] = {{1, true, false}, {3, true, false}, {1, false, true}};
   bool starving = argc > 1 && strcmp(argv[1], "--starve") == 0;
-  for (int i = 1; !starving && i < argc; i++) run(argv[i], 1, i % 2 == 0);
-  for (int i = 2; starving && i < argc; i++)
-    for (uint32_t meters = 1; meters <= 3; meters += 2) starve(argv[i], meters);
+  for (int i = 1; !starving && i < argc; i++) run(argv[i], &all, i % 2 == 0);
+  for (int i = 2; starving && i < argc; i++) {
+    for (size_t part = 0; part < sizeof parts / sizeof *parts; part++) starve(argv[i], &parts[part]);
+  }
   return 0;
 }
