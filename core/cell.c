@@ -1,11 +1,9 @@
 /*
- * cell.c: the parts of a cell's text that do not depend on the output's syntax, and the only file that knows libsodium:
- * anonymised cells and their key.
+ * cell.c: the parts of a cell's text that do not depend on the output's syntax.
  */
 #include "cell.h"
 
 #include <math.h>
-#include <sodium.h>
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "nf_put_text takes the lowest byte for the first");
 
@@ -26,12 +24,21 @@ uint32_t nf_number_size(int type) {
   }
 }
 
+size_t nf_cell_size(const struct nf_column *column) {
+  switch (column->type) {
+  case NF_TYPE_IP: return 16;
+  case NF_TYPE_MAC:
+  case NF_TYPE_OUI: return 6;
+  case NF_TYPE_TEXT: return column->length;
+  case NF_TYPE_END_REASON: return 1;
+  default: return (size_t)nf_number_size(column->type) * column->length;
+  }
+}
+
 size_t nf_cell_bound(const struct nf_column *column) {
   enum { NUMBER = 34, WORD = 48, ESCAPED = 6, AROUND = 4 };
-  size_t bound = column->type == NF_TYPE_TEXT ? (size_t)column->length * ESCAPED + AROUND
-                 : column->is_array           ? (size_t)column->length * NUMBER + AROUND
-                                              : WORD;
-  return column->is_anonymized && bound < NF_HASH_TEXT_SIZE + 2 ? NF_HASH_TEXT_SIZE + 2 : bound;
+  if (column->type == NF_TYPE_TEXT) return (size_t)column->length * ESCAPED + AROUND;
+  return column->is_array ? (size_t)column->length * NUMBER + AROUND : WORD;
 }
 
 /* Most of a flow's numbers have one digit: these cost no call. */
@@ -112,19 +119,4 @@ char *nf_put_plain(char *out, const struct nf_column *column, const struct nf_fl
   if (column->is_array) return nf_put_array(out, column, value, true, nf_put_number);
   if (nf_number_size(column->type)) return nf_put_number(out, column->type, value);
   return nf_put_word(out, column, record);
-}
-
-/* The bare text is laid down where the digits will stand. */
-char *nf_put_hash(char *out, const struct nf_column *column, const struct nf_flow *record, const uint8_t *key) {
-  uint8_t digest[NF_HASH_TEXT_SIZE / 2];
-  size_t size = (size_t)(nf_put_plain(out, column, record) - out);
-  crypto_generichash(digest, sizeof digest, (const uint8_t *)out, size, key, NF_KEY_SIZE);
-  return nf_put_hex_bytes(out, digest, sizeof digest, 0);
-}
-
-void nf_start_hashing(void) { nf_require(sodium_init() >= 0); }
-
-void nf_random_key(uint8_t *key) {
-  nf_start_hashing();
-  randombytes_buf(key, NF_KEY_SIZE);
 }

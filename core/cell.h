@@ -1,12 +1,10 @@
 #pragma once
 /*
  * cell.h: one column's value out of a record, as text. What CSV and JSON have in common: numbers, addresses, walking
- * through a text, hashing. Values are written without bounds checks; nf_cell_bound says beforehand how much room they
+ * through a text. Values are written without bounds checks; nf_cell_bound says beforehand how much room they
  * take. As in format.h, functions write at `out` and return the first byte behind what they wrote.
  */
 #include "format.h"
-
-enum { NF_KEY_SIZE = 64, NF_HASH_TEXT_SIZE = 128 };
 
 static inline const char *nf_cell_value(const struct nf_column *column, const struct nf_flow *record) {
   return (const char *)record + column->offset;
@@ -16,6 +14,9 @@ static inline const char *nf_cell_value(const struct nf_column *column, const st
 uint32_t nf_number_size(int type);
 
 static inline bool nf_is_signed(int type) { return type >= NF_TYPE_INT8 && type <= NF_TYPE_INT64; }
+
+/* Bytes of a record that hold a value of the column. */
+size_t nf_cell_size(const struct nf_column *column);
 
 /* Most bytes that any output takes for a value of the column. */
 size_t nf_cell_bound(const struct nf_column *column);
@@ -40,12 +41,8 @@ static inline bool nf_cell_is_none(const struct nf_column *column, const char *v
 /* An address, a MAC or a name, without quotes; at most 48 bytes. */
 char *nf_put_word(char *out, const struct nf_column *column, const struct nf_flow *record);
 
-/* The value as bare text, without quotes or escapes: what is hashed. */
+/* The value as bare text, without quotes or escapes. */
 char *nf_put_plain(char *out, const struct nf_column *column, const struct nf_flow *record);
-
-/* The 128 hex digits of an anonymised value: keyed BLAKE2b over its bare text. Wants nf_start_hashing before it. */
-void nf_start_hashing(void);
-char *nf_put_hash(char *out, const struct nf_column *column, const struct nf_flow *record, const uint8_t *key);
 
 /*
  * Sets the 0x80 bit of each of eight bytes that some output cannot take as it is: control characters (NUL among them),

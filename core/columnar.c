@@ -5,6 +5,7 @@
  * collide in a dictionary: its hash is keyed.
  */
 #include "columnar.h"
+#include "key.h"
 
 #include <sodium.h>
 #include <stdalign.h>
@@ -99,22 +100,10 @@ static bool dictionary_put(struct nf_texts *d, const uint8_t *seed, uint32_t has
 static void describe(struct nf_columnar_column *c, const struct nf_column *column) {
   const uint32_t number = nf_number_size(column->type);
   c->column = column;
-  c->is_text = column->is_anonymized || !number;
+  c->is_text = !number;
   c->width = c->is_text ? sizeof(uint32_t) : number;
   c->elements = !c->is_text && column->is_array ? column->length : 1;
-  c->may_be_none = !column->is_anonymized && nf_cell_may_be_none(column);
-}
-
-/* Bytes of a record that hold a column's value. */
-static size_t size_in_record(const struct nf_column *column) {
-  switch (column->type) {
-  case NF_TYPE_IP: return 16;
-  case NF_TYPE_MAC:
-  case NF_TYPE_OUI: return 6;
-  case NF_TYPE_TEXT: return column->length;
-  case NF_TYPE_END_REASON: return 1;
-  default: return (size_t)nf_number_size(column->type) * column->length;
-  }
+  c->may_be_none = nf_cell_may_be_none(column);
 }
 
 static bool make_room(struct nf_columnar_column *c, uint32_t capacity) {
@@ -131,7 +120,6 @@ bool nf_columnar_start(struct nf_columnar *b, const struct nf_writer *writer, ui
   *b = (struct nf_columnar){.columns = calloc(count, sizeof *b->columns),
                             .count = count,
                             .has_dictionaries = has_dictionaries,
-                            .key = writer->key,
                             .record_size = sizeof(struct nf_flow)}; /* an address's version stands there */
   bool has_room = b->columns != NULL;
   for (uint32_t i = 0; has_room && i < count; i++) {
@@ -139,7 +127,7 @@ bool nf_columnar_start(struct nf_columnar *b, const struct nf_writer *writer, ui
     describe(c, &columns[i]);
     row_size += (size_t)c->elements * c->width;
     if (c->is_text && nf_cell_bound(&columns[i]) > text_bound) text_bound = nf_cell_bound(&columns[i]);
-    const size_t end = columns[i].offset + size_in_record(&columns[i]);
+    const size_t end = columns[i].offset + nf_cell_size(&columns[i]);
     if (end > b->record_size) b->record_size = end;
   }
   b->capacity = rows;
@@ -147,7 +135,7 @@ bool nf_columnar_start(struct nf_columnar *b, const struct nf_writer *writer, ui
   b->stride = (b->record_size + alignof(struct nf_flow) - 1) & ~(alignof(struct nf_flow) - 1);
   if (has_room) has_room = (b->staged = malloc(STAGED * b->stride)) && (b->texts = malloc(STAGED * text_bound));
   for (uint32_t i = 0; has_room && i < count; i++) has_room = make_room(&b->columns[i], b->capacity);
-  nf_start_hashing();
+  nf_start_sodium();
   randombytes_buf(b->seed, sizeof b->seed);
   if (!has_room) nf_fail(error, "out of memory for an output's rows");
   return has_room;
@@ -179,8 +167,7 @@ static void print_texts(struct nf_columnar *b, const struct nf_columnar_column *
   starts[0] = 0;
   for (uint32_t i = 0; i < b->staged_count; i++) {
     char *text = b->texts + starts[i], *end = text;
-    if (c->column->is_anonymized) end = nf_put_hash(text, c->column, staged_record(b, i), b->key);
-    else if (is_staged_present(b, c, i)) end = nf_put_plain(text, c->column, staged_record(b, i));
+    if (is_staged_present(b, c, i)) end = nf_put_plain(text, c->column, staged_record(b, i));
     starts[i + 1] = (uint32_t)(end - b->texts);
   }
   b->text_size += starts[b->staged_count];

@@ -39,9 +39,8 @@ struct nf_columnar {
   uint32_t rows, capacity;
   size_t text_size; /* bytes of all texts, as often as they come */
   bool has_dictionaries;
-  const uint8_t *key; /* for anonymised columns */
-  uint8_t seed[16];   /* of the dictionaries' hashes */
-  uint8_t *staged;    /* copies of the records that are no rows yet */
+  uint8_t seed[16]; /* of the dictionaries' hashes */
+  uint8_t *staged;  /* copies of the records that are no rows yet */
   uint32_t staged_count;
   size_t record_size; /* of what the columns use of one */
   size_t stride;      /* from one copy to the next, which are aligned */

@@ -1,7 +1,7 @@
 /*
  * crypto.c: hashes and ciphers by libgcrypt, which nDPI brings along, and the only file that knows it; Base64 by
- * libsodium. A handle keeps what libgcrypt allocates, so that a call does not. Nothing is protected here: keys are
- * public.
+ * libsodium. A handle keeps what libgcrypt allocates, so that a call does not. Its memory may be swapped out, keys of
+ * masks with it; libgcrypt wipes it when it is freed.
  */
 #include "crypto.h"
 
@@ -96,9 +96,17 @@ void nf_hmac_sha256(struct nf_crypto *crypto, struct nf_bytes key, struct nf_byt
              !gcry_mac_write(crypto->hmac, data.data, data.size) && !gcry_mac_read(crypto->hmac, digest, &size));
 }
 
+void nf_aes_key(struct nf_crypto *crypto, const uint8_t *key) {
+  nf_require(!gcry_cipher_setkey(crypto->ecb, key, NF_AES_SIZE));
+}
+
+void nf_aes_blocks(struct nf_crypto *crypto, uint8_t *blocks, size_t size) {
+  nf_require(!gcry_cipher_encrypt(crypto->ecb, blocks, size, NULL, 0));
+}
+
 void nf_aes_block(struct nf_crypto *crypto, const uint8_t *key, const uint8_t *block, uint8_t *out) {
-  nf_require(!gcry_cipher_setkey(crypto->ecb, key, NF_AES_SIZE) &&
-             !gcry_cipher_encrypt(crypto->ecb, out, NF_AES_SIZE, block, NF_AES_SIZE));
+  nf_aes_key(crypto, key);
+  nf_require(!gcry_cipher_encrypt(crypto->ecb, out, NF_AES_SIZE, block, NF_AES_SIZE));
 }
 
 bool nf_gcm_open(struct nf_crypto *crypto, const uint8_t *key, const uint8_t *nonce, const struct nf_bytes *associated,

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * crypto.h: what opens QUIC's first packets, beside the hashes of nf_abi.h. crypto.c is the only file that knows
- * libgcrypt.
+ * crypto.h: what opens QUIC's first packets and masks addresses, beside the hashes of nf_abi.h. crypto.c is the only
+ * file that knows libgcrypt.
  */
 #include "bytes.h"
 
@@ -18,6 +18,11 @@ void nf_hmac_sha256(struct nf_crypto *crypto, struct nf_bytes key, struct nf_byt
 
 /* One block, enciphered by AES-128. */
 void nf_aes_block(struct nf_crypto *crypto, const uint8_t *key, const uint8_t *block, uint8_t *out);
+
+/* Sets the key of the next calls of nf_aes_blocks, up to one of nf_aes_block. */
+void nf_aes_key(struct nf_crypto *crypto, const uint8_t *key);
+/* Enciphers blocks, `size` bytes in all, where they are. */
+void nf_aes_blocks(struct nf_crypto *crypto, uint8_t *blocks, size_t size);
 
 /*
  * Opens what AES-128-GCM has sealed: the bytes in `sealed`, of which the last NF_GCM_TAG_SIZE are the tag, with the

@@ -8,7 +8,6 @@ struct nf_message {
   const struct nf_syntax *syntax;
   struct nf_row row;
   char *buffer;
-  uint8_t key[NF_KEY_SIZE]; /* for anonymised columns */
 };
 
 static char *put_comma(char *out, const char *name, uint32_t index) {
@@ -19,9 +18,8 @@ static char *put_comma(char *out, const char *name, uint32_t index) {
 
 static char *put_plain_row(char *out, const struct nf_row *row, const struct nf_flow *record) {
   for (uint32_t i = 0; i < row->count; i++) {
-    const struct nf_column *column = &row->cells[i].column;
     out = nf_put_lead(out, &row->cells[i]);
-    out = column->is_anonymized ? nf_put_hash(out, column, record, row->key) : nf_put_plain(out, column, record);
+    out = nf_put_plain(out, &row->cells[i].column, record);
   }
   *out++ = '\n';
   return out;
@@ -37,21 +35,16 @@ static const struct nf_syntax *syntax_of(int format, char *error) {
   }
 }
 
-struct nf_message *nf_message_new(int format, const struct nf_column *columns, uint32_t count, const uint8_t *key,
-                                  char *error) {
+struct nf_message *nf_message_new(int format, const struct nf_column *columns, uint32_t count, char *error) {
   const struct nf_syntax *syntax = syntax_of(format, error);
-  if (!syntax || !nf_columns_check(columns, count, key, error)) return NULL;
+  if (!syntax || !nf_columns_check(columns, count, error)) return NULL;
   struct nf_message *m = calloc(1, sizeof *m);
   if (!m) {
     nf_fail(error, "out of memory for an output");
     return NULL;
   }
   m->syntax = syntax;
-  if (key) {
-    nf_start_hashing();
-    memcpy(m->key, key, NF_KEY_SIZE);
-  }
-  if (nf_row_start(&m->row, syntax, columns, count, m->key, error)) {
+  if (nf_row_start(&m->row, syntax, columns, count, error)) {
     if ((m->buffer = malloc(m->row.bound))) return m;
     nf_fail(error, "out of memory for an output's buffer");
   }
@@ -62,7 +55,6 @@ struct nf_message *nf_message_new(int format, const struct nf_column *columns, u
 void nf_message_free(struct nf_message *m) {
   if (!m) return;
   nf_row_free(&m->row);
-  explicit_bzero(m->key, sizeof m->key);
   free(m->buffer);
   free(m);
 }

@@ -425,14 +425,13 @@ enum nf_moment { NF_MOMENT_NO, NF_MOMENT_MS, NF_MOMENT_US, NF_MOMENT_NS };
 
 /* One column of an output. */
 struct nf_column {
-  const char *name;   /* must outlive the writer */
-  uint32_t offset;    /* in the record */
-  uint32_t length;    /* elements of an array, bytes of a text, else 1 */
-  uint8_t type;       /* enum nf_type */
-  bool is_array;      /* written as NFStream prints lists: [0, 1, -1] */
-  bool is_anonymized; /* written as the keyed BLAKE2b hash of its text, 128 hex digits */
-  uint8_t moment;     /* enum nf_moment */
-  bool has_none;      /* an integer `none` stands for no value, of which typed formats know; so does an empty text */
+  const char *name; /* must outlive the writer */
+  uint32_t offset;  /* in the record */
+  uint32_t length;  /* elements of an array, bytes of a text, else 1 */
+  uint8_t type;     /* enum nf_type */
+  bool is_array;    /* written as NFStream prints lists: [0, 1, -1] */
+  uint8_t moment;   /* enum nf_moment */
+  bool has_none;    /* an integer `none` stands for no value, of which typed formats know; so does an empty text */
   int64_t none;
   const char *unit, *doc; /* for formats that tell of columns; NULL or, like the name, to outlive the writer */
 };
@@ -506,11 +505,11 @@ int nf_output_close(struct nf_output *output, char *error);
 struct nf_writer;
 
 /*
- * Opens an output for records with these columns, which it copies. `key` is the anonymisation key (64 bytes) or NULL
- * when no column needs one. Returns NULL with a one-line reason in `error`; a descriptor is the caller's then.
+ * Opens an output for records with these columns, which it copies. Returns NULL with a one-line reason in `error`; a
+ * descriptor is the caller's then.
  */
 struct nf_writer *nf_writer_open(const struct nf_destination *to, int format, const struct nf_column *columns,
-                                 uint32_t count, const uint8_t *key, char *error);
+                                 uint32_t count, char *error);
 /*
  * For who may open no file later on: opens one now, and makes it if need be, with what is in it kept until it becomes
  * a writer's. A descriptor, or -1 with a one-line reason in `error`.
@@ -579,10 +578,8 @@ enum nf_message_format {
   NF_MESSAGE_PLAIN /* the values without quotes or escapes, commas between them */
 };
 struct nf_message;
-/* For records with these columns, which it copies, but for their names; `key` as for nf_writer_open. NULL with a
-   one-line reason in `error`. */
-struct nf_message *nf_message_new(int format, const struct nf_column *columns, uint32_t count, const uint8_t *key,
-                                  char *error);
+/* For records with these columns, which it copies, but for their names. NULL with a one-line reason in `error`. */
+struct nf_message *nf_message_new(int format, const struct nf_column *columns, uint32_t count, char *error);
 void nf_message_free(struct nf_message *message);
 /* A record's text, without an end, and its size. Valid until the next call. */
 const char *nf_message_encode(struct nf_message *message, const struct nf_flow *record, size_t *size);
@@ -598,8 +595,61 @@ void nf_filter_free(struct nf_filter *filter);
 /* Whether it accepts a packet, whose hook has to be running. Allocates nothing. */
 bool nf_filter_matches(const struct nf_filter *filter, const struct nf_packet *packet);
 
-/* 64 random bytes for an anonymisation key. */
-void nf_random_key(uint8_t *key);
+/* Random bytes that nobody can foresee. */
+void nf_random(void *bytes, size_t size);
+
+/* The key of a mask. It is secret: to be wiped once it has been used. */
+struct nf_key {
+  uint8_t bytes[64];
+  uint32_t size; /* 32 to 64 */
+};
+/* Reads a file of 32 to 64 bytes. False with a one-line reason in `error`, which is also that everybody may read it. */
+bool nf_key_read(struct nf_key *key, const char *path, char *error);
+void nf_key_wipe(struct nf_key *key);
+/* A shift of times that the key makes: 1 to 2^38 ms (8.7 years). */
+int64_t nf_key_shift_ms(const struct nf_key *key);
+
+/* What a mask does with the value of a column. */
+enum nf_masking {
+  NF_MASK_HASH = 1, /* the keyed BLAKE2b hash of its bare text, in hexadecimal digits: a text behind the record */
+  NF_MASK_NAME,     /* the same, but an empty text stays empty */
+  NF_MASK_ADDRESS,  /* an IP address that shares as many leading bits with any other as before: Crypto-PAn */
+  NF_MASK_MAC,      /* another MAC address, for each one its own; zeros and broadcast stay */
+  NF_MASK_DEVICE,   /* the same of its last three bytes: the vendor stays */
+  NF_MASK_MOMENT,   /* `shift` ticks later, but `none` stays; never before 1970 */
+  NF_MASK_PORT,     /* 0 where it is 32768 or above, which systems choose by themselves */
+  NF_MASK_NOTHING   /* zeros: of what no column of the masked record tells */
+};
+
+/* One value to mask. */
+struct nf_mask_step {
+  struct nf_column column; /* in the record */
+  uint32_t to;             /* HASH, NAME: where the text and its NUL go, in the masked record */
+  uint8_t masking;         /* enum nf_masking */
+};
+
+struct nf_mask_options {
+  const struct nf_mask_step *steps;
+  uint32_t count;
+  uint32_t record_size; /* bytes of a record */
+  uint32_t size;        /* of a masked one, in which these come first */
+  uint32_t hash_size;   /* bytes of a hash, 16 to 64; as text twice as many */
+  int64_t shift;        /* of moments, in ticks */
+  struct nf_key key;
+};
+
+/*
+ * Makes of each record a copy in which some values are masked: what a record is to whoever must not see the truth. All
+ * is prepared once, from options that it copies, and nothing allocated a record. A mask serves one thread. NULL with a
+ * one-line reason in `error`.
+ */
+struct nf_mask;
+struct nf_mask *nf_mask_new(const struct nf_mask_options *options, char *error);
+void nf_mask_free(struct nf_mask *mask);
+/* Where masked records lie, one after another; the address stays for the mask's life. */
+const struct nf_flow *nf_mask_record(const struct nf_mask *mask);
+/* Masks a record, which is valid until the next one. */
+void nf_mask_apply(struct nf_mask *mask, const struct nf_flow *record);
 
 /* Text forms, as the writers print them. Each returns the length written; `out` needs the size given. */
 int nf_format_ip(char *out, const uint8_t *address, int ip_version); /* 46 bytes */

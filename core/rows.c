@@ -41,8 +41,8 @@ static void prepare(struct nf_row *row, const struct nf_syntax *syntax, const st
 }
 
 bool nf_row_start(struct nf_row *row, const struct nf_syntax *syntax, const struct nf_column *columns, uint32_t count,
-                  const uint8_t *key, char *error) {
-  *row = (struct nf_row){.count = count, .key = key};
+                  char *error) {
+  *row = (struct nf_row){.count = count};
   size_t leads_size = measure(row, columns, error);
   if (!leads_size) return false;
   row->cells = calloc(count, sizeof *row->cells);
@@ -67,7 +67,7 @@ static void begin_with_header(struct nf_rows *r) {
 bool nf_rows_start(struct nf_writer *writer, const struct nf_syntax *syntax, char *error) {
   struct nf_rows *r = rows_of(writer);
   r->syntax = syntax;
-  if (!nf_row_start(&r->row, syntax, writer->columns, writer->count, writer->key, error)) return false;
+  if (!nf_row_start(&r->row, syntax, writer->columns, writer->count, error)) return false;
   if (!(r->buffer = malloc(CHUNK + r->row.bound))) {
     nf_fail(error, "out of memory for an output's buffer");
     return false;

@@ -19,7 +19,6 @@ struct nf_cell {
 struct nf_row {
   struct nf_cell *cells;
   uint32_t count;
-  const uint8_t *key; /* for anonymised columns */
   char *leads;
   size_t bound; /* most bytes that a row, or the header, takes */
 };
@@ -36,10 +35,10 @@ struct nf_syntax {
 
 extern const struct nf_syntax nf_csv_syntax, nf_json_syntax;
 
-/* Prepares a row with these columns, whose names it refers to, and this key. False with a one-line reason; nf_row_free
-   in any case. */
+/* Prepares a row with these columns, whose names it refers to. False with a one-line reason; nf_row_free in any
+   case. */
 bool nf_row_start(struct nf_row *row, const struct nf_syntax *syntax, const struct nf_column *columns, uint32_t count,
-                  const uint8_t *key, char *error);
+                  char *error);
 void nf_row_free(struct nf_row *row);
 
 struct nf_rows {

@@ -35,12 +35,10 @@ static char *put_header(char *out, const struct nf_row *row) {
   return out;
 }
 
-static char *put_quoted(char *out, const struct nf_column *column, const struct nf_row *row,
-                        const struct nf_flow *record) {
+static char *put_quoted(char *out, const struct nf_column *column, const struct nf_flow *record) {
   const char *value = nf_cell_value(column, record);
   *out++ = '"';
-  if (column->is_anonymized) out = nf_put_hash(out, column, record, row->key);
-  else if (column->type == NF_TYPE_TEXT) out = nf_put_text(out, value, column->length, escape);
+  if (column->type == NF_TYPE_TEXT) out = nf_put_text(out, value, column->length, escape);
   else if (column->is_array) out = nf_put_array(out, column, value, true, nf_put_number);
   else out = nf_put_word(out, column, record);
   *out++ = '"';
@@ -51,9 +49,9 @@ static char *put_row(char *out, const struct nf_row *row, const struct nf_flow *
   for (uint32_t i = 0; i < row->count; i++) {
     const struct nf_column *column = &row->cells[i].column;
     out = nf_put_lead(out, &row->cells[i]);
-    bool is_bare = column->type <= NF_TYPE_DOUBLE && !column->is_array && !column->is_anonymized;
+    bool is_bare = column->type <= NF_TYPE_DOUBLE && !column->is_array;
     if (is_bare) out = nf_put_number(out, column->type, nf_cell_value(column, record));
-    else out = put_quoted(out, column, row, record);
+    else out = put_quoted(out, column, record);
   }
   *out++ = '\n';
   return out;

@@ -66,7 +66,6 @@ enum encoding {
   ADDRESS,
   TEXT,
   WORD, /* a name, as text */
-  HASH,
   LIST,
   END_REASON,
   TCP_FLAGS,
@@ -154,12 +153,6 @@ static uint8_t *put_word(uint8_t *out, const struct nf_column *column, const str
   return put_size(out, (size_t)(nf_put_word((char *)out + 1, column, record) - (char *)out - 1));
 }
 
-static uint8_t *put_hash(uint8_t *out, const struct nf_column *column, const struct nf_flow *record,
-                         const uint8_t *key) {
-  (void)nf_put_hash((char *)out + 1, column, record, key);
-  return put_size(out, NF_HASH_TEXT_SIZE);
-}
-
 static uint8_t *put_truth(uint8_t *out, const char *value) {
   enum { TRUE = 1, FALSE = 2 };
   return put_u8(out, *value ? TRUE : FALSE);
@@ -214,7 +207,7 @@ static uint8_t *put_address(uint8_t *out, const char *value, int ip_version) {
   return out + size;
 }
 
-static uint8_t *put_field(uint8_t *out, const struct field *f, const struct nf_flow *record, const uint8_t *key) {
+static uint8_t *put_field(uint8_t *out, const struct field *f, const struct nf_flow *record) {
   const char *value = nf_cell_value(f->column, record);
   switch (f->encoding) {
   case COPY: memcpy(out, value, f->size); return out + f->size;
@@ -227,7 +220,6 @@ static uint8_t *put_field(uint8_t *out, const struct field *f, const struct nf_f
   case ADDRESS: return put_address(out, value, record->ip_version);
   case TEXT: return put_text(out, f->column, record);
   case WORD: return put_word(out, f->column, record);
-  case HASH: return put_hash(out, f->column, record, key);
   case LIST: return put_list(out, f, value);
   case END_REASON: return put_u8(out, end_reason_of(record, *(const uint8_t *)value));
   case TCP_FLAGS: return put_u16(out, flags_of(value));
@@ -247,7 +239,6 @@ static enum encoding encoding_of_number(const struct nf_column *column) {
 
 static enum encoding encoding_of(const struct nf_column *column, const struct nf_element *element) {
   if (element->form == NF_FORM_BIFLOW) return BIFLOW_DIRECTION;
-  if (column->is_anonymized) return HASH;
   if (element->form == NF_FORM_TCP_FLAGS && column->type == NF_TYPE_UINT32 && column->length == 8) return TCP_FLAGS;
   if (element->form == NF_FORM_END_REASON && column->type == NF_TYPE_END_REASON) return END_REASON;
   if (column->is_array) return LIST;
@@ -264,7 +255,6 @@ static uint16_t size_of(const struct nf_column *column, enum encoding encoding) 
   switch (encoding) {
   case TEXT:
   case WORD:
-  case HASH:
   case LIST: return VARIABLE;
   case ADDRESS: return 4;
   case END_REASON:
@@ -280,7 +270,6 @@ static size_t field_bound(const struct field *f) {
   switch (f->encoding) {
   case TEXT: return SIZE_SIZE + text_limit(f->column);
   case WORD: return SIZE_SIZE + LONGEST_WORD;
-  case HASH: return SIZE_SIZE + NF_HASH_TEXT_SIZE;
   case LIST: return SIZE_SIZE + LIST_HEADER_SIZE + (size_t)f->column->length * nf_number_size(f->column->type);
   case ADDRESS: return 16;
   default: return f->size;
@@ -289,7 +278,7 @@ static size_t field_bound(const struct field *f) {
 
 /* IANA's number of the abstract data type of a value, or of a list's values. */
 static uint8_t data_type_of(const struct field *f) {
-  if (f->encoding == TEXT || f->encoding == WORD || f->encoding == HASH) return STRING;
+  if (f->encoding == TEXT || f->encoding == WORD) return STRING;
   if (f->column->moment) return (uint8_t)(DATE_TIME_MILLISECONDS + f->column->moment - NF_MOMENT_MS);
   switch (f->column->type) {
   case NF_TYPE_BOOL: return BOOLEAN;
@@ -600,7 +589,7 @@ static bool write_record(struct nf_writer *writer, const struct nf_flow *record)
   const uint16_t set_id = (uint16_t)(FIRST_TEMPLATE + template);
   uint8_t *start = item_at(&x->data, set_id), *end = start;
   for (uint32_t i = 0; i < writer->count; i++) {
-    if (!is_left_out(&x->fields[i], template)) end = put_field(end, &x->fields[i], record, writer->key);
+    if (!is_left_out(&x->fields[i], template)) end = put_field(end, &x->fields[i], record);
   }
   if ((size_t)(end - x->data.bytes) > x->given.message_size && x->data.records) {
     send_data(x);

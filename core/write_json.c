@@ -36,28 +36,25 @@ static char *put_header(char *out, const struct nf_row *row) {
   return out;
 }
 
-static char *put_quoted(char *out, const struct nf_column *column, const struct nf_row *row,
-                        const struct nf_flow *record) {
+static char *put_quoted(char *out, const struct nf_column *column, const struct nf_flow *record) {
   *out++ = '"';
-  out = column->is_anonymized ? nf_put_hash(out, column, record, row->key) : nf_put_word(out, column, record);
+  out = nf_put_word(out, column, record);
   *out++ = '"';
   return out;
 }
 
-static char *put_value(char *out, const struct nf_column *column, const struct nf_row *row,
-                       const struct nf_flow *record) {
+static char *put_value(char *out, const struct nf_column *column, const struct nf_flow *record) {
   const char *value = nf_cell_value(column, record);
-  if (column->is_anonymized) return put_quoted(out, column, row, record);
   if (column->is_array) return nf_put_array(out, column, value, false, nf_put_json_number);
   if (column->type <= NF_TYPE_DOUBLE) return nf_put_json_number(out, column->type, value);
   if (column->type == NF_TYPE_TEXT) return put_string(out, value, column->length);
-  return put_quoted(out, column, row, record);
+  return put_quoted(out, column, record);
 }
 
 static char *put_row(char *out, const struct nf_row *row, const struct nf_flow *record) {
   for (uint32_t i = 0; i < row->count; i++) {
     out = nf_put_lead(out, &row->cells[i]);
-    out = put_value(out, &row->cells[i].column, row, record);
+    out = put_value(out, &row->cells[i].column, record);
   }
   memcpy(out, "}\n", 2);
   return out + 2;

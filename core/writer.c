@@ -6,23 +6,21 @@
 #include <errno.h>
 #include <unistd.h>
 
-static bool check_column(const struct nf_column *column, const uint8_t *key, char *error) {
+static bool check_column(const struct nf_column *column, char *error) {
   if (column->type < NF_TYPE_BOOL || column->type > NF_TYPE_END_REASON) {
     nf_fail(error, "column \"%.100s\": unknown type %d, expected one of enum nf_type", column->name, column->type);
   } else if (column->is_array && !nf_number_size(column->type)) {
     nf_fail(error, "column \"%.100s\": an array of type %d, expected numbers", column->name, column->type);
-  } else if (column->is_anonymized && !key) {
-    nf_fail(error, "column \"%.100s\": anonymised without a key, expected one of %d bytes", column->name, NF_KEY_SIZE);
   } else {
     return true;
   }
   return false;
 }
 
-bool nf_columns_check(const struct nf_column *columns, uint32_t count, const uint8_t *key, char *error) {
+bool nf_columns_check(const struct nf_column *columns, uint32_t count, char *error) {
   if (count == 0) nf_fail(error, "an output without columns, expected at least one");
   for (uint32_t i = 0; i < count; i++) {
-    if (!check_column(&columns[i], key, error)) return false;
+    if (!check_column(&columns[i], error)) return false;
   }
   return count > 0;
 }
@@ -53,14 +51,13 @@ static void free_writer(struct nf_writer *w) {
     free(w->notes[i].text);
   }
   free(w->notes);
-  explicit_bzero(w->key, sizeof w->key);
   free(w->columns);
   free(w);
 }
 
 /* A writer without an output. */
 static struct nf_writer *new_writer(const struct nf_encoding *encoding, const struct nf_ipfix *ipfix,
-                                    const struct nf_column *columns, uint32_t count, const uint8_t *key, char *error) {
+                                    const struct nf_column *columns, uint32_t count, char *error) {
   struct nf_writer *w = calloc(1, encoding->size);
   if (!w || !(w->columns = calloc(count, sizeof *columns))) {
     nf_fail(error, "out of memory for an output");
@@ -71,21 +68,17 @@ static struct nf_writer *new_writer(const struct nf_encoding *encoding, const st
   w->ipfix = ipfix;
   w->count = count;
   memcpy(w->columns, columns, count * sizeof *columns);
-  if (key) {
-    nf_start_hashing();
-    memcpy(w->key, key, NF_KEY_SIZE);
-  }
   if (encoding->start(w, error)) return w;
   free_writer(w);
   return NULL;
 }
 
 struct nf_writer *nf_writer_open(const struct nf_destination *to, int format, const struct nf_column *columns,
-                                 uint32_t count, const uint8_t *key, char *error) {
+                                 uint32_t count, char *error) {
   const struct nf_destination standard_output = {.descriptor = STDOUT_FILENO, .packing = to->packing};
   const struct nf_encoding *encoding = encoding_of(format, error);
-  if (!encoding || !nf_columns_check(columns, count, key, error) || !check_packing(to, encoding, error)) return NULL;
-  struct nf_writer *w = new_writer(encoding, to->ipfix, columns, count, key, error);
+  if (!encoding || !nf_columns_check(columns, count, error) || !check_packing(to, encoding, error)) return NULL;
+  struct nf_writer *w = new_writer(encoding, to->ipfix, columns, count, error);
   if (!w) return NULL;
   w->output = nf_output_open(to->path && strcmp(to->path, "-") == 0 ? &standard_output : to, error);
   w->is_packed = to->packing != NF_PACKING_NONE;

@@ -21,7 +21,6 @@ struct nf_writer {
   struct nf_note *notes;
   uint32_t note_count;
   uint64_t rows;                /* that the system has got whole */
-  uint8_t key[NF_KEY_SIZE];     /* for anonymised columns */
   const struct nf_ipfix *ipfix; /* of the destination, while it starts */
 };
 
@@ -43,7 +42,7 @@ struct nf_encoding {
   bool has_places; /* it says where in the file things lie, which must be as written then */
 };
 
-/* Whether columns can be written, with this key or without one (NULL). False with a one-line reason in `error`. */
-bool nf_columns_check(const struct nf_column *columns, uint32_t count, const uint8_t *key, char *error);
+/* Whether columns can be written. False with a one-line reason in `error`. */
+bool nf_columns_check(const struct nf_column *columns, uint32_t count, char *error);
 
 extern const struct nf_encoding nf_csv, nf_jsonl, nf_parquet, nf_arrow_stream, nf_arrow_file, nf_ipfix;

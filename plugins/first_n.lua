@@ -58,7 +58,10 @@ return nf.plugin {
     mode    = { "freeze", "what becomes of later packets: left out, or a flow of their own",
       choices = { "freeze", "cut" } },
   },
-  columns     = { { "first_n_limit", "string:7", "limit that was reached: packets, bytes or time; empty for none" } },
+  columns     = {
+    { "first_n_limit", "string:7", "limit that was reached: packets, bytes or time; empty for none",
+      is_identifying = false },
+  },
   state       = { { "first_n_ticks", "double" } }, -- since the flow's first packet, in the run's time unit
   setup       = function(self, run)
     self.packet_limit = self.packets > 0 and self.packets or math.huge

@@ -193,7 +193,9 @@ return nf.plugin {
     beyond_ascii = { "99", "what stands for a first ALPN value that begins beyond ASCII: 99, as JA4's own programs "
       .. "print, or hex digits as in its description", choices = { "99", "hex" } },
   },
-  columns     = { { "ja4", "string:40", "JA4 fingerprint of the client; empty without a client hello" } },
+  columns     = {
+    { "ja4", "string:40", "JA4 fingerprint of the client; empty without a client hello", is_identifying = false },
+  },
   state       = { { "ja4_hello", "double" } },
   independent = true,
 

@@ -160,7 +160,7 @@ return nf.plugin {
     audit    = { "", "file for the audit, - for standard error" },
   },
   columns = {
-    { "label", "string:64", "what the flow is; empty where nothing says so" },
+    { "label", "string:64", "what the flow is; empty where nothing says so", is_identifying = false },
     { "label_rule", "int32", "line of the rule that says so, -1 without" },
     { "label_conflicts", "uint16", "further rules that match and say something else; of comments, other labels" },
   },

@@ -80,7 +80,8 @@ return nf.plugin {
       choices = { "rst", "fin2", "fin2+linger" } },
   },
   columns     = {
-    { "tcp_end", "string:11", "how the connection ended: open, half-closed, fin or rst; empty but for TCP" },
+    { "tcp_end", "string:11", "how the connection ended: open, half-closed, fin or rst; empty but for TCP",
+      is_identifying = false },
     { "tcp_end_first", "int8", "who sent the first FIN or RST: 0 the source, 1 the destination, -1 nobody" },
   },
   state       = { { "tcp_end_seen", "uint8" } },

@@ -98,7 +98,9 @@ end
 local FileLabel = nf.plugin {
   name = "file_label",
   options = { label = { "", "what the capture's flows are" } },
-  columns = { { "label", "string:64", "name of the capture, or of the folder that it is in" } },
+  columns = {
+    { "label", "string:64", "name of the capture, or of the folder that it is in", is_identifying = false },
+  },
   on_init = function(self, _, flow) flow.udps.label = self.label end,
 }
 

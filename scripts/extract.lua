@@ -21,6 +21,7 @@
 local lfs = require "nfengine.lfs"
 local nf = require "nfengine"
 local captures = require "nfengine.captures"
+local privacy = require "nfengine.privacy"
 
 local options = nf.options { write = { "", "capture file to write, - for standard output" } }
 
@@ -48,6 +49,7 @@ local Extract = nf.plugin {
 }
 
 local streamer = nf.streamer { udps = Extract, n_meters = 1 }
+privacy.expect_none(streamer)
 
 local function is_same(a, b) return a and b and a.dev == b.dev and a.ino == b.ino end
 

@@ -32,6 +32,7 @@
 -- 192.0.2.10:34010 > 203.0.113.22:22 tcp        937 B/s   12.0 kB  SSH
 
 local nf = require "nfengine"
+local privacy = require "nfengine.privacy"
 local show = require "nfengine.show"
 local tally = require "nfengine.tally"
 local terminal = require "nfengine.terminal"
@@ -114,6 +115,7 @@ local Rounds = nf.plugin {
 }
 
 local streamer = nf.streamer {}
+privacy.expect_none(streamer)
 if streamer.n_meters > 1 then
   error(("--n-meters=%d: packets are counted in one place here, expected 1"):format(streamer.n_meters), 0)
 end

@@ -69,7 +69,8 @@ describe("nfengine", function()
     local help = run("--help").out
     for _, parameter in ipairs(require("nfengine").parameters) do
       local option = "--" .. parameter.name:gsub("_", "-")
-      assert.equal(not parameter.is_hidden, help:find(option, 1, true) ~= nil, option)
+      local is_named = help:find(option:gsub("%-", "%%-") .. "%f[^%w-]") ~= nil -- not as part of another's name
+      assert.equal(not parameter.is_hidden, is_named, option)
     end
   end)
 

@@ -54,11 +54,10 @@ local FORMATS = { csv = "csv", jsonl = "jsonl", parquet = "parquet", arrow = "ar
 
 -- A sink that writes all formats, to base.csv and so on.
 local function everything(base)
-  local files, key = {}, file.key()
+  local files = {}
   for ending, format in pairs(FORMATS) do
     files[#files + 1] = file.new {
-      path = ("%s.%s"):format(base, ending), format = format, packing = C.NF_PACKING_NONE, is_beside = false, key = key,
-      columns_to_anonymize = { "src_mac", "src2dst_packets" },
+      path = ("%s.%s"):format(base, ending), format = format, packing = C.NF_PACKING_NONE, is_beside = false,
     }
   end
   local function each(method)
@@ -67,7 +66,10 @@ local function everything(base)
       return true
     end
   end
-  local sink = { open = each "open", write = each "write", close = each "close" }
+  local sink = {
+    open = each "open", write = each "write", close = each "close",
+    parameters = { columns_to_anonymize = { "src_mac", "src2dst_packets" } },
+  }
   function sink.count_written()
     local count = files[1]:count_written()
     for _, one in ipairs(files) do assert(one:count_written() == count) end

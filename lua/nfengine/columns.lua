@@ -9,6 +9,7 @@
 --   doc    one line for people
 --   place  path into the run's flow struct, e.g. "core.scope[0].packets": Lua expression and C offset at once
 --   is_moment  whether it counts time since 1970; its unit says what
+--   is_identifying  whether it is a text that may hold names or addresses
 --   none   integer that stands for no value, if one does; formats that know null write that, as for empty texts
 --   number its place among all that the engine knows, from 1, whatever a run has of them
 --   group  "core", "tunnel", "statistics", "splt", "l7", "l7_extra", "process", "udps" or "optional": when it exists
@@ -135,7 +136,7 @@ add("splt", "splt_piat_{unit}", "int64", "{unit}", "splt.piat",
 -- ---- application ----
 
 local function add_text(group, struct, section, name, doc)
-  add(group, name, "text", nil, section .. "." .. name, doc, text_length(struct, name))
+  return add(group, name, "text", nil, section .. "." .. name, doc, text_length(struct, name))
 end
 
 add_text("l7", "struct nf_l7", "l7", "application_name",
@@ -145,12 +146,13 @@ add("l7", "application_is_guessed", "uint8", nil, "l7.is_guessed",
   "1 if the application was guessed from ports or caches")
 add("l7", "application_confidence", "uint8", nil, "l7.confidence", "0: unknown, 1: port, 2: address, 3: cache, 4: DPI")
 add_text("l7", "struct nf_l7", "l7", "requested_server_name", "host name asked for: SNI, HTTP host, DNS query ...")
+  .is_identifying = true
 add_text("l7", "struct nf_l7", "l7", "client_fingerprint", "JA3, HASSH or DHCP fingerprint of the client")
 add_text("l7", "struct nf_l7", "l7", "server_fingerprint", "JA3S or HASSH fingerprint of the server")
-add_text("l7", "struct nf_l7", "l7", "user_agent", "HTTP or QUIC user agent")
+add_text("l7", "struct nf_l7", "l7", "user_agent", "HTTP or QUIC user agent").is_identifying = true
 add_text("l7", "struct nf_l7", "l7", "content_type", "HTTP content type")
 
-local function add_extra(name, doc) add_text("l7_extra", "struct nf_l7_extra", "l7_extra", name, doc) end
+local function add_extra(name, doc) return add_text("l7_extra", "struct nf_l7_extra", "l7_extra", name, doc) end
 add_extra("tls_version", "TLS version of the session")
 add_extra("tls_alpn", "application protocols the TLS client offers")
 add_extra("ja3_client", "JA3 of the TLS client hello")
@@ -158,7 +160,7 @@ add_extra("ja3_server", "JA3S of the TLS server hello")
 add_extra("hassh_client", "HASSH of the SSH client")
 add_extra("hassh_server", "HASSH of the SSH server")
 add_extra("dhcp_fingerprint", "DHCP parameter request list (option 55)")
-add_extra("http_url", "HTTP host and path")
+add_extra("http_url", "HTTP host and path").is_identifying = true
 add_extra("risk_names", "nDPI's flow risks, by name")
 add("l7_extra", "risk_mask", "uint64", nil, "l7_extra.risk_mask", "nDPI's flow risks, bit n for risk n")
 add("l7_extra", "risk_score", "uint16", nil, "l7_extra.risk_score", "nDPI's score of the flow risks")
@@ -225,6 +227,7 @@ local function instantiate(column, layout, unit)
     place = column.place, group = column.group, number = column.number,
     length = column.length or column.group == "splt" and layout.splt_length or 1,
     is_array = column.group == "splt", is_moment = column.is_moment, none = column.none,
+    is_identifying = column.is_identifying,
   }
   copy.offset = offset_of(column.place, layout, type.ctype)
   return copy
@@ -289,22 +292,22 @@ end
 
 local MOMENTS = { ms = C.NF_MOMENT_MS, us = C.NF_MOMENT_US, ns = C.NF_MOMENT_NS }
 
---- Columns as the array that C writers take; `anonymized` is a set of names. The array refers to the names' strings,
--- so the columns must outlive it: their names, units and docs are not copied.
-function columns.to_c(selected, anonymized)
+--- Fills a struct nf_column. It refers to the column's name, unit and doc, which therefore must outlive it.
+function columns.fill(c, column)
+  c.name = column.name
+  c.offset = column.offset
+  c.length = column.length
+  c.type = columns.types[column.type].code
+  c.is_array = column.is_array or false
+  c.moment = column.is_moment and MOMENTS[column.unit] or C.NF_MOMENT_NO
+  c.has_none, c.none = column.none ~= nil, column.none or 0
+  c.unit, c.doc = column.unit, column.doc
+end
+
+--- Columns as the array that C writers take, which refers to them in the same way.
+function columns.to_c(selected)
   local array = ffi.new("struct nf_column[?]", #selected)
-  for i, column in ipairs(selected) do
-    local c = array[i - 1]
-    c.name = column.name
-    c.offset = column.offset
-    c.length = column.length
-    c.type = columns.types[column.type].code
-    c.is_array = column.is_array or false
-    c.moment = column.is_moment and MOMENTS[column.unit] or C.NF_MOMENT_NO
-    c.has_none, c.none = column.none ~= nil, column.none or 0
-    c.is_anonymized = anonymized and anonymized[column.name] or false
-    c.unit, c.doc = not c.is_anonymized and column.unit or nil, column.doc -- a hash has no unit
-  end
+  for i, column in ipairs(selected) do columns.fill(array[i - 1], column) end
   return array
 end
 

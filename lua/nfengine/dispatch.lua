@@ -38,7 +38,7 @@ dispatch.where = ffi.typeof("struct { int32_t event, plugin, warm_up; double giv
 
 -- The ring's hub. Steps are connected once they are made.
 local HUB = [[
-local C, call, handle, event, where, filter, report, limit, sink, write = ...
+local C, call, handle, event, where, filter, report, limit, sink, write, mask, masked = ...
 local next_event, first_init, first_update, first_expire, first_record
 local given = 0
 
@@ -68,7 +68,7 @@ local function give()
   local flow = event.flow
   if $FILTER then
     flow.core.record_id = given
-    $GIVE
+    $MASK $GIVE
   end
   return next_event()
 end
@@ -84,6 +84,9 @@ end
 
 return enter, next_event, record, give, connect
 ]]
+
+-- What others get of it, where they are not to see all.
+local MASK = "C.nf_mask_apply(mask, flow.core) flow = masked"
 
 -- What happens to a flow that ended: the ring is left with it, to be entered again for the next ...
 local GIVE_TO_CALLER = [[
@@ -198,7 +201,7 @@ end
 -- @param run `call` (how to ask for the next event: "nf_crew_next" or "nf_meter_next"), `handle` (whom), `event` (where
 --   it is then), `event_type` (ctype), `instances`, `hooks` (those to call of them, nil for all), `filter` (function or
 --   nil), `limit` (flows at most, 0 for none), `where` (dispatch.where), `report` (called with the kind of any other
---   event and the flows given so far), `costs` (costs.new, if they are wanted)
+--   event and the flows given so far), `costs` (costs.new, if they are wanted), `mask` (privacy.mask, if there is one)
 -- @param sink a table with a method `write`, or nil
 -- @return a function. Without a sink each call returns the next flow that ended and passed the filter, at the end nil;
 --   with one, a single call runs to the end. Behind nil come the last status, the flows given, a sink's failure.
@@ -210,12 +213,14 @@ function dispatch.make(run, sink)
     packet = ffi.cast("const struct nf_packet *", event.packet), -- one object for all packets
   }
   local hub = load(HUB, {
-    FILTER = run.filter and "filter(flow)" or "true", GIVE = sink and GIVE_TO_SINK or GIVE_TO_CALLER,
+    FILTER = run.filter and "filter(flow)" or "true", MASK = run.mask and MASK or "",
+    GIVE = sink and GIVE_TO_SINK or GIVE_TO_CALLER,
     INIT = C.NF_EVENT_INIT, UPDATE = C.NF_EVENT_UPDATE, EXPIRE = C.NF_EVENT_EXPIRE,
   })
   local limit = run.limit > 0 and run.limit or math.huge
-  local enter, next_event, record, give, connect =
-    hub(C, C[run.call], run.handle, event, where, run.filter, run.report, limit, sink, sink and sink.write)
+  local mask = run.mask or {}
+  local enter, next_event, record, give, connect = hub(C, C[run.call], run.handle, event, where, run.filter, run.report,
+    limit, sink, sink and sink.write, mask.handle, mask.record)
   local records = make_steps(run, parts, "on_record", dispatch.RECORD, give)
   connect(make_steps(run, parts, "on_init", C.NF_EVENT_INIT, next_event),
     make_steps(run, parts, "on_update", C.NF_EVENT_UPDATE, next_event),

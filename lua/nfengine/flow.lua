@@ -174,6 +174,7 @@ local function struct_of(run, is_record)
   if run.layout.l7_extra > 0 then member "struct nf_l7_extra l7_extra;" end
   if run.layout.process > 0 then member "struct nf_process process;" end
   if run.udps then member(("$ %s __attribute__((aligned(8)));"):format(is_record and "_udps" or "udps"), run.udps) end
+  if run.texts then member(("struct { %s } masked __attribute__((aligned(8)));"):format(run.texts)) end
   return ffi.typeof("struct { " .. table.concat(members, " ") .. " }", unpack(types))
 end
 
@@ -193,8 +194,12 @@ local remedies = {
   process = "needs system_visibility_mode = 1 on an interface",
 }
 
-local function unknown(key, available, unit, is_write)
-  for _, column in ipairs(columns.all(unit)) do
+local function unknown(key, run, is_write)
+  local available = run.columns
+  if run.dropped and run.dropped[key] then
+    error(("flow.%s: not in this run: drop_leaky leaves it out"):format(key), 3)
+  end
+  for _, column in ipairs(columns.all(run.unit)) do
     if column.name == key and remedies[column.group] then
       error(("flow.%s: not in this run: %s"):format(key, remedies[column.group]), 3)
     end
@@ -301,7 +306,22 @@ local record_udps = {
   __newindex = function(self, key, value) self.record._udps[key] = value end,
 }
 
+-- The same of a masked record: what it has in another place, or not at all, is as its columns have it.
+local function masked_udps(run, record)
+  local is_changed = setmetatable({}, { __index = run.dropped })
+  for _, column in ipairs(run.columns) do is_changed[column.name] = column.place:match "^masked%." and true or nil end
+  return {
+    __index = function(self, key)
+      local name = "udps." .. tostring(key)
+      if is_changed[name] then return self.record[name] end
+      return record.__index(self, key)
+    end,
+    __newindex = record.__newindex,
+  }
+end
+
 local function set_metatype(run, ctype, record_type, is_record)
+  local udps = run.dropped and masked_udps(run, record_udps) or record_udps
   local getters, new_getter = accessors(run.columns, make_getter, is_record)
   local setters, new_setter = accessors(run.columns, make_setter, is_record)
   local function getter(name) return getters[name] or new_getter(name) end
@@ -314,16 +334,16 @@ local function set_metatype(run, ctype, record_type, is_record)
       local method = methods[key]
       if method then return method end
       if key == "udps" then
-        if run.udps then return setmetatable({ record = self }, record_udps) end
+        if run.udps then return setmetatable({ record = self }, udps) end
         error("flow.udps: no plugin of this run declares columns", 2)
       end
       get = new_getter(key)
       if get then return (get(self)) end
-      unknown(key, run.columns, run.unit)
+      unknown(key, run)
     end,
     __newindex = function(self, key, value)
       local set = setters[key] or new_setter(key)
-      if not set then unknown(key, run.columns, run.unit, true) end
+      if not set then unknown(key, run, true) end
       set(self, value)
     end,
     --- NFStream's form: one column a line.
@@ -345,21 +365,36 @@ local function make_types(run)
   return { record, ffi.typeof("struct { $ *flow; struct nf_packet packet; }", live) }
 end
 
+local function make_masked_type(run)
+  local record = struct_of(run, true)
+  set_metatype(run, record, record, true)
+  return { record }
+end
+
 local made = {} -- by what they are made of: LuaJIT never forgets a type, and has room for 65536
+
+local function make_once(make, run)
+  local parts = { run.unit, tostring(run.udps), tostring(run.texts) }
+  for _, column in ipairs(run.columns) do
+    parts[#parts + 1] = ("%s %s %d %d"):format(column.name, column.type, column.offset, column.length)
+  end
+  for _, column in ipairs(run.selected) do parts[#parts + 1] = column.name end
+  for _, name in ipairs(text.sorted_keys(run.dropped or {})) do parts[#parts + 1] = name end
+  local key = table.concat(parts, "\n")
+  made[key] = made[key] or make(run)
+  return unpack(made[key])
+end
 
 --- The Lua side of a run's flows.
 -- @param run `layout` (struct nf_layout), `unit`, `columns` (all that the run has), `selected` (those of its records,
 --   in order), `udps` (ctype of the plugins' section, or nil)
 -- @return ctype of a record (a copy of a flow), ctype of struct nf_event with the type of a live flow
-function flow.types(run)
-  local parts = { run.unit, tostring(run.udps) }
-  for _, column in ipairs(run.columns) do
-    parts[#parts + 1] = ("%s %s %d %d"):format(column.name, column.type, column.offset, column.length)
-  end
-  for _, column in ipairs(run.selected) do parts[#parts + 1] = column.name end
-  local key = table.concat(parts, "\n")
-  made[key] = made[key] or make_types(run)
-  return unpack(made[key])
-end
+function flow.types(run) return make_once(make_types, run) end
+
+--- The same of its masked records, which have a further section, `masked`.
+-- @param run besides: `texts` (declaration of that section's members), `dropped` (set of the names of columns that are
+--   in records and not in these)
+-- @return ctype of a masked record
+function flow.masked_type(run) return make_once(make_masked_type, run) end
 
 return flow

@@ -101,13 +101,13 @@ function hash.hex(bytes)
   return (bytes:gsub(".", digits))
 end
 
-local random = ffi.new "uint8_t[64]"
+local random = ffi.new "uint8_t[4]"
 
 --- An integer from 0 to 2^32 - 1 that nobody can foresee, another one each time. LuaJIT's tables find texts with a
 -- secret of their own, but numbers without: added to all keys that hosts choose, it keeps them from choosing ones that
 -- crowd into one place and make a table slow.
 function hash.secret()
-  C.nf_random_key(random)
+  C.nf_random(random, ffi.sizeof(random))
   return random[0] + random[1] * 2 ^ 8 + random[2] * 2 ^ 16 + random[3] * 2 ^ 24
 end
 

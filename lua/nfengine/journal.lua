@@ -34,6 +34,7 @@
 
 local C = require "nfengine.lib"
 local json = require "nfengine.json"
+local privacy = require "nfengine.privacy"
 local report = require "nfengine.report"
 local shape = require "nfengine.shape"
 local show = require "nfengine.show"
@@ -196,6 +197,7 @@ end
 -- @param parameters a streamer's
 function log:run(parameters)
   local run = streamer.new(parameters)
+  privacy.expect_none(run)
   if run.n_meters > 1 then
     error(("--n-meters=%d: packets are looked at by one meter here, expected 1"):format(run.n_meters), 0)
   end

@@ -16,6 +16,7 @@ local json = require "nfengine.json"
 local parameters = require "nfengine.parameters"
 local plugin = require "nfengine.plugin"
 local pretty = require "nfengine.pretty"
+local privacy = require "nfengine.privacy"
 local script = require "nfengine.script"
 local sources = require "nfengine.sources"
 local text = require "nfengine.text"
@@ -102,11 +103,12 @@ local function describe_modules(told)
 end
 
 local function describe_parameters(resolved)
-  local members = {}
+  local members, told = {}, privacy.told(resolved)
   for _, option in ipairs(parameters.list) do
     local value = resolved[option.name]
     if type(value) == "function" then value = parameters.filter_text or "a function of the script" end
-    if not option.is_hidden then members[#members + 1] = { option.name, value } end
+    if option.is_hidden then value = nil end
+    members[#members + 1] = { option.name, told[option.name] or value }
   end
   return pretty.object(members)
 end
@@ -115,13 +117,13 @@ local function list_of(value) return type(value) == "table" and value or { value
 
 --- What a run's records are made with, as members of an object.
 local function describe_making(resolved)
-  local plugins, told = {}, {}
+  local plugins, told, command = {}, {}, script.command()
   for i, instance in ipairs(plugin.instances(resolved.udps)) do
     plugins[i] = describe_plugin(instance)
     told[file_of(plugin.class_of(instance)) or ""] = true
   end
   return {
-    { "manifest", FORMAT }, { "engine", manifest.engine() }, { "command", script.command() },
+    { "manifest", FORMAT }, { "engine", manifest.engine() }, { "command", command and privacy.told_words(command) },
     { "script", describe_script() },
     { "profile", describe_profile(additions.profile()) }, { "plugins", plugins },
     { "modules", describe_modules(told) }, { "parameters", describe_parameters(resolved) },
@@ -139,6 +141,7 @@ function manifest.new(resolved)
   end
   local self = {
     head = describe_making(resolved), source = resolved.source, accounts = {}, inputs = digests.start(inputs),
+    hides_times = privacy.hides_times(resolved),
   }
   return setmetatable(self, manifest)
 end
@@ -185,7 +188,7 @@ end
 local function earlier(a, b) return a and b and (a < b and a or b) or a or b end
 local function later(a, b) return a and b and (a > b and a or b) or a or b end
 
-local function describe_runs(accounts, failure)
+local function describe_runs(accounts, failure, hides_times)
   local sums, ended, ignored, dropped, warnings = {}, {}, {}, {}, {}
   local meters, is_damaged, is_interrupted, first, last = 0, false, false, nil, nil
   for _, account in ipairs(accounts) do
@@ -198,6 +201,7 @@ local function describe_runs(accounts, failure)
     first, last = earlier(first, account.first_packet), later(last, account.last_packet)
     is_damaged, is_interrupted = is_damaged or account.is_damaged, is_interrupted or account.is_interrupted
   end
+  if hides_times then first, last = nil, nil end
   return pretty.object {
     { "runs", #accounts }, { "meters", meters }, { "packets", sums.packets },
     { "bytes", sums.bytes }, { "flows", sums.flows }, { "packets_ignored", pretty.map(ignored) },
@@ -259,7 +263,8 @@ end
 --- The manifest as JSON, with further members behind its own.
 function manifest:text(more)
   local members = {}
-  local own = { { "inputs", describe_inputs(self) }, { "run", describe_runs(self.accounts, self.failure) } }
+  local runs = describe_runs(self.accounts, self.failure, self.hides_times)
+  local own = { { "inputs", describe_inputs(self) }, { "run", runs } }
   for _, list in ipairs { self.head, own, more or {} } do
     for _, member in ipairs(list) do members[#members + 1] = member end
   end

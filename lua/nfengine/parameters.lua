@@ -60,6 +60,22 @@ local function check_names(value)
   return value
 end
 
+local LONGEST_SHIFT = 3155760000 -- seconds in 100 years: what is further away would not fit where ns are counted
+
+--- Seconds, or "random".
+local function check_shift(value)
+  local is_shift = value == "random" or type(value) == "number" and math.abs(value) <= LONGEST_SHIFT
+  if is_shift then return value end
+  return nil, ("seconds from -%.0f to %.0f, or \"random\""):format(LONGEST_SHIFT, LONGEST_SHIFT)
+end
+
+--- The message does not say what the key was.
+local function check_key(value)
+  if type(value) == "string" and #value >= 32 and #value <= 64 then return value end
+  local expected = "a string of 32 to 64 bytes"
+  return nil, expected, "anonymization_key: expected " .. expected
+end
+
 --- A filter on the command line sees globals, and says so where a name is none: a column without `flow.` is no filter.
 local filter_names = setmetatable({}, {
   __index = function(_, name)
@@ -125,6 +141,21 @@ parameters.list = {
     doc = "more L7 columns, by name, or \"all\"" },
   { name = "columns", kind = "list", check = check_names, value = "NAME,...", is_optional = true,
     doc = "columns to give, in this order; \"*\" stands for the usual ones" },
+  { name = "columns_to_anonymize", kind = "list", default = {}, check = check_names, value = "NAME,...",
+    doc = "columns whose values are given as keyed hashes" },
+  integer("anonymization_length", 64, 16, 64, "BYTES", "size of these hashes; as text each has twice as many digits"),
+  { name = "anonymization_key_file", kind = "string", value = "FILE",
+    doc = "32 to 64 bytes, the key of hashes and masks, so that several runs agree; else each has a key of its own" },
+  { name = "anonymization_key", kind = "string", check = check_key, is_hidden = true,
+    doc = "the same as bytes, where there is no file" },
+  boolean("anonymize_addresses", false, "give other IP addresses for those that there are, prefixes kept (Crypto-PAn)"),
+  boolean("anonymize_names", true, "with anonymize_addresses: texts that may hold names or addresses as keyed hashes"),
+  choice("anonymize_macs", "no", { "no", "keep_vendor", "all" }, "give other MAC addresses, whose vendors stay or not"),
+  { name = "time_shift", kind = "number", default = 0, check = check_shift, value = "SECONDS|random",
+    parse = function(word) return word == "random" and word or tonumber(word) end,
+    doc = "added to all times since 1970; \"random\" takes it from the key" },
+  boolean("drop_leaky", false,
+    "leave out columns that tell a model which flow it is: addresses, times, names; ports above 32767 become 0"),
   { name = "filter", kind = "string", check = check_function, parse = parse_filter, value = "EXPR",
     to_text = function() return parameters.filter_text end,
     doc = "only flows for which this Lua expression over `flow` is true" },

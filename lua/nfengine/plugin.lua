@@ -90,7 +90,14 @@ local function parse_slot(entry, owner, what)
   if not type_name then
     error(("%s: %s %s: type %s: %s"):format(owner, what, name, text.quote(declared), length), 0)
   end
-  return { name = name, type = type_name, length = length, is_array = is_array, doc = doc or "", owner = owner }
+  if entry.is_identifying ~= nil and type(entry.is_identifying) ~= "boolean" then
+    error(("%s: %s %s: is_identifying = %s: expected true or false")
+      :format(owner, what, name, text.quote(entry.is_identifying)), 0)
+  end
+  return {
+    name = name, type = type_name, length = length, is_array = is_array, doc = doc or "", owner = owner,
+    is_identifying = entry.is_identifying,
+  }
 end
 
 local function parse_slots(list, owner, what)
@@ -456,6 +463,12 @@ function plugin.layout(instances)
   return made[key], slots
 end
 
+-- What a text holds is for its plugin to say: one that does not may be an address as well as not.
+local function is_identifying(slot)
+  if slot.is_identifying == nil then return slot.type == "text" end
+  return slot.is_identifying
+end
+
 --- The columns that plugins' slots give, as columns.of_run describes columns; `offset` is where their section begins.
 function plugin.columns(ctype, slots, offset)
   local list = {}
@@ -464,6 +477,7 @@ function plugin.columns(ctype, slots, offset)
       list[#list + 1] = {
         name = "udps." .. slot.name, type = slot.type, doc = slot.doc, group = "udps", length = slot.length,
         is_array = slot.is_array, owner = slot.owner, place = "udps." .. slot.member,
+        is_identifying = is_identifying(slot),
         offset = offset + ffi.offsetof(ctype, slot.member),
       }
     end

@@ -52,16 +52,15 @@ end
 
 --- Why a manifest's run cannot be made again, or nil.
 local function obstacle(about)
-  local run, output = about.run, is_table(about.output) and about.output or {}
+  local run, parameters = about.run, about.parameters
   if run.failure then return "its run has failed: " .. tostring(run.failure) end
   if run.is_interrupted then return "its run was interrupted" end
   for _, input in ipairs(about.inputs) do
     if not is_text(input.path) then return "it tells of a network interface" end
     if not is_text(input.sha256) then return ("it has no SHA-256 of %s"):format(text.quote(input.path)) end
   end
-  if is_table(output.columns_to_anonymize) and output.anonymization_key ~= "given" then
-    return "its columns were anonymised with a random key"
-  end
+  if parameters.anonymization_key == "random" then return "its columns were anonymised with a random key" end
+  if parameters.time_shift == "not told" then return "its times were shifted, by what it does not tell" end
 end
 
 local function read(path)

@@ -12,6 +12,7 @@ local costs = require "nfengine.costs"
 local dispatch = require "nfengine.dispatch"
 local hooks = require "nfengine.hooks"
 local plugin = require "nfengine.plugin"
+local privacy = require "nfengine.privacy"
 local report = require "nfengine.report"
 local sandbox = require "nfengine.sandbox"
 local shape = require "nfengine.shape"
@@ -79,8 +80,8 @@ local function meters_for(parameters, instances)
 end
 
 --- Opens a run, which its opener has to close. Raises one line when a parameter, a plugin or a source is wrong. Its
--- sink, if it will have one, is only looked at.
-function run.open(parameters, sink)
+-- sink, if it will have one, is only looked at. What has a fresh key for its masks is `owner`: see privacy.mask.
+function run.open(parameters, sink, owner)
   local instances = plugin.instances(parameters.udps)
   if parameters.system_visibility_mode == 1 and not shape.is_live(parameters) then
     report.say "warning: system_visibility_mode = 1: has no effect on captures"
@@ -90,9 +91,11 @@ function run.open(parameters, sink)
   end
   local made = shape.of(parameters, instances, sink ~= nil and sink.tick ~= nil)
   made.options.n_meters = meters_for(parameters, instances)
+  local mask = privacy.mask(parameters, made, owner, sink and sink.further)
+  local outward = mask or made
   local self = setmetatable({
-    parameters = parameters, columns = made.columns, available = made.available,
-    record_type = made.record_type, event_type = made.event_type,
+    parameters = parameters, columns = outward.columns, available = outward.available,
+    record_type = outward.record_type, mask = mask, event_type = made.event_type,
     started = report.now(), flows = 0, warnings = {}, max_flows = parameters.max_flows,
     all_instances = instances, set_up_count = 0, time_unit = parameters.time_unit,
     filter = parameters.filter, limit = parameters.max_nflows,
@@ -231,6 +234,7 @@ function run:close()
   self.crew, self.pump = nil, nil
   open_runs, is_open[self] = open_runs - 1, nil
   C.nf_crew_free(crew)
+  if self.mask then self.mask:close() end
   return ticking or failure
 end
 

@@ -3,6 +3,7 @@
 local manifest = require "nfengine.manifest"
 local plugin = require "nfengine.plugin"
 local pretty = require "nfengine.pretty"
+local privacy = require "nfengine.privacy"
 local script = require "nfengine.script"
 local shape = require "nfengine.shape"
 
@@ -13,7 +14,7 @@ function schema.text(resolved)
   resolved.source = resolved.source or "-"
   if not shape.is_live(resolved) then resolved.system_visibility_mode = 0 end
   local made = shape.of(resolved, plugin.instances(resolved.udps), false)
-  return pretty.encode(manifest.schema(made.columns))
+  return pretty.encode(manifest.schema(privacy.columns(resolved, made)))
 end
 
 --- Prints it, and leaves the script.

@@ -115,7 +115,7 @@ end
 -- @param instances list of plugin instances
 -- @param wants_ticks whether somebody is to be called every so often
 -- @return a table: `options` (struct nf_options), `anchor` (what it points to), `columns` (those of records),
---   `available` (all there are), `record_type`, `event_type` (ctypes, see flow.types)
+--   `available` (all there are), `types` (what flow.types takes), `record_type`, `event_type` (what it gives)
 function shape.of(parameters, instances, wants_ticks)
   local udps, slots = plugin.layout(instances)
   local l7_extra = l7_extra_set(parameters.l7_columns)
@@ -136,9 +136,10 @@ function shape.of(parameters, instances, wants_ticks)
     },
   }
   self.columns, self.available = select(available, parameters.columns), available
-  self.record_type, self.event_type = flow_types.types {
+  self.types = {
     layout = layout, unit = parameters.time_unit, columns = available, selected = self.columns, udps = udps,
   }
+  self.record_type, self.event_type = flow_types.types(self.types)
   return self
 end
 

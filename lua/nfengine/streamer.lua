@@ -20,9 +20,12 @@ function methods:resolved() return parameters.resolve(getmetatable(self).values,
 
 local function start(self, sink)
   local meta = getmetatable(self)
-  local resolved = self:resolved()
+  local given, own = {}, sink and sink.parameters or {}
+  for name, value in pairs(meta.values) do given[name] = value end
+  for name, value in pairs(own) do given[name] = value end
+  local resolved = parameters.resolve(given, 2)
   if script.is_schema_wanted then require("nfengine.schema").print(resolved) end
-  local ok, opened = pcall(run.open, resolved, sink)
+  local ok, opened = pcall(run.open, resolved, sink, next(own) and own or meta)
   if not ok then error(opened, 0) end
   meta.latest = opened
   return opened
@@ -57,7 +60,8 @@ end
 -- raises, ends the run with that error. `tick(self, seconds, is_last)` is called about every second while files are
 -- read, four times a second on interfaces, also when no packet comes, and once more at the end; seconds are those since
 -- the run began. `written(self)` tells the path that a manifest goes beside, or nil, and what was written: a list of
--- { path, records }.
+-- { path, records }. `parameters`, where a sink has some, win over the streamer's; `further` are names of columns that
+-- it takes besides.
 -- @return number of records
 function methods:to(sink)
   if type(sink) ~= "table" or type(sink.write) ~= "function" then
@@ -70,7 +74,7 @@ end
 --- Writes CSV (RFC 4180). `path` defaults to the first source with ".csv" behind it; "-" and io.stdout are standard
 -- output.
 -- @param options columns_to_anonymize: names whose values are written as keyed BLAKE2b hashes;
---   anonymization_key: 64 bytes, so that several runs agree (default: fresh random);
+--   anonymization_key: 32 to 64 bytes, so that several runs agree (default: fresh random);
 --   flows_per_file, bytes_per_file, seconds_per_file, rotate_files: write files "NAME.0.csv", "NAME.1.csv" … of so many
 --   flows, bytes or seconds of traffic, keeping so many files; see nfengine.output.rotation
 -- @return number of records

@@ -55,7 +55,7 @@ end
 function worker.plan(parameters, instances, meters)
   local plain, answers = {}, {}
   for name, value in pairs(parameters) do plain[name] = type(value) == "table" and copy_of(value) or value end
-  plain.udps, plain.filter = nil, nil -- a filter stays in the main state
+  plain.udps, plain.filter, plain.anonymization_key = nil, nil, nil -- filters and masks stay in the main state
   for names, values in pairs(script.answers) do answers[names] = copy_of(values) end
   local what = ("n_meters = %d"):format(meters)
   local plan = transfer.pack({ parameters = plain, instances = instances, wants_traceback = report.wants_traceback },

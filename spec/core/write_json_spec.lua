@@ -1,6 +1,5 @@
 -- Records as JSON lines: core/write_json.c.
 
-local ffi = require "ffi"
 local cjson = require "cjson"
 local C = require "nfengine.lib"
 local rows = require "spec.support.rows"
@@ -134,20 +133,5 @@ describe("JSON addresses and names", function()
     local record = rows.new():add("a", "ip", ("\0"):rep(15) .. "\1")
     record.ip_version = 6
     assert.equal('{"a":"::1"}\n', record:json())
-  end)
-end)
-
-describe("anonymised JSON columns", function()
-  it("are the same hash as in CSV, as a string", function()
-    local key = ffi.new("uint8_t[64]", 9)
-    for _, record in ipairs {
-      rows.new():add("a", "text", 'say "x"\n\255'), rows.new():add("a", "int32", -5), rows.new():add("a", "bool", true),
-      rows.new():add("a", "int8", { 1, 2 }), rows.new():add("a", "double", 0 / 0),
-    } do
-      record:anonymized()
-      assert.equal('{"a":' .. record:csv_row(key) .. "}\n", record:json(1, key))
-      assert.matches('^"%x+"$', record:csv_row(key))
-      assert.equal(130, #record:csv_row(key))
-    end
   end)
 end)

@@ -38,13 +38,13 @@ local csv_header, csv_row = "id,text\n", '123456,"first ""line""\nsecond"\n'
 local json_row = '{"id":123456,"text":"first \\"line\\"\\nsecond"}\n'
 
 local function open(path, format)
-  local writer = rows.open(path, format or C.NF_FORMAT_CSV, columns, #sample.columns, nil, message)
+  local writer = rows.open(path, format or C.NF_FORMAT_CSV, columns, #sample.columns, message)
   return writer ~= nil and writer or nil, ffi.string(message)
 end
 
 local function attach(descriptor, format)
   local to = { descriptor = descriptor }
-  return assert(rows.open(to, format or C.NF_FORMAT_CSV, columns, #sample.columns, nil, message))
+  return assert(rows.open(to, format or C.NF_FORMAT_CSV, columns, #sample.columns, message))
 end
 
 local function write(writer, count)
@@ -322,7 +322,7 @@ describe("opening a file anew", function()
 
   it("does not need the path afterwards", function()
     local copy = ffi.new("char[?]", #path + 1, path)
-    local writer = rows.open(copy, C.NF_FORMAT_CSV, columns, #sample.columns, nil, message)
+    local writer = rows.open(copy, C.NF_FORMAT_CSV, columns, #sample.columns, message)
     ffi.fill(copy, #path)
     os.rename(path, moved)
     assert.same({ C.NF_OK, "" }, { reopen(writer) })
@@ -394,7 +394,7 @@ describe("a file that gets its name in the end", function()
 
   local function open_beside(to, format)
     local writer = rows.open({ path = to, descriptor = -1, is_beside = true }, format or C.NF_FORMAT_CSV, columns,
-      #sample.columns, nil, message)
+      #sample.columns, message)
     return writer ~= nil and writer or nil, ffi.string(message)
   end
 
@@ -515,7 +515,7 @@ describe("a compressed file", function()
   for name, packing in pairs { gzip = C.NF_PACKING_GZIP, zstd = C.NF_PACKING_ZSTD } do
     local function open_packed()
       return assert(rows.open({ path = path, descriptor = -1, packing = packing }, C.NF_FORMAT_CSV, columns,
-        #sample.columns, nil, message))
+        #sample.columns, message))
     end
 
     local function unpacked() return unpack_file[name](path) end
@@ -580,7 +580,7 @@ describe("a file that is opened in two steps", function()
 
   local function adopt(descriptor)
     local to = { path = path, descriptor = descriptor }
-    return assert(rows.open(to, C.NF_FORMAT_CSV, columns, #sample.columns, nil, message))
+    return assert(rows.open(to, C.NF_FORMAT_CSV, columns, #sample.columns, message))
   end
 
   it("keeps what is in it until the second", function()
@@ -621,7 +621,7 @@ describe("a file that is opened in two steps", function()
     assert.equal(-1, C.nf_writer_reserve("/", message))
     assert.equal('cannot write "/": Is a directory', ffi.string(message))
     local descriptor = C.nf_writer_reserve(path, message)
-    local writer = rows.open({ path = path, descriptor = descriptor }, C.NF_FORMAT_CSV, columns, 0, nil, message)
+    local writer = rows.open({ path = path, descriptor = descriptor }, C.NF_FORMAT_CSV, columns, 0, message)
     assert.is_true(writer == nil)
     assert.equal("an output without columns, expected at least one", ffi.string(message))
     assert.equal(0, ffi.C.close(descriptor))
@@ -669,22 +669,20 @@ describe("a file that can grow no further", function()
 end)
 
 describe("opening a writer", function()
-  local function refusal(list, count, format, key)
-    local writer = rows.open({ descriptor = 1 }, format or C.NF_FORMAT_CSV, list, count, key, message)
+  local function refusal(list, count, format)
+    local writer = rows.open({ descriptor = 1 }, format or C.NF_FORMAT_CSV, list, count, message)
     assert(writer == nil)
     return ffi.string(message)
   end
 
   it("refuses columns that cannot be written", function()
-    local broken = ffi.new("struct nf_column[1]", { { "x", 0, 1, 99, false, false } })
+    local broken = ffi.new("struct nf_column[1]", { { "x", 0, 1, 99, false } })
     assert.equal('column "x": unknown type 99, expected one of enum nf_type', refusal(broken, 1))
     broken[0].type = 0
     assert.equal('column "x": unknown type 0, expected one of enum nf_type', refusal(broken, 1))
     broken[0].type, broken[0].is_array = C.NF_TYPE_TEXT, true
     assert.equal('column "x": an array of type 12, expected numbers', refusal(broken, 1))
-    broken[0].is_array, broken[0].is_anonymized = false, true
-    assert.equal('column "x": anonymised without a key, expected one of 64 bytes', refusal(broken, 1))
-    broken[0].is_anonymized, broken[0].length = false, 2 ^ 32 - 1
+    broken[0].is_array, broken[0].length = false, 2 ^ 32 - 1
     assert.equal('column "x": rows would need more than 1073741824 bytes', refusal(broken, 1))
     assert.equal("an output without columns, expected at least one", refusal(broken, 0))
     assert.equal("unknown output format 9, expected one of enum nf_format", refusal(columns, 2, 9))
@@ -703,26 +701,11 @@ describe("opening a writer", function()
   it("does not need the columns afterwards, only their names", function()
     local path = os.tmpname()
     local list = sample:c_columns()
-    local writer = rows.open(path, C.NF_FORMAT_JSONL, list, #sample.columns, nil, message)
+    local writer = rows.open(path, C.NF_FORMAT_JSONL, list, #sample.columns, message)
     ffi.fill(list, ffi.sizeof(list))
     assert.equal(C.NF_OK, write(writer, 1))
     assert.equal(C.NF_OK, (close(writer)))
     assert.equal(json_row, rows.read_file(path))
     os.remove(path)
-  end)
-end)
-
-describe("a random key", function()
-  it("is another one each time, of 64 bytes", function()
-    local seen = {}
-    for _ = 1, 10 do
-      local key = ffi.new("uint8_t[66]")
-      C.nf_random_key(key)
-      local text = ffi.string(key, 66)
-      assert.is_nil(seen[text])
-      assert.equal("\0\0", text:sub(65))
-      assert.not_equal(("\0"):rep(16), text:sub(49, 64))
-      seen[text] = true
-    end
   end)
 end)

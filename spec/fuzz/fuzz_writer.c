@@ -1,5 +1,5 @@
 /*
- * fuzz_writer.c: libFuzzer target for core/writer.c and what it writes. An input is a list of columns and the bytes of a
+ * fuzz_writer.c: libFuzzer target for core/writer.c, core/mask.c and what they write. An input is a list of columns and the bytes of a
  * record, which may hold anything. CSV and JSON lines are read back here, by other means than they were written with:
  * they have to be UTF-8, rows of the right cells, and the record's values; IPFIX has to be messages of as many records
  * as were written, as their templates say. An output that ran out of room has to end with a whole row, or message. Of
@@ -25,11 +25,13 @@ enum {
   ROWS_MAX = 12,
   CELL_MAX = 4 * TEXT_MAX, /* bytes of a value that was read back */
   KEY_SIZE = 64,
+  HASH_SIZE = 64,
+  HASH_TEXT = 2 * HASH_SIZE + 1, /* with its NUL */
   ENTERPRISE = 32473,
   MESSAGES_MAX = 64,
   /* a column's flags */
   FLAG_ARRAY = 1,
-  FLAG_ANONYMIZED = 2,
+  FLAG_HASHED = 2,
   FLAG_NONE = 4,
   FLAG_MOMENT = 8
 };
@@ -37,13 +39,16 @@ enum {
 struct plan {
   struct nf_column columns[2 * COLUMNS_MAX];
   struct nf_element elements[2 * COLUMNS_MAX];
+  bool is_hashed[2 * COLUMNS_MAX];
+  struct nf_mask_step steps[COLUMNS_MAX];
+  uint32_t hashes; /* steps */
   uint32_t message_size;
   char names[COLUMNS_MAX][NAME_SIZE + 1];
   uint32_t count;
   uint32_t record_size;
   uint32_t rows;
   uint32_t limit; /* of a file without room for all */
-  uint8_t key[KEY_SIZE];
+  struct nf_key key;
 };
 
 struct text {
@@ -58,7 +63,7 @@ static uint32_t element_size(int type) {
   return sizes[type];
 }
 
-/* What is anonymised is followed by the same value in the clear, to be compared. */
+/* What is hashed is followed by the same value in the clear, to be compared. */
 static void plan_column(struct plan *plan, int index, struct fuzz_input *in) {
   const int type = 1 + (int)(fuzz_take(in, 1) % NF_TYPE_END_REASON);
   const unsigned flags = fuzz_take(in, 1), length = fuzz_take(in, 2);
@@ -74,16 +79,17 @@ static void plan_column(struct plan *plan, int index, struct fuzz_input *in) {
   column.unit = length % 2 ? name : NULL;
   column.doc = length % 3 ? name : NULL;
   plan->record_size += column.length * element_size(type);
-  column.is_anonymized = flags & FLAG_ANONYMIZED;
   const struct nf_element element = {.enterprise = length & 1 << 13 ? 0 : ENTERPRISE,
                                      .number = (uint16_t)(index + 1),
                                      .number_v6 = (uint16_t)(index + 1),
                                      .form = (uint8_t)(length >> 14),
                                      .is_biflow = length & 1 << 12};
-  plan->elements[plan->count] = element;
-  plan->columns[plan->count++] = column;
-  if (!column.is_anonymized) return;
-  column.is_anonymized = false;
+  if (flags & FLAG_HASHED) {
+    plan->steps[plan->hashes++] = (struct nf_mask_step){.column = column, .masking = NF_MASK_HASH};
+    plan->is_hashed[plan->count] = true;
+    plan->elements[plan->count] = element;
+    plan->columns[plan->count++] = (struct nf_column){.name = name, .length = HASH_TEXT, .type = NF_TYPE_TEXT};
+  }
   plan->elements[plan->count] = element;
   plan->columns[plan->count++] = column;
 }
@@ -91,12 +97,18 @@ static void plan_column(struct plan *plan, int index, struct fuzz_input *in) {
 static void make_plan(struct plan *plan, struct fuzz_input *in) {
   memset(plan, 0, sizeof *plan);
   plan->record_size = sizeof(struct nf_flow);
-  memset(plan->key, (int)(fuzz_take(in, 1) & 0xff), KEY_SIZE);
+  plan->key.size = KEY_SIZE;
+  memset(plan->key.bytes, (int)(fuzz_take(in, 1) & 0xff), KEY_SIZE);
   plan->limit = fuzz_take(in, 3);
   plan->rows = 1 + fuzz_take(in, 1) % ROWS_MAX;
   plan->message_size = 512 + plan->limit % 4096;
   const int columns = 1 + (int)(fuzz_take(in, 1) % COLUMNS_MAX);
   for (int i = 0; i < columns; i++) plan_column(plan, i, in);
+  for (uint32_t i = 0, hash = 0; i < plan->count; i++) {
+    if (!plan->is_hashed[i]) continue;
+    plan->columns[i].offset = plan->steps[hash].to = plan->record_size + hash * HASH_TEXT;
+    hash++;
+  }
 }
 
 /* A record in a block of exactly its size. */
@@ -109,12 +121,27 @@ static struct nf_flow *make_record(const struct plan *plan, struct fuzz_input *i
   return record;
 }
 
+static struct nf_mask *make_mask(const struct plan *plan) {
+  char error[NF_ERROR_SIZE];
+  const struct nf_mask_options options = {
+      .steps = plan->steps,
+      .count = plan->hashes,
+      .record_size = plan->record_size,
+      .size = plan->record_size + plan->hashes * HASH_TEXT,
+      .hash_size = HASH_SIZE,
+      .key = plan->key,
+  };
+  struct nf_mask *mask = nf_mask_new(&options, error);
+  nf_require(mask);
+  return mask;
+}
+
 /* ---- writing ---- */
 
 static int write_rows(int file, int format, const struct plan *plan, const struct nf_flow *record, char *error) {
   const struct nf_ipfix ipfix = {plan->elements, ENTERPRISE, 0, plan->message_size, 0, 0, NF_MILLISECONDS};
   const struct nf_destination to = {.descriptor = file, .ipfix = &ipfix};
-  struct nf_writer *writer = nf_writer_open(&to, format, plan->columns, plan->count, plan->key, error);
+  struct nf_writer *writer = nf_writer_open(&to, format, plan->columns, plan->count, error);
   nf_require(writer);
   (void)nf_writer_describe(writer, plan->names[0], plan->names[0]);
   for (uint32_t i = 0; i < plan->rows; i++) {
@@ -413,7 +440,8 @@ static void check_value(const struct nf_column *column, const struct nf_flow *re
 static void check_hash(const struct plan *plan, const struct text *hash, const struct text *clear) {
   uint8_t digest[64];
   char hex[2 * sizeof digest + 1];
-  (void)crypto_generichash(digest, sizeof digest, (const uint8_t *)clear->bytes, clear->size, plan->key, KEY_SIZE);
+  (void)crypto_generichash(digest, sizeof digest, (const uint8_t *)clear->bytes, clear->size, plan->key.bytes,
+                           KEY_SIZE);
   sodium_bin2hex(hex, sizeof hex, digest, sizeof digest);
   nf_require(hash->size == 2 * sizeof digest && memcmp(hash->bytes, hex, hash->size) == 0);
 }
@@ -449,8 +477,8 @@ static void check_row(const struct plan *plan, const struct nf_flow *record, str
       expect(c, ':');
     }
     bool is_quoted = is_csv ? read_csv(c, &text) : read_json(c, &text);
-    if (i && plan->columns[i - 1].is_anonymized && is_csv) check_hash(plan, &hashes[i - 1], &text);
-    if (!column->is_anonymized) {
+    if (i && plan->is_hashed[i - 1] && is_csv) check_hash(plan, &hashes[i - 1], &text);
+    if (!plan->is_hashed[i]) {
       check_value(column, record, &text, is_quoted, format);
     } else if (is_csv) {
       hashes[i] = text;
@@ -648,11 +676,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct plan plan;
   make_plan(&plan, &in);
   struct nf_flow *record = make_record(&plan, &in);
-  check_output(NF_FORMAT_CSV, &plan, record, hashes);
-  check_output(NF_FORMAT_JSONL, &plan, record, hashes);
-  check_typed(NF_FORMAT_PARQUET + (int)(plan.limit % 3), &plan, record); /* one of them: each takes much memory */
   record->scope[NF_DST2SRC].packets = plan.limit & 1;
-  check_ipfix(&plan, record);
+  struct nf_mask *mask = make_mask(&plan);
+  nf_mask_apply(mask, record);
+  const struct nf_flow *masked = nf_mask_record(mask);
+  check_output(NF_FORMAT_CSV, &plan, masked, hashes);
+  check_output(NF_FORMAT_JSONL, &plan, masked, hashes);
+  check_typed(NF_FORMAT_PARQUET + (int)(plan.limit % 3), &plan, masked); /* one of them: each takes much memory */
+  check_ipfix(&plan, masked);
+  nf_mask_free(mask);
   free(record);
   return 0;
 }

@@ -100,9 +100,9 @@ describe("the manifest beside an output", function()
     local path, key = folder .. "/a.csv", ("k"):rep(64)
     engine.streamer {}:to_csv(path, { columns_to_anonymize = { "src_ip" } })
     assert.same({ "csv", { "src_ip" }, "random" }, { manifest_of(path).output.format,
-      manifest_of(path).output.columns_to_anonymize, manifest_of(path).output.anonymization_key })
+      manifest_of(path).parameters.columns_to_anonymize, manifest_of(path).parameters.anonymization_key })
     engine.streamer {}:to_csv(path, { columns_to_anonymize = { "src_ip" }, anonymization_key = key })
-    assert.equal("given", manifest_of(path).output.anonymization_key)
+    assert.equal("given", manifest_of(path).parameters.anonymization_key)
     assert.is_nil(program.read(path .. ".manifest.json"):find(key, 1, true))
   end)
 
@@ -186,7 +186,7 @@ describe("the manifest beside an output", function()
     local path = folder .. "/a.csv"
     nf.streamer({ source = DNS, n_dissections = 0 }):to_csv(path)
     local inner = require("nfengine.output.file").new {
-      path = path, format = "csv", packing = 0, is_beside = false, key = require("nfengine.output.file").key(),
+      path = path, format = "csv", packing = 0, is_beside = false,
     }
     local sink, rows = setmetatable({}, { __index = inner }), 0
     function sink.write(_, flow)

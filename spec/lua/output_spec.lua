@@ -230,7 +230,7 @@ describe("what a file is to say of its records", function()
   local function metadata_of(format, given)
     local path = program.temporary()
     local sink = file_sink.new { path = path, format = format, packing = C.NF_PACKING_NONE, is_beside = false,
-      key = file_sink.key(), metadata = given }
+      metadata = given }
     streamer(1):to(sink)
     local read = format == "arrow" and arrow.file or parquet.read
     local said = read(program.read(path)).metadata
@@ -487,12 +487,12 @@ describe("an export's options", function()
       { { flows_per_file = 1 / 0 }, "flows_per_file = inf: expected an integer of at least 0" },
       { { rotate_files = 1 / 0 }, "rotate_files = inf: expected an integer of at least 0" },
       { { rotate_files = "2" }, 'rotate_files = "2": expected an integer of at least 0' },
-      { { anonymization_key = "short" }, "anonymization_key: expected a string of 64 bytes" },
+      { { anonymization_key = "short" }, "anonymization_key: expected a string of 32 to 64 bytes" },
       { { columns_to_anonymize = { src_ip = true } },
         "columns_to_anonymize = a table: expected a list of column names" },
       { { columns_to_anonymize = { 5 } }, "columns_to_anonymize = a table: expected a list of column names" },
       { { columns_to_anonymize = 5 }, "columns_to_anonymize = 5: expected a list of column names" },
-      { { anonymization_key = 5 }, "anonymization_key: expected a string of 64 bytes" },
+      { { anonymization_key = 5 }, "anonymization_key: expected a string of 32 to 64 bytes" },
       { "src_ip", 'options = "src_ip": expected a table' },
     }
     for _, case in ipairs(refused) do

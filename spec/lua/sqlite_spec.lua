@@ -374,8 +374,6 @@ describe("an SQLite file that cannot be written", function()
   end)
 
   it("is asked for what SQLite has not", function()
-    assert.equal("columns_to_anonymize: not with SQLite, expected another format",
-      refusal("x.db", nil, { columns_to_anonymize = "src_ip" }))
     assert.equal("flows_per_file: not with SQLite, expected another format",
       refusal("x.db", nil, { flows_per_file = 3 }))
     local result = program.run("flows", "--table=x", DNS)

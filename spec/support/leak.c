@@ -83,6 +83,7 @@ struct tools {
   struct nf_quic *quic;
   struct nf_crypto *crypto;
   struct nf_message *message;
+  struct nf_mask *mask;
 };
 
 static void free_tools(struct tools t) {
@@ -91,6 +92,14 @@ static void free_tools(struct tools t) {
   nf_quic_free(t.quic);
   nf_crypto_free(t.crypto);
   nf_message_free(t.message);
+  nf_mask_free(t.mask);
+}
+
+static struct nf_mask *make_mask(char *error) {
+  const struct nf_mask_step steps[] = {{columns[0], sizeof(struct nf_flow), NF_MASK_HASH}};
+  const struct nf_mask_options options = {steps, 1,           sizeof(struct nf_flow), sizeof(struct nf_flow) + 129, 64,
+                                          0,     {.size = 32}};
+  return nf_mask_new(&options, error);
 }
 
 static bool make_tools(struct tools *t) {
@@ -99,7 +108,7 @@ static bool make_tools(struct tools *t) {
   *t = (struct tools){0};
   if ((t->filter = nf_filter_new("udp", error)) && (t->assembly = nf_assembly_new(4, 64, 3)) &&
       (t->quic = nf_quic_new(error)) && (t->crypto = nf_crypto_new(error)) &&
-      (t->message = nf_message_new(NF_MESSAGE_JSON, columns, 2, NULL, error)))
+      (t->message = nf_message_new(NF_MESSAGE_JSON, columns, 2, error)) && (t->mask = make_mask(error)))
     return true;
   refused("tools", error);
   free_tools(*t);
@@ -116,6 +125,7 @@ static void use_tools(const struct tools *t, const struct nf_packet *packet) {
     nf_quic_client_initial(t->quic, payload, size, &first, frames, sizeof frames);
   nf_assembly_add(t->assembly, nf_assembly_open(t->assembly), 0, payload, size);
   nf_sha256(t->crypto, payload, size, digest);
+  nf_mask_apply(t->mask, packet->flow);
 }
 
 /* What a run has. All at once is much to go through for every allocation. */
@@ -158,7 +168,7 @@ static bool open_writers(struct nf_writer **writers) {
   const struct nf_destination to = {.path = "/dev/null", .descriptor = -1, .ipfix = &ipfix};
   for (int format = 0; format < FORMATS; format++) writers[format] = NULL;
   for (int format = 0; format < FORMATS; format++) {
-    if (!(writers[format] = nf_writer_open(&to, format, columns, 2, NULL, error))) {
+    if (!(writers[format] = nf_writer_open(&to, format, columns, 2, error))) {
       refused("/dev/null", error);
       close_writers(writers);
       return false;

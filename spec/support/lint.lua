@@ -4,13 +4,12 @@
 -- What is included stands to the left: a file may include only headers of earlier groups, and its own.
 local ORDER = {
   { "nf_abi" }, { "base" },
-  { "blob", "bytes", "clock", "collector", "counters", "filter", "frame", "hash", "interrupt", "limits", "place",
-    "privileges",
-    "shortest", "thread", "warnings" },
+  { "blob", "bytes", "clock", "collector", "counters", "filter", "frame", "hash", "interrupt", "key", "limits",
+    "place", "privileges", "shortest", "thread", "warnings" },
   { "crypto", "format", "table", "features", "decode_parts", "decode", "stream" },
   { "flow", "fragments", "capfile", "cell", "device", "dpi_cache", "dpi_text", "output",
     "sockets", "sockets_parts", "values" },
-  { "files", "dpi", "merge", "writer" }, { "columnar", "rows" }, { "source" }, { "intake" }, { "meter" },
+  { "files", "dpi", "mask", "merge", "writer" }, { "columnar", "rows" }, { "source" }, { "intake" }, { "meter" },
   { "handout" }, { "crew" }, { "script" }, { "main" },
 }
 
@@ -18,7 +17,7 @@ local ORDER = {
 local ALONE = {
   ["ndpi_api.h"] = "dpi.c dpi_cache.c", ["ndpi_define.h"] = "dpi_cache.c", ["ndpi_includes.h"] = "dpi_cache.c",
   ["ndpi_typedefs.h"] = "dpi_cache.c", ["pcap/pcap.h"] = "filter.c device.c", ["lua.h"] = "script.c",
-  ["lauxlib.h"] = "script.c", ["lualib.h"] = "script.c", ["sodium.h"] = "cell.c columnar.c crypto.c",
+  ["lauxlib.h"] = "script.c", ["lualib.h"] = "script.c", ["sodium.h"] = "columnar.c crypto.c key.c mask.c",
   ["zlib.h"] = "stream.c output.c", ["zstd.h"] = "stream.c output.c write_parquet.c",
   ["dragonbox/dragonbox.h"] = "shortest.cc", ["cap-ng.h"] = "privileges.c", ["seccomp.h"] = "sandbox.c",
   ["gcrypt.h"] = "crypto.c",

@@ -15,6 +15,8 @@ void free(void *memory);
 local rows = {}
 rows.__index = rows
 
+local HASH_TEXT = 129 -- bytes of a hash in hexadecimal digits, with its NUL
+
 -- What columns are called here: the writers' type and how a number of it lies in memory.
 local kinds = {
   bool = { C.NF_TYPE_BOOL, "uint8_t[1]" },
@@ -64,9 +66,9 @@ function rows:add(name, kind, value, length)
   return self
 end
 
---- Marks the latest column as anonymised.
-function rows:anonymized()
-  self.columns[#self.columns].is_anonymized = true
+--- Marks the latest column as one that a mask hashes, with a key of 64 bytes, by default "kkk…".
+function rows:anonymized(key)
+  self.columns[#self.columns].is_hashed, self.key = true, key or self.key or ("k"):rep(64)
   return self
 end
 
@@ -89,22 +91,65 @@ function rows:about(unit, doc)
   return self
 end
 
---- The columns as C sees them. Their names live as long as the builder.
+--- The columns as C sees them, of a masked record where some are hashed. Their names live as long as the builder.
 function rows:c_columns()
+  local columns, size = self:true_columns(), self.size
+  for i, column in ipairs(self.columns) do
+    if column.is_hashed then
+      local c = columns[i - 1]
+      c.offset, c.length, c.type, c.is_array, c.has_none = size, HASH_TEXT, C.NF_TYPE_TEXT, false, false
+      size = size + HASH_TEXT
+    end
+  end
+  return columns, size
+end
+
+--- The same of a record before it is masked.
+function rows:true_columns()
   local columns = ffi.new("struct nf_column[?]", #self.columns)
   for i, column in ipairs(self.columns) do
     self.names[i] = self.names[i] or ffi.new("char[?]", #column.name + 1, column.name)
     columns[i - 1].name = self.names[i]
     columns[i - 1].offset, columns[i - 1].length, columns[i - 1].type = column.offset, column.length, column.type
-    columns[i - 1].is_array, columns[i - 1].is_anonymized = column.is_array, column.is_anonymized or false
+    columns[i - 1].is_array = column.is_array
     columns[i - 1].moment, columns[i - 1].unit, columns[i - 1].doc = column.moment or 0, column.unit, column.doc
     columns[i - 1].has_none, columns[i - 1].none = column.none ~= nil, column.none or 0
   end
   return columns
 end
 
---- The record. Its memory ends with its last value, so that a sanitizer sees reads beyond it.
+local masks = setmetatable({}, { __mode = "k" }) -- by the record that one has made
+
+--- Hashes what is to be hashed.
+local function masked(self, record)
+  local steps, count = ffi.new("struct nf_mask_step[?]", #self.columns), 0
+  local before, after, size = self:true_columns(), self:c_columns()
+  for i, column in ipairs(self.columns) do
+    if column.is_hashed then
+      steps[count].column, steps[count].to, steps[count].masking = before[i - 1], after[i - 1].offset, C.NF_MASK_HASH
+      count = count + 1
+    end
+  end
+  local options = ffi.new("struct nf_mask_options", {
+    steps = steps, count = count, record_size = self.size, size = size, hash_size = 64,
+  })
+  ffi.copy(options.key.bytes, self.key, 64)
+  options.key.size = 64
+  local mask = ffi.gc(C.nf_mask_new(options, nil), C.nf_mask_free)
+  C.nf_mask_apply(mask, record)
+  local made = C.nf_mask_record(mask)
+  masks[made] = mask
+  return made
+end
+
+--- The record, masked where columns are hashed.
 function rows:record()
+  local record = self:true_record()
+  return self.key and masked(self, record) or record
+end
+
+--- The same before it is masked. Its memory ends with its last value, so that a sanitizer sees reads beyond it.
+function rows:true_record()
   local record = ffi.gc(ffi.cast("struct nf_flow *", ffi.C.malloc(self.size)), ffi.C.free)
   ffi.fill(record, ffi.sizeof "struct nf_flow")
   record.ip_version = self.ip_version
@@ -126,12 +171,17 @@ function rows.open(to, ...)
   return C.nf_writer_open(ffi.new("struct nf_destination", to), ...)
 end
 
---- What a writer of this format makes of `count` (1) such records; `key` is for anonymised columns.
-function rows:written(format, count, key)
+--- What a writer of this format makes of `count` (1) such records.
+function rows:written(format, count)
+  local columns = self:c_columns()
+  return rows.write(format, columns, #self.columns, self:record(), count)
+end
+
+--- The same of any columns and record.
+function rows.write(format, columns, column_count, record, count)
   local path = os.tmpname()
-  local columns, record = self:c_columns(), self:record()
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local writer = rows.open(path, format, columns, #self.columns, key, message)
+  local writer = rows.open(path, format, columns, column_count, message)
   if writer == nil then error(ffi.string(message)) end
   for _ = 1, count or 1 do assert(C.nf_writer_write(writer, record) == C.NF_OK) end
   assert(C.nf_writer_close(writer, message) == C.NF_OK, ffi.string(message))
@@ -140,11 +190,11 @@ function rows:written(format, count, key)
   return text
 end
 
-function rows:csv(count, key) return self:written(C.NF_FORMAT_CSV, count, key) end
-function rows:json(count, key) return self:written(C.NF_FORMAT_JSONL, count, key) end
+function rows:csv(count) return self:written(C.NF_FORMAT_CSV, count) end
+function rows:json(count) return self:written(C.NF_FORMAT_JSONL, count) end
 
 --- The first row of the CSV alone, without its line end.
-function rows:csv_row(key) return (self:csv(1, key):match "^[^\n]*\n(.*)\n$") end
+function rows:csv_row() return (self:csv():match "^[^\n]*\n(.*)\n$") end
 
 rows.read_file = read_file
 

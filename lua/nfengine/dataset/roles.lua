@@ -19,13 +19,19 @@ local function is_from_where(column, label)
   return label.group:match "^l7" and column.group:match "^l7"
 end
 
+--- "identifier" or "leaky" for a column that is one of these by its name, else nil.
+function roles.of_name(name)
+  if IDENTIFIERS[name] then return "identifier" end
+  for _, pattern in ipairs(LEAKY) do
+    if name:match(pattern) then return "leaky" end
+  end
+end
+
 local function role_of(column, label, kept)
   if column == label then return "label" end
   if text.contains(kept, column.name) then return "feature" end
-  if IDENTIFIERS[column.name] then return "identifier" end
-  for _, pattern in ipairs(LEAKY) do
-    if column.name:match(pattern) then return "leaky" end
-  end
+  local role = roles.of_name(column.name)
+  if role then return role end
   return (is_from_where(column, label) or not columns.is_numeric(column)) and "leaky" or "feature"
 end
 

@@ -9,7 +9,7 @@ local database = {}
 
 --- Raises one line where a database cannot do what is asked for.
 -- @param given `product` ("SQLite", say), `path`, `table` (its name, "flows" if none is given), `packing` (by the
---   path's ending), `limit` (the option that has set one for files), `columns_to_anonymize`
+--   path's ending), `limit` (the option that has set one for files)
 -- @return the table's name
 function database.check(given)
   local name, product = given.table or "flows", given.product
@@ -23,9 +23,7 @@ function database.check(given)
     error(("cannot write %s: a database cannot be compressed as a whole, expected a name without .%s")
       :format(text.quote(given.path), formats.packing_name(given.packing)), 0)
   end
-  local hidden = given.columns_to_anonymize
-  local refused = hidden and hidden[1] and "columns_to_anonymize" or given.limit
-  if refused then error(("%s: not with %s, expected another format"):format(refused, product), 0) end
+  if given.limit then error(("%s: not with %s, expected another format"):format(given.limit, product), 0) end
   return name
 end
 

@@ -12,36 +12,14 @@ local text = require "nfengine.text"
 local file = { takes_metadata = true } -- where its format does
 file.__index = file
 
-local KEY_SIZE, HASH_DIGITS = 64, 128
-
---- A key for anonymised columns: the bytes given, or fresh ones.
-function file.key(given)
-  local key = ffi.new("uint8_t[?]", KEY_SIZE)
-  if given then ffi.copy(key, given, KEY_SIZE) else C.nf_random_key(key) end
-  return key
-end
-
 --- Makes a sink.
 -- @param given `path` (a text, "-" for standard output, or an open file); `format` (a name of formats.lua's); `packing`
---   (how the writers call a compression); `is_beside` (whether the file gets its name when it is complete); `key` (see
---   file.key), `is_key_given` (whether others have it); `columns_to_anonymize` (list of names); `descriptor` (of the
---   path, if it is open already); `metadata` (texts by name that the file is to say of its records, where its format
---   has a place for them, beside "nfengine.schema"; or a function that gives them, asked when the file is begun and
---   again before it ends); `ipfix` (of that format, see ipfix.new); `is_sent` (whether the path is a collector's)
+--   (how the writers call a compression); `is_beside` (whether the file gets its name when it is complete);
+--   `descriptor` (of the path, if it is open already); `metadata` (texts by name that the file is to say of its
+--   records, where its format has a place for them, beside "nfengine.schema"; or a function that gives them, asked when
+--   the file is begun and again before it ends); `ipfix` (of that format, see ipfix.new); `is_sent` (whether the path
+--   is a collector's)
 function file.new(given) return setmetatable(given, file) end
-
---- The set of these names (a list or nil), each of which has to be one of the columns.
-function file.anonymized_set(hidden, selected)
-  local set, known = {}, {}
-  for i, column in ipairs(selected) do known[i] = column.name end
-  for _, name in ipairs(hidden or {}) do
-    if not text.contains(known, name) then
-      error(("columns_to_anonymize: no column %s in this run%s"):format(text.quote(name), text.suggest(name, known)), 0)
-    end
-    set[name] = true
-  end
-  return set
-end
 
 --- What is to be written, as a person names it, and as a path by which the system finds it.
 local function names_of(path)
@@ -66,17 +44,9 @@ local function destination(self)
   return to
 end
 
---- A column as it is written: an anonymised one is a hash, without a unit.
-local function as_written(column, is_anonymized)
-  if not is_anonymized then return column end
-  return { name = column.name, type = "text", length = HASH_DIGITS + 1, doc = column.doc }
-end
-
 --- What the records hold, as JSON.
-local function schema(selected, anonymized)
-  local written = {}
-  for i, column in ipairs(selected) do written[i] = as_written(column, anonymized[column.name]) end
-  return require("nfengine.pretty").encode(require("nfengine.manifest").schema(written))
+local function schema(selected)
+  return require("nfengine.pretty").encode(require("nfengine.manifest").schema(selected))
 end
 
 --- Says of the records what the sink was given to say. Failures come with close.
@@ -94,18 +64,18 @@ function file:open(selected, crew, available)
       return nil, ("cannot write %s: it is a capture of this run"):format(shown)
     end
   end
-  local anonymized, to = file.anonymized_set(self.columns_to_anonymize, selected), destination(self)
+  local to = destination(self)
   if self.ipfix then selected = self.ipfix:select(selected, available) end
   self.selected = selected -- the C array refers to its names
-  self.columns = columns.to_c(selected, anonymized)
-  if self.ipfix then to.ipfix = self.ipfix:describe(selected, self.columns, available) end
+  self.columns = columns.to_c(selected)
+  if self.ipfix then to.ipfix = self.ipfix:describe(selected, available) end
   self.message = ffi.new("char[?]", C.NF_ERROR_SIZE)
   local format = formats.code(self.format, self.path)
-  self.writer = C.nf_writer_open(to, format, self.columns, #selected, self.key, self.message)
+  self.writer = C.nf_writer_open(to, format, self.columns, #selected, self.message)
   if self.writer == nil then return nil, ffi.string(self.message) end
   self.is_described = formats.is_described(self.format)
   if self.is_described then
-    C.nf_writer_describe(self.writer, "nfengine.schema", schema(selected, anonymized))
+    C.nf_writer_describe(self.writer, "nfengine.schema", schema(selected))
     describe(self)
   end
   self.inode = type(self.path) == "string" and lfs.attributes(self.path, "ino")
@@ -158,10 +128,8 @@ end
 
 --- What was asked of it, for a manifest.
 function file:described()
-  local hidden = self.columns_to_anonymize
   return require("nfengine.pretty").object {
     { "format", self.format }, { "packing", formats.packing_name(self.packing) },
-    { "columns_to_anonymize", hidden }, { "anonymization_key", hidden and (self.is_key_given and "given" or "random") },
   }
 end
 

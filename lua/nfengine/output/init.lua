@@ -115,7 +115,7 @@ end
 --- A sink that writes CSV to a file that -o and --format have no say in, for scripts that write several. `open` takes
 -- the columns to write: those that sinks get, or some of them, or copies with other names.
 function output.table(path)
-  return file.new { path = path, format = "csv", packing = C.NF_PACKING_NONE, is_beside = false, key = file.key() }
+  return file.new { path = path, format = "csv", packing = C.NF_PACKING_NONE, is_beside = false }
 end
 
 --- Puts the command line's options of exports over a script's.
@@ -143,8 +143,7 @@ local function to_kafka(given, options)
   if limit then error(limit .. ": expected a file to write to, got Kafka", 0) end
   overrides.is_kafka_used = true
   local settings = kafka_options.check(given, overrides.kafka or {})
-  settings.columns_to_anonymize, settings.anonymization = options.columns_to_anonymize,
-    file.key(options.anonymization_key)
+  settings.parameters = options.parameters
   return require("nfengine.output.kafka").new(settings)
 end
 
@@ -217,27 +216,29 @@ function output.file(streamer, path, format, given, more)
   end
   local limit = limit_of(options)
   if product then
-    return require("nfengine.output." .. format).new {
+    local sink = require("nfengine.output." .. format).new {
       product = product, path = path, table = overrides.table or more.table, packing = packing or C.NF_PACKING_NONE,
-      limit = limit, columns_to_anonymize = options.columns_to_anonymize,
+      limit = limit,
     }
+    sink.parameters = options.parameters
+    return sink
   end
   if limit and (path == "-" or is_sent or type(path) ~= "string") then
     error(("%s: expected a file to write to, got %s"):format(limit, is_sent and path or "standard output"), 3)
   end
-  local is_rotated, key = limit ~= nil, file.key(options.anonymization_key)
+  local is_rotated = limit ~= nil
   local is_beside = is_rotated or not (overrides.is_in_place or is_stream(streamer.source))
   local function make(place)
     return file.new {
-      path = place, format = format, packing = packing or C.NF_PACKING_NONE, is_beside = is_beside, key = key,
-      is_key_given = options.anonymization_key ~= nil,
-      columns_to_anonymize = options.columns_to_anonymize, is_sent = is_sent,
+      path = place, format = format, packing = packing or C.NF_PACKING_NONE, is_beside = is_beside,
+      is_sent = is_sent,
       ipfix = format == "ipfix" and ipfix.new(options.ipfix, place, streamer) or nil,
       descriptor = not is_rotated and overrides.path and reserved or nil,
     }
   end
-  if is_rotated then return rotation.new(path, make, options, streamer.time_unit) end
-  return make(path)
+  local sink = is_rotated and rotation.new(path, make, options, streamer.time_unit) or make(path)
+  sink.parameters = options.parameters
+  return sink
 end
 
 return output

@@ -72,12 +72,12 @@ local directed_by_mode = {
   [3] = { bytes = { "transportOctetDeltaCount", 401 } },
 }
 
---- IANA's element of a column, or nil.
+--- IANA's element of a column, or nil; of a hash there is none.
 -- @param mode the run's accounting_mode
 -- @return its name and number in a list, with `v6` (the same of IPv6) and `form` (how its value is made) where it has
 --   them; whether it is the reverse one
 function ipfix.standard(column, mode)
-  if column.group == "udps" then return nil end
+  if column.group == "udps" or column.is_hash then return nil end
   if column.element then return column.element, column.is_reverse end
   local direction, rest = column.name:match "^(%w-2%w+)_(.*)$"
   if not direction then return standard[column.name] end
@@ -91,7 +91,7 @@ local function extras(available)
   list[1] = by_name.end_reason
   for _, direction in ipairs { "src2dst", "dst2src" } do
     local first = by_name[direction .. "_fin_packets"] -- of eight counters, by bit number
-    if first then
+    if first and not first.is_hash then
       list[#list + 1] = {
         name = "tcpControlBits", doc = "TCP flags seen", type = "uint32", is_array = true, length = 8,
         offset = first.offset,
@@ -128,7 +128,8 @@ function ipfix:select(selected, available)
   if self.run.columns then return selected end
   local list = {}
   for _, column in ipairs(selected) do
-    if not is_usual[column.group] or ipfix.standard(column, self.run.accounting_mode) then list[#list + 1] = column end
+    local is_wanted = not is_usual[column.group] or column.is_hash
+    if is_wanted or ipfix.standard(column, self.run.accounting_mode) then list[#list + 1] = column end
   end
   for _, column in ipairs(extras(available)) do list[#list + 1] = column end
   return list
@@ -161,13 +162,12 @@ end
 local TIME_UNITS = { ms = C.NF_MILLISECONDS, us = C.NF_MICROSECONDS, ns = C.NF_NANOSECONDS }
 
 --- What the writer takes beside the columns, which refers to this object.
--- @param c_columns the same as the writer takes them: what is anonymised there is a text, which no element of IANA's is
-function ipfix:describe(selected, c_columns, available)
+function ipfix:describe(selected, available)
   local numbers = own_numbers(available)
   self.elements = ffi.new("struct nf_element[?]", #selected)
   for i, column in ipairs(selected) do
     local found, is_reverse = ipfix.standard(column, self.run.accounting_mode)
-    if found and not c_columns[i - 1].is_anonymized then
+    if found then
       fill_standard(self.elements[i - 1], column, found, is_reverse)
     else
       fill_own(self.elements[i - 1], column, numbers[column.name], self.options.enterprise)

@@ -7,7 +7,6 @@
 local ffi = require "ffi"
 local C = require "nfengine.lib"
 local columns = require "nfengine.columns"
-local file = require "nfengine.output.file"
 local lib = require "nfengine.rdkafka"
 local report = require "nfengine.report"
 local text = require "nfengine.text"
@@ -28,9 +27,10 @@ local FORMATS = { json = C.NF_MESSAGE_JSON, csv = C.NF_MESSAGE_CSV }
 local TICKS_A_MS = { ms = 1ULL, us = 1000ULL, ns = 1000000ULL }
 
 --- Makes a sink.
--- @param given what kafka_options.check gives; `columns_to_anonymize` (list of names); `anonymization` (see file.key)
+-- @param given what kafka_options.check gives
 function kafka.new(given)
   given.name = text.quote(("kafka://%s/%s"):format(given.brokers, given.topic))
+  given.further = given.key
   given.taken, given.queued, given.delivered, given.failed, given.unsure = 0, 0, 0, 0, 0
   return setmetatable(given, kafka)
 end
@@ -75,29 +75,24 @@ local function columns_named(wanted, available)
 end
 
 --- What turns records into messages, or their keys, with these columns, which have to outlive it.
-local function encoder(format, list, anonymized, key)
+local function encoder(format, list)
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local made = C.nf_message_new(format, columns.to_c(list, anonymized), #list, key, message)
+  local made = C.nf_message_new(format, columns.to_c(list), #list, message)
   if made == nil then error(ffi.string(message), 0) end
   return ffi.gc(made, C.nf_message_free)
 end
 
 function kafka:make_encoders(selected, available)
   self.selected, self.key_columns = selected, columns_named(self.key or {}, available)
-  local all = { unpack(selected) }
-  for _, column in ipairs(self.key_columns) do all[#all + 1] = column end
-  local anonymized = file.anonymized_set(self.columns_to_anonymize, all)
-  self.value_encoder = encoder(FORMATS[self.format], selected, anonymized, self.anonymization)
-  if self.key then
-    self.key_encoder = encoder(C.NF_MESSAGE_PLAIN, self.key_columns, anonymized, self.anonymization)
-  end
+  self.value_encoder = encoder(FORMATS[self.format], selected)
+  if self.key then self.key_encoder = encoder(C.NF_MESSAGE_PLAIN, self.key_columns) end
 end
 
---- How many ticks of the run's clock are a millisecond.
+--- How many ticks of the run's clock are a millisecond; nil where records do not tell when their flows were seen.
 local function ticks_a_ms(available)
   for _, column in ipairs(available) do
     local unit = column.name:match "^bidirectional_last_seen_(%a+)$"
-    if unit then return TICKS_A_MS[unit] end
+    if unit and column.is_moment then return TICKS_A_MS[unit] end
   end
 end
 

@@ -41,16 +41,16 @@ local function check_ipfix(given)
   return values
 end
 
---- The options of an export, checked and with their defaults. Raises one line, at whoever called the export.
+--- The options of an export, checked and with their defaults; `parameters` are those that are the run's. Raises one
+-- line, at whoever called the export.
 -- @param given a script's table: see streamer:to_csv
 function options.check(given)
   if type(given) ~= "table" then error(("options = %s: expected a table"):format(text.quote(given)), 4) end
-  local checked = { columns_to_anonymize = check_names(given, "columns_to_anonymize") }
-  checked.anonymization_key = given.anonymization_key
+  local names, key = check_names(given, "columns_to_anonymize"), given.anonymization_key
+  local checked = { parameters = { columns_to_anonymize = names, anonymization_key = key } }
   for _, name in ipairs(options.COUNTS) do checked[name] = check_count(given, name) end
-  local key = checked.anonymization_key
-  if key ~= nil and (type(key) ~= "string" or #key ~= 64) then
-    error("anonymization_key: expected a string of 64 bytes", 4)
+  if key ~= nil and (type(key) ~= "string" or #key < 32 or #key > 64) then
+    error("anonymization_key: expected a string of 32 to 64 bytes", 4)
   end
   checked.ipfix = check_ipfix(given)
   local known = { "columns_to_anonymize", "anonymization_key", unpack(options.COUNTS) }

@@ -31,7 +31,18 @@ function rotation.new(path, make, given, time_unit)
   }, rotation)
 end
 
+--- Whether records tell when their flows were seen: there may be a mask before them.
+local function has_times(available)
+  for _, column in ipairs(available) do
+    if column.is_moment and column.name:match "^bidirectional_last_seen_" then return true end
+  end
+  return false
+end
+
 function rotation:open(selected, crew, available)
+  if self.period and not has_times(available) then
+    return nil, "seconds_per_file: records do not tell when flows were seen, expected flows_per_file or bytes_per_file"
+  end
   self.selected, self.crew, self.available = selected, crew, available
   return self:begin()
 end

@@ -197,7 +197,8 @@ end
 
 -- Those that the command line alone sets, and how.
 local REFUSED = {
-  bpf_filter = "--bpf-filter", performance_report = "--performance-report",
+  anonymization_key_file = "--anonymization-key-file", bpf_filter = "--bpf-filter",
+  performance_report = "--performance-report",
   performance_report_file = "--performance-report-file", promiscuous_mode = "--no-promiscuous-mode",
   reconnect = "--reconnect", snapshot_length = "--snapshot-length", socket_buffer_size = "--socket-buffer-size",
   system_visibility_mode = "--system-visibility-mode", system_visibility_poll_ms = "--system-visibility-poll-ms",
