@@ -2,6 +2,9 @@
  * mask.c: records whose values are no longer true. A mask copies each record into memory of its own and changes the
  * copy, step by step; what is hashed is hashed as it was, whatever other steps do.
  *
+ * What was masked before is remembered, as most addresses and names come again and again, and each costs more than a row
+ * of CSV.
+ *
  * Addresses: Xu, Fan, Ammar, Moon: Prefix-Preserving IP Address Anonymization, ICNP 2002. MAC addresses: a Feistel
  * network (Luby, Rackoff 1988) over the bits that change, with as many rounds as FF1 (NIST SP 800-38G).
  */
@@ -16,7 +19,17 @@ enum {
   ADDRESS_KEY_SIZE = 2 * NF_AES_SIZE, /* AES's key, and what the padding is made of */
   MAC_SIZE = 6,
   MAC_ROUNDS = 10,
-  FIRST_CHOSEN_PORT = 32768 /* Linux begins here; IANA's range (RFC 6335) begins above it */
+  FIRST_CHOSEN_PORT = 32768, /* Linux begins here; IANA's range (RFC 6335) begins above it */
+  MEMOS = 1 << 10,
+  LONGEST_MEMO = 46 /* bytes: any address as text, most names */
+};
+
+/* A value that was masked. */
+struct memo {
+  uint8_t masking; /* enum nf_masking; 0 for none */
+  uint8_t size;
+  uint8_t value[LONGEST_MEMO];
+  uint8_t masked[crypto_generichash_BYTES_MAX]; /* as many bytes, or a hash */
 };
 
 struct nf_mask {
@@ -26,7 +39,9 @@ struct nf_mask {
   struct nf_key key;
   struct nf_crypto *addresses, *macs; /* each with its AES key */
   uint8_t padding[NF_AES_SIZE];
-  char *scratch; /* for the text of one value */
+  struct memo *memos;                      /* each value has its place; the last one is for what is not remembered */
+  uint8_t seed[crypto_shorthash_KEYBYTES]; /* of places */
+  char *scratch;                           /* for the text of one value */
   struct nf_flow *record;
 };
 
@@ -97,8 +112,9 @@ static bool make_room(struct nf_mask *m, const struct nf_mask_options *options, 
   }
   m->steps = calloc(options->count + 1, sizeof *m->steps);
   m->scratch = malloc(bound);
+  m->memos = calloc(MEMOS + 1, sizeof *m->memos);
   m->record = calloc(1, options->size);
-  if (!m->steps || !m->scratch || !m->record) {
+  if (!m->steps || !m->scratch || !m->memos || !m->record) {
     nf_fail(error, "out of memory for a mask");
     return false;
   }
@@ -123,6 +139,7 @@ struct nf_mask *nf_mask_new(const struct nf_mask_options *options, char *error) 
   m->hash_size = options->hash_size;
   m->shift = options->shift;
   m->key = options->key;
+  randombytes_buf(m->seed, sizeof m->seed);
   set_address_key(m);
   set_mac_key(m);
   return m;
@@ -132,24 +149,13 @@ void nf_mask_free(struct nf_mask *m) {
   if (!m) return;
   nf_crypto_free(m->addresses);
   nf_crypto_free(m->macs);
+  if (m->memos) sodium_memzero(m->memos, (MEMOS + 1) * sizeof *m->memos);
+  free(m->memos);
   free(m->steps);
   free(m->scratch);
   free(m->record);
   sodium_memzero(m, sizeof *m);
   free(m);
-}
-
-/* ---- hashes ---- */
-
-static void put_hash(struct nf_mask *m, const struct nf_mask_step *step, const struct nf_flow *record) {
-  uint8_t digest[crypto_generichash_BYTES_MAX];
-  char *out = (char *)m->record + step->to;
-  const size_t size = (size_t)(nf_put_plain(m->scratch, &step->column, record) - m->scratch);
-  if (size > 0 || step->masking == NF_MASK_HASH) {
-    (void)crypto_generichash(digest, m->hash_size, (const uint8_t *)m->scratch, size, m->key.bytes, m->key.size);
-    out = nf_put_hex_bytes(out, digest, (int)m->hash_size, 0);
-  }
-  *out = '\0';
 }
 
 /* ---- addresses ---- */
@@ -206,7 +212,51 @@ static void mask_mac(struct nf_mask *m, uint8_t *address, bool keeps_vendor) {
   for (int i = MAC_SIZE - 1; i >= 0; i--, mac >>= 8) address[i] = (uint8_t)mac;
 }
 
-/* ---- numbers ---- */
+/* ---- what comes again ---- */
+
+static void mask_bytes(struct nf_mask *m, int masking, const uint8_t *value, size_t size, uint8_t *out) {
+  if (masking == NF_MASK_HASH) {
+    (void)crypto_generichash(out, m->hash_size, value, size, m->key.bytes, m->key.size);
+    return;
+  }
+  memcpy(out, value, size);
+  if (masking == NF_MASK_ADDRESS) mask_address(m, out, (uint32_t)size * 8);
+  else mask_mac(m, out, masking == NF_MASK_DEVICE);
+}
+
+/* A value masked, by HASH or one of those for addresses: valid until the next one. */
+static const uint8_t *masked(struct nf_mask *m, uint8_t masking, const uint8_t *value, size_t size) {
+  uint64_t place;
+  if (size > LONGEST_MEMO) {
+    mask_bytes(m, masking, value, size, m->memos[MEMOS].masked);
+    return m->memos[MEMOS].masked;
+  }
+  (void)crypto_shorthash((uint8_t *)&place, value, size, m->seed);
+  struct memo *memo = &m->memos[(place ^ masking) % MEMOS];
+  if (memo->masking != masking || memo->size != size || memcmp(memo->value, value, size) != 0) {
+    mask_bytes(m, masking, value, size, memo->masked);
+    memcpy(memo->value, value, size);
+    memo->masking = masking;
+    memo->size = (uint8_t)size;
+  }
+  return memo->masked;
+}
+
+/* ---- values ---- */
+
+static void put_hash(struct nf_mask *m, const struct nf_mask_step *step, const struct nf_flow *record) {
+  char *out = (char *)m->record + step->to;
+  const size_t size = (size_t)(nf_put_plain(m->scratch, &step->column, record) - m->scratch);
+  if (size > 0 || step->masking == NF_MASK_HASH) {
+    const uint8_t *digest = masked(m, NF_MASK_HASH, (const uint8_t *)m->scratch, size);
+    out = nf_put_hex_bytes(out, digest, (int)m->hash_size, 0);
+  }
+  *out = '\0';
+}
+
+static void replace(struct nf_mask *m, uint8_t masking, uint8_t *value, size_t size) {
+  memcpy(value, masked(m, masking, value, size), size);
+}
 
 static void mask_moment(const struct nf_mask *m, const struct nf_column *column, uint8_t *value) {
   uint64_t moment;
@@ -229,9 +279,9 @@ static void mask_port(uint8_t *value) {
 static void apply_step(struct nf_mask *m, const struct nf_mask_step *step, const struct nf_flow *record) {
   uint8_t *value = (uint8_t *)m->record + step->column.offset;
   switch (step->masking) {
-  case NF_MASK_ADDRESS: mask_address(m, value, record->ip_version == 6 ? ADDRESS_BITS : 32); break;
-  case NF_MASK_MAC: mask_mac(m, value, false); break;
-  case NF_MASK_DEVICE: mask_mac(m, value, true); break;
+  case NF_MASK_ADDRESS: replace(m, step->masking, value, record->ip_version == 6 ? 16 : 4); break;
+  case NF_MASK_MAC:
+  case NF_MASK_DEVICE: replace(m, step->masking, value, MAC_SIZE); break;
   case NF_MASK_MOMENT: mask_moment(m, &step->column, value); break;
   case NF_MASK_PORT: mask_port(value); break;
   case NF_MASK_NOTHING: memset(value, 0, nf_cell_size(&step->column)); break;
