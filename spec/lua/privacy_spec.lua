@@ -84,6 +84,52 @@ describe("masked records", function()
     assert.is_nil(bytes:find("192.0.2.10", 1, true))
   end)
 
+  it("are the same in databases and other formats", function()
+    local given = with(ALL, { anonymization_key = KEY, columns = { "src_ip", "src_port", "udps.note" } })
+    local expected = {}
+    for i, row in ipairs(tables(given)) do
+      expected[i] = table.concat({ row.src_ip, row.src_port, row["udps.note"] }, " ")
+    end
+    table.sort(expected)
+    local run = engine.streamer(given)
+    local base = program.temporary ""
+    run:to_sqlite(base .. ".db")
+    run:to_arrow(base .. ".arrow")
+    run:to_ipfix(base .. ".ipfix")
+    local listing = program.shell(("sqlite3 -separator ' ' %s.db 'select * from flows'"):format(base))
+    if listing.status == 0 then
+      local rows = {}
+      for line in listing.out:gmatch "[^\n]+" do rows[#rows + 1] = line end
+      table.sort(rows)
+      assert.same(expected, rows)
+    end
+    for _, ending in ipairs { ".db", ".arrow", ".ipfix" } do
+      local bytes = program.read(base .. ending)
+      assert.is_truthy(bytes:find(expected[1]:match "%S+$", 1, true), ending)
+      for _, truth in ipairs { "192.0.2.10", "\192\0\2\10" } do assert.is_nil(bytes:find(truth, 1, true), ending) end
+      os.remove(base .. ending)
+      os.remove(base .. ending .. ".manifest.json")
+    end
+  end)
+
+  it("hold nothing of who and when where no column does, to whoever looks below columns", function()
+    local bytes = {}
+    for i, more in ipairs { {}, { columns_to_anonymize = { "src_ip", "bidirectional_last_seen_ms" } },
+      { drop_leaky = true } } do
+      local flow = engine.flows(with({ columns = { "src_ip", "src_port", "bidirectional_last_seen_ms" } }, more))[6]
+      bytes[i] = { ffi.string(flow.core.tuple.src_address, 4) == "\192\0\2\10", flow.core.scope[0].last_seen > 0,
+        flow.core.src_mac_address[5] > 0 }
+    end
+    assert.same({ { true, true, true }, { false, false, true }, { false, false, false } }, bytes)
+  end)
+
+  it("are parted by time where they tell it", function()
+    local path = program.temporary ".csv"
+    assert.matches("seconds_per_file: records do not tell when flows were seen", engine.refusal(function()
+      engine.streamer(with { columns = { "src_port" }, drop_leaky = true }):to_csv(path, { seconds_per_file = 5 })
+    end), 1, true)
+  end)
+
   it("have none of what is masked as it was, and all else", function()
     local truth, masked = tables(with()), tables(with(ALL))
     assert.equal(#truth, #masked)
@@ -336,16 +382,48 @@ describe("what is told of masks", function()
 
   it("in a manifest is that there were some, and neither key nor shift", function()
     local path = key_file(KEY)
-    local text = manifest.new(nf.streamer {
-      source = "samples/dns.pcap", anonymize_addresses = true, time_shift = 12345, anonymization_key_file = path,
-      anonymization_key = OTHER,
-    }):text()
-    assert.is_true(cjson.decode(text).parameters.anonymize_addresses)
-    assert.equal("not told", cjson.decode(text).parameters.time_shift)
-    assert.equal("not told", cjson.decode(text).parameters.anonymization_key_file)
-    for _, secret in ipairs { "12345", path, OTHER, KEY } do assert.is_nil(text:find(secret, 1, true)) end
-    local plain = cjson.decode(manifest.new(nf.streamer { source = "samples/dns.pcap" }):text()).parameters
-    assert.same({ 0, nil }, { plain.time_shift, plain.anonymization_key_file })
+    local function told(given)
+      given.source = "samples/dns.pcap"
+      local text = manifest.new(nf.streamer(given)):text()
+      for _, secret in ipairs { "12345", OTHER, KEY } do assert.is_nil(text:find(secret, 1, true)) end
+      return cjson.decode(text).parameters
+    end
+    local about = told { anonymize_addresses = true, time_shift = 12345, anonymization_key_file = path }
+    assert.same({ true, "not told", path, "file" }, { about.anonymize_addresses, about.time_shift,
+      about.anonymization_key_file, about.anonymization_key })
+    assert.equal("given", told({ time_shift = "random", anonymization_key = OTHER }).anonymization_key)
+    assert.equal("random", told({ anonymize_macs = "all" }).anonymization_key)
+    assert.same({ 0, nil, nil }, { told({ drop_leaky = true }).time_shift, told({}).anonymization_key })
+  end)
+
+  it("beside a file is neither when packets were seen nor by how much times were shifted", function()
+    local path = program.temporary ".csv"
+    local function told(...)
+      local result = program.run("-q", "flows", "--no-dpi", "-o", path, "samples/dns.pcap", ...)
+      assert.same({ 0, "" }, { result.status, result.err })
+      local text = program.read(path .. ".manifest.json")
+      os.remove(path .. ".manifest.json")
+      return cjson.decode(text), text
+    end
+    assert.matches("^2026%-", told().run.first_packet)
+    for _, word in ipairs { "--anonymize-addresses", "--drop-leaky", "--time-shift=54321" } do
+      local about, text = told(word)
+      assert.same({}, { about.run.first_packet, about.run.last_packet })
+      for _, secret in ipairs { "54321", "2026-" } do assert.is_nil(text:find(secret, 1, true)) end
+    end
+    assert.matches("not told", table.concat(told("--time-shift", "54321").command, " "), 1, true)
+    program.run("-q", "flows", "--no-dpi", "-o", path, "samples/dns.pcap", "--time-shift=5")
+    assert.matches("its times were shifted, by what it does not tell, which cannot be made again",
+      program.run("--replay", path .. ".manifest.json").err, 1, true)
+    os.remove(path .. ".manifest.json")
+  end)
+
+  it("is in the schema of records", function()
+    local result = program.run("flows", "--schema", "--no-dpi", "--drop-leaky",
+      "--columns-to-anonymize=bidirectional_packets", "samples/dns.pcap")
+    local types = {}
+    for _, column in ipairs(cjson.decode(result.out)) do types[column.name] = column.type end
+    assert.same({ "string:128", "uint64" }, { types.bidirectional_packets, types.bidirectional_bytes, types.src_ip })
   end)
 
   it("says where times are not to be told", function()
