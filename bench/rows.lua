@@ -12,6 +12,8 @@ local NO_DPI = "--n-dissections=0"
 local BOUNDED = "--max-flows=100000"
 local MANIFEST = "--manifest"
 local STATISTICS, SPLT = "--statistical-analysis", "--splt-analysis=20"
+local MASKS = { "--anonymize-addresses", "--anonymize-macs=all", "--time-shift=1" }
+local HASHES = "--columns-to-anonymize=src_ip,src_mac,dst_ip,dst_mac"
 
 local rows = {}
 
@@ -67,6 +69,8 @@ rows.ours = {
   scripted("eight", "eight plugins", "bench/eight.lua"),
   scripted("eight_safe", "eight plugins, closed in by --safe", "bench/eight.lua", "--safe"),
   on_mix("core_csv", "core, to CSV", { NO_DPI }, "csv"),
+  on_mix("core_csv_masked", "core, addresses masked, to CSV", { NO_DPI, unpack(MASKS) }, "csv"),
+  on_mix("core_csv_hashed", "core, four columns hashed, to CSV", { NO_DPI, HASHES }, "csv"),
   on_mix("core_ipfix", "core, to IPFIX", { NO_DPI }, "ipfix"),
   on_mix("features_csv", "statistics, SPLT 20, to CSV", { NO_DPI, STATISTICS, SPLT }, "csv"),
   on_mix("features_jsonl", "statistics, SPLT 20, to JSON lines", { NO_DPI, STATISTICS, SPLT }, "jsonl"),
