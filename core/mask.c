@@ -1,7 +1,7 @@
 /*
  * mask.c: records whose values are no longer true. A mask copies each record into memory of its own and changes the
- * copy, step by step; what is hashed is hashed as it was, whatever other steps do. What was masked before is remembered,
- * as addresses and names come again, and each takes longer than a row of CSV.
+ * copy, step by step; what is hashed is hashed as it was, whatever other steps do. What was masked before is
+ * remembered, as addresses and names come again, and each takes longer than a row of CSV.
  *
  * Addresses: Xu, Fan, Ammar, Moon: Prefix-Preserving IP Address Anonymization, ICNP 2002. MAC addresses: a Feistel
  * network (Luby, Rackoff 1988) over the bits that change, with as many rounds as FF1 (NIST SP 800-38G).
