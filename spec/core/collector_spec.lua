@@ -18,7 +18,7 @@ local function open(url, given, patience)
   for name, value in pairs(given or {}) do settings[name] = value end
   local to = { descriptor = -1, collector = url, patience_s = patience or 0,
     ipfix = ffi.new("struct nf_ipfix", settings) }
-  local writer = rows.open(to, C.NF_FORMAT_IPFIX, columns, 2, nil, message)
+  local writer = rows.open(to, C.NF_FORMAT_IPFIX, columns, 2, message)
   if writer == nil then return nil, ffi.string(message) end
   return writer
 end
