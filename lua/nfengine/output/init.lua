@@ -5,11 +5,8 @@ local C = require "nfengine.lib"
 local export = require "nfengine.output.options"
 local file = require "nfengine.output.file"
 local formats = require "nfengine.formats"
-local ipfix = require "nfengine.output.ipfix"
-local kafka_options = require "nfengine.output.kafka_options"
 local lfs = require "nfengine.lfs"
 local names = require "nfengine.output.names"
-local rotation = require "nfengine.output.rotation"
 local sources = require "nfengine.sources"
 local text = require "nfengine.text"
 
@@ -126,7 +123,7 @@ end
 
 --- Which limit an export has for its files: a name, or nil.
 local function limit_of(options)
-  for _, name in ipairs(rotation.LIMITS) do
+  for _, name in ipairs(export.LIMITS) do
     if options[name] > 0 then return name end
   end
 end
@@ -142,7 +139,7 @@ local function to_kafka(given, options)
   local limit = limit_of(options)
   if limit then error(limit .. ": expected a file to write to, got Kafka", 0) end
   overrides.is_kafka_used = true
-  local settings = kafka_options.check(given, overrides.kafka or {})
+  local settings = require("nfengine.output.kafka_options").check(given, overrides.kafka or {})
   settings.columns_to_anonymize, settings.anonymization = options.columns_to_anonymize,
     file.key(options.anonymization_key)
   return require("nfengine.output.kafka").new(settings)
@@ -232,11 +229,11 @@ function output.file(streamer, path, format, given, more)
       path = place, format = format, packing = packing or C.NF_PACKING_NONE, is_beside = is_beside, key = key,
       is_key_given = options.anonymization_key ~= nil,
       columns_to_anonymize = options.columns_to_anonymize, is_sent = is_sent,
-      ipfix = format == "ipfix" and ipfix.new(options.ipfix, place, streamer) or nil,
+      ipfix = format == "ipfix" and require("nfengine.output.ipfix").new(options.ipfix, place, streamer) or nil,
       descriptor = not is_rotated and overrides.path and reserved or nil,
     }
   end
-  if is_rotated then return rotation.new(path, make, options, streamer.time_unit) end
+  if is_rotated then return require("nfengine.output.rotation").new(path, make, options, streamer.time_unit) end
   return make(path)
 end
 
