@@ -41,7 +41,6 @@ local function ours(id, name, group, trace, script, options, to, meters)
     words = function(places)
       local words = { places.program, script, "-q", "--n-meters=" .. (meters or 1) }
       words[#words + 1] = to and "--output=" .. places[to] or "--format=null"
-      words[#words + 1] = "--no-manifest" -- unless the options want one
       for _, option in ipairs(options) do words[#words + 1] = option end
       words[#words + 1] = places.trace
       return words

@@ -13,6 +13,7 @@
 enum {
   STAGED = 32,           /* records */
   ROOM = 32 << 20,       /* bytes of all values, about: large rows come in smaller batches */
+  TEXTS = 64 << 20,      /* bytes of texts, about, that fill a batch */
   FIRST_BYTES = 1 << 12, /* of a dictionary */
   FIRST_SLOTS = 1 << 6   /* the same: most columns have few texts, which stay in the caches */
 };
@@ -112,12 +113,14 @@ static bool make_room(struct nf_columnar_column *c, uint32_t capacity) {
   return c->values && (c->present || !c->may_be_none) && (!c->is_text || dictionary_start(&c->texts, capacity));
 }
 
-bool nf_columnar_start(struct nf_columnar *b, const struct nf_writer *writer, uint32_t rows, bool has_dictionaries,
-                       char *error) {
+bool nf_columnar_start(struct nf_columnar *b, struct nf_writer *writer, uint32_t rows, bool has_dictionaries,
+                       void (*emit)(struct nf_writer *writer), char *error) {
   const struct nf_column *columns = writer->columns;
   const uint32_t count = writer->count;
   size_t row_size = 0, text_bound = 1;
-  *b = (struct nf_columnar){.columns = calloc(count, sizeof *b->columns),
+  *b = (struct nf_columnar){.writer = writer,
+                            .emit = emit,
+                            .columns = calloc(count, sizeof *b->columns),
                             .count = count,
                             .has_dictionaries = has_dictionaries,
                             .record_size = sizeof(struct nf_flow)}; /* an address's version stands there */
@@ -241,7 +244,8 @@ static void put_presence(struct nf_columnar *b, struct nf_columnar_column *c) {
   }
 }
 
-bool nf_columnar_settle(struct nf_columnar *b) {
+/* Makes rows of the staged records. False when there is no memory for their texts: then they stay staged. */
+static bool make_rows(struct nf_columnar *b) {
   if (b->staged_count == 0) return true;
   for (uint32_t i = 0; i < b->count; i++) {
     struct nf_columnar_column *c = &b->columns[i];
@@ -259,9 +263,28 @@ bool nf_columnar_settle(struct nf_columnar *b) {
   return true;
 }
 
-bool nf_columnar_add(struct nf_columnar *b, const struct nf_flow *record) {
+static void settle(struct nf_columnar *b) {
+  if (make_rows(b)) return;
+  b->emit(b->writer); /* its texts take room */
+  if (!make_rows(b)) nf_output_fail(b->writer->output);
+}
+
+static bool is_full(const struct nf_columnar *b) {
+  return b->rows + b->staged_count == b->capacity || b->text_size >= TEXTS;
+}
+
+bool nf_columnar_write(struct nf_columnar *b, const struct nf_flow *record) {
+  const struct nf_output *output = b->writer->output;
+  if (NF_UNLIKELY(nf_output_failure(output))) return false;
   memcpy(b->staged + b->staged_count++ * b->stride, record, b->record_size);
-  return (b->staged_count < STAGED && !nf_columnar_is_full(b)) || nf_columnar_settle(b);
+  if (b->staged_count == STAGED || is_full(b)) settle(b);
+  if (is_full(b)) b->emit(b->writer);
+  return !nf_output_failure(output);
+}
+
+void nf_columnar_flush(struct nf_columnar *b) {
+  if (!nf_output_failure(b->writer->output)) settle(b);
+  if (!nf_output_failure(b->writer->output)) b->emit(b->writer);
 }
 
 uint32_t nf_columnar_present(const struct nf_columnar *b, const struct nf_columnar_column *c) {

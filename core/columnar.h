@@ -31,9 +31,9 @@ struct nf_columnar_column {
   struct nf_texts texts; /* one a row: absent ones are empty */
 };
 
-enum { NF_COLUMNAR_TEXTS = 64 << 20 }; /* bytes of texts, about, that fill a batch */
-
 struct nf_columnar {
+  struct nf_writer *writer;
+  void (*emit)(struct nf_writer *writer);
   struct nf_columnar_column *columns;
   uint32_t count;
   uint32_t rows, capacity;
@@ -56,22 +56,20 @@ static inline bool nf_columnar_has(const struct nf_columnar_column *c, uint32_t 
   return !c->may_be_none || (c->present[row / 8] >> row % 8 & 1);
 }
 
-/* Prepares a batch for a writer's columns, which it refers to; of at most so many rows, fewer where they are large;
-   with each text once or for each row. False with a one-line reason; nf_columnar_free in any case. */
-bool nf_columnar_start(struct nf_columnar *batch, const struct nf_writer *writer, uint32_t rows, bool has_dictionaries,
-                       char *error);
+/*
+ * Prepares a batch for a writer's columns, which it refers to; of at most so many rows, fewer where they are large;
+ * with each text once or for each row. `emit` writes out the rows that there are, none perhaps, and clears the batch.
+ * False with a one-line reason; nf_columnar_free in any case.
+ */
+bool nf_columnar_start(struct nf_columnar *batch, struct nf_writer *writer, uint32_t rows, bool has_dictionaries,
+                       void (*emit)(struct nf_writer *writer), char *error);
 void nf_columnar_free(struct nf_columnar *batch);
 
-/*
- * Adds a record. Records become rows some at a time, column by column. False when there is no memory for their texts:
- * then they are still to become rows, and the caller takes away those that there are, or gives up.
- */
-bool nf_columnar_add(struct nf_columnar *batch, const struct nf_flow *record);
-/* Makes rows of all records that were added; false as above. */
-bool nf_columnar_settle(struct nf_columnar *batch);
-static inline bool nf_columnar_is_full(const struct nf_columnar *batch) {
-  return batch->rows + batch->staged_count == batch->capacity || batch->text_size >= NF_COLUMNAR_TEXTS;
-}
+/* Takes a record, and emits the batch when it is full. Records become rows some at a time, column by column. False once
+   the output has failed, for want of memory too. */
+bool nf_columnar_write(struct nf_columnar *batch, const struct nf_flow *record);
+/* Makes rows of all records that were taken, and emits them. */
+void nf_columnar_flush(struct nf_columnar *batch);
 /* How many rows have a value in a column. */
 uint32_t nf_columnar_present(const struct nf_columnar *batch, const struct nf_columnar_column *column);
 /* Begins anew, with empty dictionaries; records that are no rows yet stay. */

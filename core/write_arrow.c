@@ -344,7 +344,8 @@ static bool write_batch(struct arrow *a) {
 }
 
 /* Writes the rows that there are as a batch, all of it or nothing. */
-static void flush_batch(struct arrow *a) {
+static void emit_batch(struct nf_writer *writer) {
+  struct arrow *a = arrow_of(writer);
   if (begin(a) && a->rows.rows > 0 && write_batch(a)) {
     a->written += a->rows.rows;
     if (!a->is_file) a->writer.rows += a->rows.rows;
@@ -355,7 +356,7 @@ static void flush_batch(struct arrow *a) {
 /* ---- the formats ---- */
 
 static bool start_stream(struct nf_writer *writer, char *error) {
-  return nf_columnar_start(&arrow_of(writer)->rows, writer, BATCH_ROWS, false, error);
+  return nf_columnar_start(&arrow_of(writer)->rows, writer, BATCH_ROWS, false, emit_batch, error);
 }
 
 static bool start_file(struct nf_writer *writer, char *error) {
@@ -373,24 +374,11 @@ static void free_all(struct nf_writer *writer) {
   nf_blob_free(&a->blocks);
 }
 
-static void settle(struct arrow *a) {
-  if (nf_columnar_settle(&a->rows)) return;
-  flush_batch(a); /* its texts take room */
-  if (!nf_columnar_settle(&a->rows)) nf_output_fail(a->writer.output);
-}
-
 static bool write_record(struct nf_writer *writer, const struct nf_flow *record) {
-  struct arrow *a = arrow_of(writer);
-  if (NF_UNLIKELY(nf_output_failure(writer->output))) return false;
-  if (!nf_columnar_add(&a->rows, record)) settle(a);
-  if (nf_columnar_is_full(&a->rows)) flush_batch(a);
-  return !nf_output_failure(writer->output);
+  return nf_columnar_write(&arrow_of(writer)->rows, record);
 }
 
-static void flush_stream(struct nf_writer *writer) {
-  if (!nf_output_failure(writer->output)) settle(arrow_of(writer));
-  if (!nf_output_failure(writer->output)) flush_batch(arrow_of(writer));
-}
+static void flush_stream(struct nf_writer *writer) { nf_columnar_flush(&arrow_of(writer)->rows); }
 
 /* Nobody can read it before its footer is there. */
 static void flush_file(struct nf_writer *writer) { (void)writer; }

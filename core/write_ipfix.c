@@ -627,4 +627,12 @@ static size_t waiting(const struct nf_writer *writer) {
 }
 
 const struct nf_encoding nf_ipfix = {
-    sizeof(struct ipfix), start, free_all, write_record, flush, finish, move, waiting, false};
+    .size = sizeof(struct ipfix),
+    .start = start,
+    .free = free_all,
+    .write = write_record,
+    .flush = flush,
+    .finish = finish,
+    .move = move,
+    .waiting = waiting,
+};

@@ -271,32 +271,36 @@ static void append_list_levels(struct nf_blob *b, uint32_t elements, uint32_t co
   nf_blob_append(b, run, defined.size);
 }
 
-/* Integers of one or two bytes are four in a file. */
-static void append_widened(struct nf_blob *b, const struct nf_columnar_column *c, uint32_t at) {
-  const uint8_t *value = c->values + (size_t)at * c->width;
-  int32_t wide;
-  switch (c->column->type) {
-  case NF_TYPE_INT8: wide = (value[0] ^ 0x80) - 0x80; break;
-  case NF_TYPE_UINT8: wide = value[0]; break;
-  case NF_TYPE_INT16: wide = (int16_t)(value[0] | value[1] << 8); break;
-  default: wide = value[0] | value[1] << 8; break;
+/* The integer of one or two bytes that is four in a file. */
+static int32_t widened(int type, const uint8_t *value) {
+  switch (type) {
+  case NF_TYPE_INT8: return (value[0] ^ 0x80) - 0x80;
+  case NF_TYPE_UINT8: return value[0];
+  case NF_TYPE_INT16: return (int16_t)(value[0] | value[1] << 8);
+  default: return value[0] | value[1] << 8;
   }
-  nf_blob_append(b, &wide, sizeof wide);
+}
+
+static void append_one_by_one(struct nf_blob *b, const struct nf_columnar_column *c, uint32_t count) {
+  const bool is_small = c->width < sizeof(int32_t);
+  const uint32_t width = is_small ? sizeof(int32_t) : c->width;
+  const uint8_t *value = c->values;
+  uint8_t *start = nf_blob_reserve(b, (size_t)count * width), *out = start;
+  if (!out) return;
+  for (uint32_t i = 0; i < count; i++, value += c->width) {
+    if (!nf_columnar_has(c, i)) continue;
+    const int32_t wide = is_small ? widened(c->column->type, value) : 0;
+    memcpy(out, is_small ? (const void *)&wide : value, width);
+    out += width;
+  }
+  b->size += (size_t)(out - start);
 }
 
 /* Values that are no texts; `count` with all elements. */
 static void append_plain(struct nf_blob *b, const struct nf_columnar_column *c, uint32_t count) {
-  if (c->column->type == NF_TYPE_BOOL) {
-    nf_blob_append_bits(b, c->values, count);
-  } else if (c->width >= 4 && !c->may_be_none) {
-    nf_blob_append(b, c->values, (size_t)count * c->width);
-  } else {
-    for (uint32_t i = 0; i < count; i++) {
-      if (!nf_columnar_has(c, i)) continue;
-      if (c->width < 4) append_widened(b, c, i);
-      else nf_blob_append(b, c->values + (size_t)i * c->width, c->width);
-    }
-  }
+  if (c->column->type == NF_TYPE_BOOL) nf_blob_append_bits(b, c->values, count);
+  else if (c->width >= 4 && !c->may_be_none) nf_blob_append(b, c->values, (size_t)count * c->width);
+  else append_one_by_one(b, c, count);
 }
 
 static uint32_t bits_for(uint32_t count) {
@@ -440,7 +444,8 @@ static bool write_group(struct parquet *p) {
 }
 
 /* Writes the rows that there are as a row group, all of it or nothing. */
-static void flush_group(struct parquet *p) {
+static void emit_group(struct nf_writer *writer) {
+  struct parquet *p = parquet_of(writer);
   const uint64_t before = nf_output_size(p->writer.output);
   if (p->rows.rows == 0) return;
   if (write_group(p)) {
@@ -457,7 +462,7 @@ static void flush_group(struct parquet *p) {
 
 static bool start(struct nf_writer *writer, char *error) {
   struct parquet *p = parquet_of(writer);
-  if (!nf_columnar_start(&p->rows, writer, GROUP_ROWS, true, error)) return false;
+  if (!nf_columnar_start(&p->rows, writer, GROUP_ROWS, true, emit_group, error)) return false;
   p->zstd = ZSTD_createCCtx();
   if (p->zstd) (void)ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_compressionLevel, ZSTD_LEVEL);
   else nf_fail(error, "out of memory for an output's compression");
@@ -475,18 +480,8 @@ static void free_all(struct nf_writer *writer) {
   nf_blob_free(&p->groups);
 }
 
-static void settle(struct parquet *p) {
-  if (nf_columnar_settle(&p->rows)) return;
-  flush_group(p); /* its texts take room */
-  if (!nf_columnar_settle(&p->rows)) nf_output_fail(p->writer.output);
-}
-
 static bool write_record(struct nf_writer *writer, const struct nf_flow *record) {
-  struct parquet *p = parquet_of(writer);
-  if (NF_UNLIKELY(nf_output_failure(writer->output))) return false;
-  if (!nf_columnar_add(&p->rows, record)) settle(p);
-  if (nf_columnar_is_full(&p->rows)) flush_group(p);
-  return !nf_output_failure(writer->output);
+  return nf_columnar_write(&parquet_of(writer)->rows, record);
 }
 
 /* Rows that nothing describes cannot be read. */
@@ -507,8 +502,7 @@ static void finish(struct nf_writer *writer) {
   struct parquet *p = parquet_of(writer);
   if (p->is_finished) return;
   p->is_finished = true;
-  if (!nf_output_failure(writer->output)) settle(p);
-  if (!nf_output_failure(writer->output)) flush_group(p);
+  nf_columnar_flush(&p->rows);
   struct nf_blob *footer = &p->page;
   struct thrift t = thrift_to(footer);
   nf_blob_clear(footer);

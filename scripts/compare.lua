@@ -69,7 +69,7 @@ local function open(side)
   local has_backslashes = options.backslash == side or options.backslash == "both"
   if path:lower():match "%.csv$" then return csv.open(path, { has_backslashes = has_backslashes }) end
   local temporary = os.tmpname()
-  local ok, result = pcall(function() nf.streamer({ source = path, manifest = false }):to_csv(temporary) end)
+  local ok, result = pcall(function() nf.streamer({ source = path }):to_csv(temporary) end)
   result = ok and csv.open(temporary) or result
   os.remove(temporary) -- open as it is, it can still be read
   return ok and result or error(result, 0)

@@ -14,9 +14,9 @@ local parquet = require "spec.support.parquet"
 local program = require "spec.support.program"
 
 local WEB = "samples/web.pcap" -- 390 packets, 32 flows
-local PLAIN = "flows -o $out --n-meters=1 " .. WEB
+local PLAIN = "flows --manifest -o $out --n-meters=1 " .. WEB
 local PIPED = "flows --format=jsonl --n-meters=1 " .. WEB
-local SEVERAL = "flows -o $out --n-meters=3 " .. WEB
+local SEVERAL = "flows --manifest -o $out --n-meters=3 " .. WEB
 
 local is_tested = {} -- rows of docs/robustness.md
 
@@ -223,8 +223,8 @@ describe("a call that fails", function()
     local list, path = {}, flows_of(6000)
     for _, error in ipairs { "ENOSPC", "EIO" } do
       for _, words in ipairs {
-        "-o $out", "--format=jsonl -o $out", "--format=parquet -o $out", "--format=arrow -o $out", "", "--format=jsonl",
-        "--format=arrow",
+        "--manifest -o $out", "--format=jsonl -o $out", "--format=parquet -o $out", "--format=arrow -o $out", "",
+        "--format=jsonl", "--format=arrow",
       } do
         words = ("flows --n-meters=1 --n-dissections=0 %s %s"):format(words, path)
         list[#list + 1] = { kind = "write", error = error, words = words, times = 0 }
@@ -236,7 +236,7 @@ describe("a call that fails", function()
 
   swept("a write takes less than asked for", function()
     local list, path = {}, flows_of(6000)
-    for _, words in ipairs { "-o $out", "--format=jsonl", "--format=parquet -o $out", "--format=arrow" } do
+    for _, words in ipairs { "--manifest -o $out", "--format=jsonl", "--format=parquet -o $out", "--format=arrow" } do
       words = ("flows --n-meters=1 --n-dissections=0 %s %s"):format(words, path)
       list[#list + 1] = { kind = "write", error = "short", words = words, is_harmless = true }
       list[#list + 1] = { kind = "write", error = "EINTR", words = words }
@@ -259,7 +259,7 @@ local function run(words, mount)
   if mount then
     command = "unshare -m sh -c " .. program.quote(([[
 mount -t tmpfs -o %s tmpfs $folder && %s; status=$?
-rm -f $folder/*.manifest.json; cp $folder/* $out 2>/dev/null; exit $status]]):format(mount, command))
+cp $folder/* $out 2>/dev/null; exit $status]]):format(mount, command))
   end
   local result = program.shell(([[
 export out=%s folder=$(mktemp -d)

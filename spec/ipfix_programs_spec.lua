@@ -20,7 +20,7 @@ local function with_tool(tool, name, test)
 end
 
 local function run(...)
-  local result = program.run("flows", "-q", "--no-manifest", ...)
+  local result = program.run("flows", "-q", ...)
   assert.same({ 0, "" }, { result.status, result.err })
 end
 

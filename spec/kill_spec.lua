@@ -9,7 +9,7 @@ local quote = program.quote
 
 local TIMES = 50    -- runs of each kind
 local FLOWS = 25000 -- of a packet each, so that a run takes some tenths of a second
-local WORDS = "-q flows --no-dpi --n-meters=1 --statistical-analysis "
+local WORDS = "-q flows --manifest --no-dpi --n-meters=1 --statistical-analysis "
 
 local seed = tonumber(os.getenv "NFENGINE_SEED") or os.time()
 

@@ -86,7 +86,7 @@ describe("a live run", function()
   describe("by SIGHUP", function()
     both_sizes("goes on in a new file where the old one was moved away", function(meters)
       local path, old = program.temporary ".csv", program.temporary ".csv"
-      local run, sender = ports("--idle-timeout=0", "-o", path, meters), send_endlessly()
+      local run, sender = ports("--idle-timeout=0", "--manifest", "-o", path, meters), send_endlessly()
       live.wait_for("rows", function() return #(program.read(path) or "") > 5000 end)
       assert(os.rename(path, old))
       run:signal "HUP"
@@ -119,7 +119,7 @@ describe("a live run", function()
 
     it("goes on in the same file where it is still there", function()
       local path = program.temporary ".csv"
-      local run = ports("-o", path)
+      local run = ports("--manifest", "-o", path)
       send(udp_file(1, 5))
       run:signal "HUP"
       live.wait_for_packets(run, 5)

@@ -35,16 +35,6 @@ local function differing(paths, parameters)
   return table.concat(different, "\n", 1, math.min(#different, 20))
 end
 
--- Damaged captures warn on stderr, which is not what is looked at here.
-local function quietly(call)
-  local stderr = io.stderr
-  rawset(io, "stderr", { write = function() end, flush = function() end })
-  local ok, result = pcall(call)
-  rawset(io, "stderr", stderr)
-  if not ok then error(result, 0) end
-  return result
-end
-
 describe("the same bytes for any number of meters", function()
   after_each(engine.cleanup)
 
@@ -56,7 +46,7 @@ describe("the same bytes for any number of meters", function()
   it("over the samples", function()
     assert.is_true(#SAMPLES > 20)
     for _, parameters in ipairs { WITHOUT_L7, WITH_L7, TIMEOUTS } do
-      assert.equal("", quietly(function() return differing(SAMPLES, parameters) end))
+      assert.equal("", engine.quietly(function() return differing(SAMPLES, parameters) end))
     end
   end)
 
@@ -65,7 +55,7 @@ describe("the same bytes for any number of meters", function()
       local paths = data.captures(step)
       if #paths == 0 then return pending(data.absent) end
       assert.is_true(#paths > (data.is_every and 1600 or 50))
-      assert.equal("", quietly(function() return differing(paths, parameters) end))
+      assert.equal("", engine.quietly(function() return differing(paths, parameters) end))
     end)
   end
   over_data("without L7", 9, WITHOUT_L7)

@@ -78,16 +78,6 @@ local function everything(base)
   return sink
 end
 
--- Damaged captures warn on stderr, which is not what is looked at here.
-local function quietly(call)
-  local stderr = io.stderr
-  rawset(io, "stderr", { write = function() end, flush = function() end })
-  local ok, result = pcall(call)
-  rawset(io, "stderr", stderr)
-  if not ok then error(result, 0) end
-  return result
-end
-
 local function given(parameters, path)
   local all = {
     source = path, statistical_analysis = true, splt_analysis = 5, l7_columns = { "all" }, n_meters = 1,
@@ -112,7 +102,7 @@ end
 -- What readers find wrong, by capture.
 local function troubles(paths, parameters)
   local folder = program.shell("mktemp -d").out:gsub("\n", "")
-  local lines = quietly(function() return write_all(paths, folder, parameters) end)
+  local lines = engine.quietly(function() return write_all(paths, folder, parameters) end)
   local list = program.write(table.concat(lines, "\n") .. "\n", folder .. "/list")
   local result = program.shell(("%s spec/support/readers.py <%s"):format(program.quote(PYTHON), list))
   program.shell("rm -r " .. folder)

@@ -30,7 +30,7 @@ describe("--replay", function()
   after_each(engine.cleanup)
 
   local function made(...)
-    local result = run_in(folder, "-q", ...)
+    local result = run_in(folder, "-q", "--manifest", ...)
     assert.equal(0, result.status, result.err)
   end
 

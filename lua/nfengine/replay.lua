@@ -243,7 +243,7 @@ local function words_of(self, given, place)
   for _, name in ipairs(PASSED_ON) do
     if given[name] ~= nil then values[name] = given[name] end
   end
-  values.quiet, values.into, values.manifest, values.output = true, place, false, file or nil
+  values.quiet, values.into, values.output = true, place, file or nil
   values.performance_report = 0
   values.n_meters = tonumber(self.about.run.meters)
   for _, word in ipairs(options.words(require("nfengine.cli").declaration(), values)) do words[#words + 1] = word end

@@ -59,7 +59,7 @@ function sandbox.prepare(values)
   if values.output and values.output ~= "-" and not names.scheme(values.output) then
     local is_database = formats.product(values.format or formats.of_path(values.output))
     if is_database then error(sandbox.database_refusal(values.output), 0) end
-    output.reserve(values.output, values.manifest ~= false and values.format ~= "null")
+    output.reserve(values.output, values.manifest and values.format ~= "null")
   end
   if values.performance_report_file then open(values.performance_report_file, "performance_report_file") end
   local keep = 0

@@ -23,13 +23,7 @@ local function open(url, given, patience)
   return writer
 end
 
-local function write(writer, count)
-  for _ = 1, count do
-    local status = C.nf_writer_write(writer, record)
-    if status ~= C.NF_OK then return status end
-  end
-  return C.NF_OK
-end
+local function write(writer, count) return rows.write(writer, record, count) end
 
 -- Writes so many records, each in a message of its own.
 local function write_apart(writer, count)

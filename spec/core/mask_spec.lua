@@ -55,7 +55,7 @@ end
 local function written(format, record, steps, key, given, count)
   local mask, columns = assert(new_mask(record, steps, key, given))
   C.nf_mask_apply(mask, record:record())
-  return rows.write(format, columns, #record.columns, C.nf_mask_record(mask), count)
+  return rows.text(format, columns, #record.columns, C.nf_mask_record(mask), count)
 end
 
 -- The first row of the CSV alone.
@@ -367,7 +367,7 @@ describe("a mask", function()
     local results, truth = {}, record:record()
     for i = 1, 2 do
       C.nf_mask_apply(mask, truth)
-      results[i] = rows.write(C.NF_FORMAT_CSV, columns, 4, C.nf_mask_record(mask))
+      results[i] = rows.text(C.NF_FORMAT_CSV, columns, 4, C.nf_mask_record(mask))
     end
     assert.equal(results[1], results[2])
     local a, b, c, d = results[1]:match '\n"(.-)","(.-)","(.-)","(.-)"\n$'

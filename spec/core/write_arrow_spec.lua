@@ -5,6 +5,7 @@ local C = require "nfengine.lib"
 local arrow = require "spec.support.arrow"
 local limit = require "spec.support.limit"
 local rows = require "spec.support.rows"
+local typed = require "spec.support.typed"
 
 local STREAM, FILE = C.NF_FORMAT_ARROW_STREAM, C.NF_FORMAT_ARROW_FILE
 local BATCH_ROWS = 8192
@@ -18,18 +19,7 @@ end
 
 local function close(writer) return C.nf_writer_close(writer, message) end
 
-local function with_id() return rows.new():add("id", "uint32", 0):add("text", "text", "abc", 8) end
-
--- Writes so many records, numbered from 0 by their id, the first column.
-local function write(writer, record, count, first)
-  local id = ffi.cast("uint32_t *", record + 1)
-  for i = first or 0, (first or 0) + count - 1 do
-    id[0] = i
-    local status = C.nf_writer_write(writer, record)
-    if status ~= C.NF_OK then return status end
-  end
-  return C.NF_OK
-end
+local with_id, write = typed.with_id, typed.write
 
 local function sequence(count)
   local list = {}
@@ -78,12 +68,7 @@ describe("an Arrow output", function()
   end)
 
   it("has numbers of their width and sign, to the limits of each type", function()
-    local limits = {
-      int8 = { -128, 127 }, int16 = { -32768, 32767 }, int32 = { -2147483648, 2147483647 },
-      int64 = { -9007199254740992, 9007199254740992 }, uint8 = { 0, 255 }, uint16 = { 0, 65535 },
-      uint32 = { 0, 4294967295 }, uint64 = { 0, 9007199254740992 }, float = { -0.5, 1 / 0 }, double = { 0.1, -1 / 0 },
-    }
-    for kind, values in pairs(limits) do
+    for kind, values in pairs(typed.LIMITS) do
       for _, value in ipairs(values) do
         local read = both(rows.new():add("n", kind, value), 3)
         assert.same({ kind, false }, { read.fields[1].type, read.fields[1].is_nullable })
@@ -132,19 +117,8 @@ describe("an Arrow output", function()
   end)
 
   it("keeps values and absent ones in their rows", function()
-    local made, path = rows.new():add("id", "uint32", 0):none(3):add("text", "text", "abc", 8), os.tmpname()
-    local record = made:record()
-    local text = ffi.cast("char *", record + 1) + 4
-    local writer = open(made, path, STREAM)
-    for i = 0, 9 do
-      text[0] = i % 2 == 0 and 0 or 65 + i
-      write(writer, record, 1, i)
-    end
-    close(writer)
-    local read, NULL = arrow.stream(rows.read_file(path)), arrow.NULL
-    os.remove(path)
-    assert.same({ 0, 1, 2, NULL, 4, 5, 6, 7, 8, 9 }, read.columns.id)
-    assert.same({ NULL, "Bbc", NULL, "Dbc", NULL, "Fbc", NULL, "Hbc", NULL, "Jbc" }, read.columns.text)
+    local read = arrow.stream(typed.sparse(function(made, path) return open(made, path, STREAM) end))
+    assert.same(typed.sparse_columns(arrow.NULL), read.columns)
   end)
 
   it("has anonymised values as the digits that CSV has", function()

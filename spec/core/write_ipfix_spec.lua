@@ -232,12 +232,17 @@ describe("IPFIX messages", function()
     assert.equal(bytes, select(2, written(sample, { record }, {}, elements)))
   end)
 
-  it("end with the last that got out whole", function()
-    local path = os.tmpname()
+  local function open(path)
     local given, anchor = settings(#sample.columns, {}, elements)
     local writer = rows.open({ path = path, descriptor = -1, ipfix = given }, C.NF_FORMAT_IPFIX, sample:c_columns(),
       #sample.columns, message)
     assert(writer ~= nil and anchor)
+    return writer
+  end
+
+  it("end with the last that got out whole", function()
+    local path = os.tmpname()
+    local writer = open(path)
     local record = sample:record()
     C.nf_writer_write(writer, record)
     C.nf_writer_flush(writer)
@@ -250,10 +255,7 @@ describe("IPFIX messages", function()
 
   it("begin anew in a file that is moved to", function()
     local path = os.tmpname()
-    local given, anchor = settings(#sample.columns, {}, elements)
-    local writer = rows.open({ path = path, descriptor = -1, ipfix = given }, C.NF_FORMAT_IPFIX, sample:c_columns(),
-      #sample.columns, message)
-    assert(writer ~= nil and anchor)
+    local writer = open(path)
     local record = sample:record()
     C.nf_writer_write(writer, record)
     os.rename(path, path .. ".1")

@@ -47,13 +47,7 @@ local function attach(descriptor, format)
   return assert(rows.open(to, format or C.NF_FORMAT_CSV, columns, #sample.columns, message))
 end
 
-local function write(writer, count)
-  for _ = 1, count do
-    local status = C.nf_writer_write(writer, record)
-    if status ~= C.NF_OK then return status end
-  end
-  return C.NF_OK
-end
+local function write(writer, count) return rows.write(writer, record, count) end
 
 local function close(writer)
   ffi.fill(message, C.NF_ERROR_SIZE)

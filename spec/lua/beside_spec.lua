@@ -19,10 +19,18 @@ local function manifest_of(path)
   return text and json.decode(text)
 end
 
+local function run_with(...) return program.run("-q", "--manifest", ...) end
+
 local function done(...)
-  local result = program.run("-q", ...)
+  local result = run_with(...)
   assert.same({ 0, "" }, { result.status, result.err })
   return result.out
+end
+
+local function streamer(parameters)
+  local given = { manifest = true }
+  for name, value in pairs(parameters or {}) do given[name] = value end
+  return engine.streamer(given)
 end
 
 describe("the manifest beside an output", function()
@@ -48,7 +56,7 @@ describe("the manifest beside an output", function()
     local path = folder .. "/a.csv"
     done(engine.script_file(("require('nfengine').streamer({ n_dissections = 0 }):to_csv(%q)"):format(path)), DNS)
     assert.equal(15, manifest_of(path).files[1].records)
-    engine.streamer { packets = { meter.udp(0, 1000) } }:to_jsonl(folder .. "/b.jsonl")
+    streamer({ packets = { meter.udp(0, 1000) } }):to_jsonl(folder .. "/b.jsonl")
     local about = manifest_of(folder .. "/b.jsonl")
     assert.same({ 1 }, { about.files[1].records, about.command, about.script, about.modules })
   end)
@@ -57,13 +65,13 @@ describe("the manifest beside an output", function()
     done("flows", "--no-dpi", "-o", "/dev/null", DNS)
     done("flows", "--no-dpi", "-o", folder .. "/null", "--format=null", DNS)
     done("flows", "--no-dpi", "--no-manifest", "-o", folder .. "/a.csv", DNS)
-    program.shell(("%s -q flows --no-dpi %s >%s/b.csv"):format(program.path, DNS, folder))
-    program.shell(("%s -q flows --no-dpi -o /dev/stdout %s >%s/c.csv"):format(program.path, DNS, folder))
-    program.shell(("mkfifo %s/d; cat %s/d >/dev/null & %s -q flows --no-dpi -o %s/d %s"):format(folder, folder,
-      program.path, folder, DNS))
-    engine.streamer { manifest = false }:to_csv(folder .. "/e.csv")
+    program.shell(("%s -q flows --manifest --no-dpi %s >%s/b.csv"):format(program.path, DNS, folder))
+    program.shell(("%s -q flows --manifest --no-dpi -o /dev/stdout %s >%s/c.csv"):format(program.path, DNS, folder))
+    program.shell(("mkfifo %s/d; cat %s/d >/dev/null & %s -q flows --manifest --no-dpi -o %s/d %s"):format(folder,
+      folder, program.path, folder, DNS))
+    engine.streamer {}:to_csv(folder .. "/e.csv")
     local file = io.open(folder .. "/f.csv", "w")
-    engine.streamer {}:to_csv(file)
+    streamer():to_csv(file)
     file:close()
     assert.equal("a.csv b.csv c.csv d e.csv f.csv", program.names_in(folder))
     assert.is_nil(program.read "/dev/null.manifest.json")
@@ -72,7 +80,7 @@ describe("the manifest beside an output", function()
   it("is the same for two runs, and for any number of meters but for that", function()
     local path, texts = folder .. "/a.csv", {}
     local script = engine.script_file(("require('nfengine').streamer({ n_meters = tonumber(os.getenv 'METERS'), "
-      .. "dpi_cache = false }):to_csv(%q)"):format(path))
+      .. "manifest = true, dpi_cache = false }):to_csv(%q)"):format(path))
     for i, meters in ipairs { 1, 1, 3 } do
       program.shell(("METERS=%d %s -q %s samples/web.pcap"):format(meters, program.path, script))
       texts[i] = assert(program.read(path .. ".manifest.json"))
@@ -98,17 +106,17 @@ describe("the manifest beside an output", function()
 
   it("says which columns are hashes, and whose key that was, but not the key", function()
     local path, key = folder .. "/a.csv", ("k"):rep(64)
-    engine.streamer {}:to_csv(path, { columns_to_anonymize = { "src_ip" } })
+    streamer():to_csv(path, { columns_to_anonymize = { "src_ip" } })
     assert.same({ "csv", { "src_ip" }, "random" }, { manifest_of(path).output.format,
       manifest_of(path).parameters.columns_to_anonymize, manifest_of(path).parameters.anonymization_key })
-    engine.streamer {}:to_csv(path, { columns_to_anonymize = { "src_ip" }, anonymization_key = key })
+    streamer():to_csv(path, { columns_to_anonymize = { "src_ip" }, anonymization_key = key })
     assert.equal("given", manifest_of(path).parameters.anonymization_key)
     assert.is_nil(program.read(path .. ".manifest.json"):find(key, 1, true))
   end)
 
   it("comes of a script's own sink that tells what it has written", function()
     local path, rows = folder .. "/own", 0
-    engine.streamer {}:to {
+    streamer():to {
       write = function() rows = rows + 1 end,
       close = function() program.write("mine", path) end,
       written = function() return path, { { path = path, records = rows } } end,
@@ -125,7 +133,7 @@ describe("the manifest beside an output", function()
         return count < 5 or error("five", 0)
       end }):write()
     ]]
-    assert.equal(1, program.run("-q", failing, "-o", path, DNS).status)
+    assert.equal(1, run_with(failing, "-o", path, DNS).status)
     local about = manifest_of(path)
     assert.matches("five$", about.run.failure)
     assert.same({ 4, shell_digest(path) }, { about.files[1].records, about.files[1].sha256 })
@@ -136,7 +144,7 @@ describe("the manifest beside an output", function()
         return true
       end }):write()
     ]]
-    assert.equal(130, program.run("-q", stopping, "-o", path, DNS).status)
+    assert.equal(130, run_with(stopping, "-o", path, DNS).status)
     assert.is_true(manifest_of(path).run.is_interrupted)
   end)
 
@@ -146,7 +154,7 @@ describe("the manifest beside an output", function()
     local killed = engine.script_file [[
       require "nfengine".streamer({ n_dissections = 0, filter = function() os.execute "kill -9 $PPID" end }):write()
     ]]
-    program.run("-q", killed, "-o", path, DNS)
+    run_with(killed, "-o", path, DNS)
     assert.equal("a.csv a.csv.manifest.json.part a.csv.part", program.names_in(folder))
     done("flows", "--no-dpi", "-o", path, DNS)
     assert.equal("a.csv a.csv.manifest.json", program.names_in(folder))
@@ -156,9 +164,9 @@ describe("the manifest beside an output", function()
     local path = folder .. "/a.csv"
     program.write("as it was", path)
     program.shell("mkdir " .. path .. ".manifest.json.part")
-    local result = program.run("flows", "--no-dpi", "-o", path, DNS)
+    local result = run_with("flows", "--no-dpi", "-o", path, DNS)
     assert.same({ 1, ("nfengine: cannot write %s.manifest.json.part: Is a directory, expected a file to write, or "
-      .. "--no-manifest\n"):format(path) }, { result.status, result.err })
+      .. "no --manifest\n"):format(path) }, { result.status, result.err })
     assert.equal("as it was", program.read(path))
     done("flows", "--no-dpi", "--no-manifest", "-o", path, DNS)
   end)
@@ -166,7 +174,7 @@ describe("the manifest beside an output", function()
   it("leaves it to the output to say that nothing can be written there", function()
     for _, path in ipairs { folder .. "/no/a.csv", folder .. "/x/a.csv" } do
       program.write("a file", folder .. "/x")
-      local refusal = engine.refusal(function() engine.streamer {}:to_csv(path) end)
+      local refusal = engine.refusal(function() streamer():to_csv(path) end)
       assert.matches(('^cannot write "%s"'):format(path), refusal)
     end
     assert.equal(0, run.count_open())
@@ -176,8 +184,8 @@ describe("the manifest beside an output", function()
     local path = folder .. "/a.csv"
     done("flows", "--no-dpi", "-o", path, DNS)
     local before = program.read(path .. ".manifest.json")
-    engine.refusal(function() engine.streamer { columns = "no" }:to_csv(path) end)
-    engine.refusal(function() engine.streamer {}:to_csv(path, { columns_to_anonymize = { "no" } }) end)
+    engine.refusal(function() streamer({ columns = "no" }):to_csv(path) end)
+    engine.refusal(function() streamer():to_csv(path, { columns_to_anonymize = { "no" } }) end)
     assert.equal(before, program.read(path .. ".manifest.json"))
     assert.equal("a.csv a.csv.manifest.json", program.names_in(folder))
   end)
@@ -200,7 +208,7 @@ describe("the manifest beside an output", function()
     for _, method in ipairs { "open", "close", "flush", "count_written", "written", "described" } do
       sink[method] = function(_, ...) return inner[method](inner, ...) end
     end
-    engine.streamer {}:to(sink)
+    streamer():to(sink)
     local file = manifest_of(path).files[1]
     assert.same({ name = "a.csv", bytes = #program.read(path), sha256 = shell_digest(path) }, file)
   end)
@@ -217,9 +225,9 @@ describe("the manifest beside an output", function()
     done("--sandbox", "flows", "--no-dpi", "--no-manifest", "-o", folder .. "/b.csv", DNS)
     assert.equal("a.csv a.csv.manifest.json b.csv", program.names_in(folder))
     program.shell(("mkdir %s/c.csv.manifest.json"):format(folder))
-    local result = program.run("--sandbox", "flows", "-o", folder .. "/c.csv", DNS)
+    local result = run_with("--sandbox", "flows", "-o", folder .. "/c.csv", DNS)
     assert.same({ 1, ('nfengine: cannot write "%s/c.csv.manifest.json": Is a directory, expected a file to write, or '
-      .. "--no-manifest\n"):format(folder) }, { result.status, result.err })
+      .. "no --manifest\n"):format(folder) }, { result.status, result.err })
   end)
 
   it("is written with --user, though that user may write nothing there and read nothing of it", function()
@@ -228,7 +236,7 @@ describe("the manifest beside an output", function()
     program.shell("chmod 755 " .. folder)
     for _, sandbox in ipairs { "--sandbox", "--no-sandbox" } do
       for _, meters in ipairs { "--n-meters=1", "--n-meters=3" } do
-        local command = ("umask 077; %s -q flows --no-dpi %s %s --user=nobody -o %s %s")
+        local command = ("umask 077; %s -q flows --manifest --no-dpi %s %s --user=nobody -o %s %s")
           :format(program.path, meters, sandbox, path, DNS)
         assert.same({ status = 0, out = "", err = "" }, program.shell(command))
         local about = manifest_of(path)

@@ -31,6 +31,15 @@ local notation = require "nfengine.notation"
   return json.decode(result.out), result.out
 end
 
+-- A script that makes a run and tells of it alone.
+local TELLING = [[
+  local streamer = require "nfengine".streamer { n_dissections = 0 }
+  local about = require "nfengine.manifest".new(streamer)
+  streamer:to { write = function() end }
+  about:add(streamer:account())
+  io.write(about:text())
+]]
+
 describe("a manifest", function()
   after_each(engine.cleanup)
 
@@ -168,13 +177,7 @@ describe("a manifest", function()
   end)
 
   it("knows standard input by its packets alone", function()
-    local path = engine.script_file [[
-      local streamer = require "nfengine".streamer { n_dissections = 0 }
-      local about = require "nfengine.manifest".new(streamer)
-      streamer:to { write = function() end }
-      about:add(streamer:account())
-      io.write(about:text())
-    ]]
+    local path = engine.script_file(TELLING)
     local result = program.shell(("%s -q %s - <samples/dns.pcap"):format(program.quote(program.path), path))
     assert.same({ { path = "-", packets = 62 } }, json.decode(result.out).inputs)
   end)
@@ -218,13 +221,7 @@ describe("a manifest", function()
   end)
 
   it("is the same for two runs over the same input", function()
-    local path = engine.script_file [[
-      local streamer = require "nfengine".streamer { n_dissections = 0 }
-      local about = require "nfengine.manifest".new(streamer)
-      streamer:to { write = function() end }
-      about:add(streamer:account())
-      io.write(about:text())
-    ]]
+    local path = engine.script_file(TELLING)
     local first = program.run(path, "-q", "samples/dns.pcap").out
     assert.equal(62, json.decode(first).run.packets)
     assert.equal(first, program.run(path, "-q", "samples/dns.pcap").out)

@@ -275,9 +275,7 @@ describe("files of so many flows", function()
     local list = {}
     local listing = io.popen("ls " .. program.quote(folder))
     for name in listing:lines() do
-      if not name:match "%.manifest%.json$" then
-        list[#list + 1] = name .. " " .. #lines(program.read(folder .. "/" .. name)) - 1
-      end
+      list[#list + 1] = name .. " " .. #lines(program.read(folder .. "/" .. name)) - 1
     end
     listing:close()
     return list
@@ -344,14 +342,14 @@ describe("files of so many bytes", function()
 
   it("have a row at least, and at most what flows_per_file says", function()
     streamer(3):to_csv(folder .. "/a.csv", { bytes_per_file = 1 })
-    assert.equal("a.0.csv a.1.csv a.2.csv a.csv.manifest.json", program.names_in(folder))
+    assert.equal("a.0.csv a.1.csv a.2.csv", program.names_in(folder))
     streamer(5):to_csv(folder .. "/b.csv", { bytes_per_file = 60, flows_per_file = 1 })
     assert.is_truthy(program.read(folder .. "/b.4.csv"))
   end)
 
   it("count what has got out where that is compressed, or typed", function()
     for _, name in ipairs { "a.csv.gz", "a.jsonl.zst", "a.parquet" } do
-      streamer(20):write(folder .. "/" .. name, { bytes_per_file = 40 })
+      streamer(20, { manifest = true }):write(folder .. "/" .. name, { bytes_per_file = 40 })
       local about = json.decode(program.read(folder .. "/" .. name .. ".manifest.json"))
       assert.same({ (name:gsub("^a", "a.0")), 20 }, { about.files[1].name, about.files[1].records })
     end
@@ -371,6 +369,7 @@ describe("files of so many seconds", function()
     for port, second in ipairs(seconds) do packets[#packets + 1] = meter.udp(start + second * 1000, port) end
     parameters = parameters or {}
     parameters.packets, parameters.columns, parameters.idle_timeout = packets, { "src_port" }, 100000
+    parameters.manifest = true
     engine.streamer(parameters):to_csv(folder .. "/a.csv", given)
     local list = {}
     for _, file in ipairs(json.decode(program.read(folder .. "/a.csv.manifest.json")).files) do
@@ -410,7 +409,8 @@ describe("files of so many seconds", function()
   it("are written in every format", function()
     for _, ending in ipairs { "csv.gz", "jsonl", "jsonl.zst", "parquet" } do
       local path = folder .. "/f." .. ending
-      engine.streamer { packets = { meter.udp(0, 1), meter.udp(120000, 2) } }:write(path, { seconds_per_file = 60 })
+      engine.streamer { packets = { meter.udp(0, 1), meter.udp(120000, 2) }, manifest = true }
+        :write(path, { seconds_per_file = 60 })
       local about = json.decode(program.read(path .. ".manifest.json"))
       assert.same({ 1, 1 }, { about.files[1].records, about.files[2].records })
       assert.equal("f.1." .. ending, about.files[2].name)

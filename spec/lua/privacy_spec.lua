@@ -108,7 +108,6 @@ describe("masked records", function()
       assert.is_truthy(bytes:find(expected[1]:match "%S+$", 1, true), ending)
       for _, truth in ipairs { "192.0.2.10", "\192\0\2\10" } do assert.is_nil(bytes:find(truth, 1, true), ending) end
       os.remove(base .. ending)
-      os.remove(base .. ending .. ".manifest.json")
     end
   end)
 
@@ -399,7 +398,7 @@ describe("what is told of masks", function()
   it("beside a file is neither when packets were seen nor by how much times were shifted", function()
     local path = program.temporary ".csv"
     local function told(...)
-      local result = program.run("-q", "flows", "--no-dpi", "-o", path, "samples/dns.pcap", ...)
+      local result = program.run("-q", "flows", "--no-dpi", "--manifest", "-o", path, "samples/dns.pcap", ...)
       assert.same({ 0, "" }, { result.status, result.err })
       local text = program.read(path .. ".manifest.json")
       os.remove(path .. ".manifest.json")
@@ -412,7 +411,7 @@ describe("what is told of masks", function()
       for _, secret in ipairs { "54321", "2026-" } do assert.is_nil(text:find(secret, 1, true)) end
     end
     assert.matches("not told", table.concat(told("--time-shift", "54321").command, " "), 1, true)
-    program.run("-q", "flows", "--no-dpi", "-o", path, "samples/dns.pcap", "--time-shift=5")
+    program.run("-q", "flows", "--no-dpi", "--manifest", "-o", path, "samples/dns.pcap", "--time-shift=5")
     assert.matches("its times were shifted, by what it does not tell, which cannot be made again",
       program.run("--replay", path .. ".manifest.json").err, 1, true)
     os.remove(path .. ".manifest.json")

@@ -18,6 +18,17 @@ function engine.streamer(parameters)
   return testing.streamer(given)
 end
 
+--- Calls a function, and lets nothing of what it has to warn of reach standard error: damaged captures, say.
+-- @return what it returns
+function engine.quietly(call)
+  local stderr = io.stderr
+  rawset(io, "stderr", { write = function() end, flush = function() end })
+  local ok, result = pcall(call)
+  rawset(io, "stderr", stderr)
+  if not ok then error(result, 0) end
+  return result
+end
+
 --- Every flow of a run, in order.
 function engine.flows(parameters)
   local flows = {}

@@ -171,19 +171,28 @@ function rows.open(to, ...)
   return C.nf_writer_open(ffi.new("struct nf_destination", to), ...)
 end
 
+--- Writes the same record so many times. Returns the last status.
+function rows.write(writer, record, count)
+  for _ = 1, count do
+    local status = C.nf_writer_write(writer, record)
+    if status ~= C.NF_OK then return status end
+  end
+  return C.NF_OK
+end
+
 --- What a writer of this format makes of `count` (1) such records.
 function rows:written(format, count)
   local columns = self:c_columns()
-  return rows.write(format, columns, #self.columns, self:record(), count)
+  return rows.text(format, columns, #self.columns, self:record(), count)
 end
 
 --- The same of any columns and record.
-function rows.write(format, columns, column_count, record, count)
+function rows.text(format, columns, column_count, record, count)
   local path = os.tmpname()
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
   local writer = rows.open(path, format, columns, column_count, message)
   if writer == nil then error(ffi.string(message)) end
-  for _ = 1, count or 1 do assert(C.nf_writer_write(writer, record) == C.NF_OK) end
+  assert(rows.write(writer, record, count or 1) == C.NF_OK)
   assert(C.nf_writer_close(writer, message) == C.NF_OK, ffi.string(message))
   local text = read_file(path)
   os.remove(path)

@@ -21,7 +21,7 @@ local reserved = {} -- descriptors by path
 function beside.reserve(path)
   local place, message = names.manifest(path), new_message()
   reserved[place] = C.nf_writer_reserve(place, message)
-  if reserved[place] < 0 then error(ffi.string(message) .. ", expected a file to write, or --no-manifest", 0) end
+  if reserved[place] < 0 then error(ffi.string(message) .. ", expected a file to write, or no --manifest", 0) end
 end
 
 local function try(self)
@@ -31,7 +31,7 @@ local function try(self)
   end
   local part = self.place .. ".part"
   local file, message = io.open(part, "wb")
-  if not file then error(("cannot write %s, expected a file to write, or --no-manifest"):format(message), 0) end
+  if not file then error(("cannot write %s, expected a file to write, or no --manifest"):format(message), 0) end
   file:close()
 end
 

@@ -5,11 +5,8 @@ local C = require "nfengine.lib"
 local export = require "nfengine.output.options"
 local file = require "nfengine.output.file"
 local formats = require "nfengine.formats"
-local ipfix = require "nfengine.output.ipfix"
-local kafka_options = require "nfengine.output.kafka_options"
 local lfs = require "nfengine.lfs"
 local names = require "nfengine.output.names"
-local rotation = require "nfengine.output.rotation"
 local sources = require "nfengine.sources"
 local text = require "nfengine.text"
 
@@ -126,7 +123,7 @@ end
 
 --- Which limit an export has for its files: a name, or nil.
 local function limit_of(options)
-  for _, name in ipairs(rotation.LIMITS) do
+  for _, name in ipairs(export.LIMITS) do
     if options[name] > 0 then return name end
   end
 end
@@ -142,7 +139,7 @@ local function to_kafka(given, options)
   local limit = limit_of(options)
   if limit then error(limit .. ": expected a file to write to, got Kafka", 0) end
   overrides.is_kafka_used = true
-  local settings = kafka_options.check(given, overrides.kafka or {})
+  local settings = require("nfengine.output.kafka_options").check(given, overrides.kafka or {})
   settings.parameters = options.parameters
   return require("nfengine.output.kafka").new(settings)
 end
@@ -175,17 +172,11 @@ function output.kafka(streamer, given)
   return kafka_sink(settings, options)
 end
 
---- A sink that writes a file, to a database, or to Kafka where the path is an address there. The command line's path,
--- format and table win; without either the path is the source's with the format behind it for to_csv and its like,
--- standard output for write.
--- @param more `table`: of a database; `kafka`: settings of an output to Kafka, should it become one
-function output.file(streamer, path, format, given, more)
-  local options = export.check(given or {})
-  override(options)
-  more = more or {}
+--- Where an export goes: a path, an address or an open file. Raises one line.
+local function place_of(streamer, path, format)
   local overrides = output.overrides
   if overrides.path and overrides.is_used then
-    error(("-o \"%s\": this script writes more than once, expected no -o"):format(overrides.path), 3)
+    error(("-o \"%s\": this script writes more than once, expected no -o"):format(overrides.path), 4)
   end
   overrides.is_used = true
   path = overrides.path or path
@@ -195,48 +186,71 @@ function output.file(streamer, path, format, given, more)
     path = (first and first ~= "-" and first:gsub("/+$", "") or "flows") .. "." .. format
   end
   path = names.placed(path == nil and "-" or path)
+  if type(path) ~= "string" and io.type(path) ~= "file" then
+    error(("path = %s: expected a path or an open file"):format(text.quote(path)), 4)
+  end
+  return path
+end
+
+--- The format of what goes there, and how it is packed (enum nf_packing). Raises one line.
+local function format_of(path, format, is_sent)
+  local said, packing
+  if type(path) == "string" then said, packing = formats.of_path(path) end
+  format = output.overrides.format or is_sent and "ipfix" or format or said or "csv"
+  if output.overrides.table and not formats.product(format) then
+    error({ usage = ("--table: format %s has none, expected sqlite or duckdb"):format(format) }, 0)
+  end
+  if is_sent and format ~= "ipfix" and format ~= "null" then
+    error(("%s: expected --format=ipfix, got %s"):format(text.quote(path), format), 4)
+  end
+  return format, packing or C.NF_PACKING_NONE
+end
+
+--- A sink that writes one file, or several in turn, or to a collector.
+-- @param about `path`, `format`, `packing`, `is_sent`
+local function file_sink(streamer, about, options)
+  local overrides, path, limit = output.overrides, about.path, limit_of(options)
+  if limit and (path == "-" or about.is_sent or type(path) ~= "string") then
+    error(("%s: expected a file to write to, got %s"):format(limit, about.is_sent and path or "standard output"), 4)
+  end
+  local is_beside = limit ~= nil or not (overrides.is_in_place or is_stream(streamer.source))
+  local function make(place)
+    return file.new {
+      path = place, format = about.format, packing = about.packing, is_beside = is_beside, is_sent = about.is_sent,
+      ipfix = about.format == "ipfix" and require("nfengine.output.ipfix").new(options.ipfix, place, streamer) or nil,
+      descriptor = not limit and overrides.path and reserved or nil,
+    }
+  end
+  if not limit then return make(path) end
+  return require("nfengine.output.rotation").new(path, make, options, streamer.time_unit)
+end
+
+--- A sink that writes to a database.
+local function database_sink(_, about, options, table)
+  return require("nfengine.output." .. about.format).new {
+    product = formats.product(about.format), path = about.path, table = output.overrides.table or table,
+    packing = about.packing, limit = limit_of(options),
+  }
+end
+
+--- A sink that writes a file, to a database, or to Kafka where the path is an address there. The command line's path,
+-- format and table win; without either the path is the source's with the format behind it for to_csv and its like,
+-- standard output for write.
+-- @param more `table`: of a database; `kafka`: settings of an output to Kafka, should it become one
+function output.file(streamer, path, format, given, more)
+  local options, overrides = export.check(given or {}), output.overrides
+  override(options)
+  more = more or {}
+  path = place_of(streamer, path, format)
   if names.scheme(path) == "kafka" and overrides.format ~= "null" then
     local settings = { format = overrides.format or format, address = path }
     for name, value in pairs(more.kafka or {}) do settings[name] = settings[name] or value end
     return kafka_sink(settings, options)
   end
-  if type(path) ~= "string" and io.type(path) ~= "file" then
-    error(("path = %s: expected a path or an open file"):format(text.quote(path)), 3)
-  end
-  local said, packing, is_sent = nil, nil, names.collector(path) ~= nil
-  if type(path) == "string" then said, packing = formats.of_path(path) end
-  format = overrides.format or is_sent and "ipfix" or format or said or "csv"
-  local product = formats.product(format)
-  if overrides.table and not product then
-    error({ usage = ("--table: format %s has none, expected sqlite or duckdb"):format(format) }, 0)
-  end
-  if format == "null" then return null end
-  if is_sent and format ~= "ipfix" then
-    error(("%s: expected --format=ipfix, got %s"):format(text.quote(path), format), 3)
-  end
-  local limit = limit_of(options)
-  if product then
-    local sink = require("nfengine.output." .. format).new {
-      product = product, path = path, table = overrides.table or more.table, packing = packing or C.NF_PACKING_NONE,
-      limit = limit,
-    }
-    sink.parameters = options.parameters
-    return sink
-  end
-  if limit and (path == "-" or is_sent or type(path) ~= "string") then
-    error(("%s: expected a file to write to, got %s"):format(limit, is_sent and path or "standard output"), 3)
-  end
-  local is_rotated = limit ~= nil
-  local is_beside = is_rotated or not (overrides.is_in_place or is_stream(streamer.source))
-  local function make(place)
-    return file.new {
-      path = place, format = format, packing = packing or C.NF_PACKING_NONE, is_beside = is_beside,
-      is_sent = is_sent,
-      ipfix = format == "ipfix" and ipfix.new(options.ipfix, place, streamer) or nil,
-      descriptor = not is_rotated and overrides.path and reserved or nil,
-    }
-  end
-  local sink = is_rotated and rotation.new(path, make, options, streamer.time_unit) or make(path)
+  local about = { path = path, is_sent = names.collector(path) ~= nil }
+  about.format, about.packing = format_of(path, format, about.is_sent)
+  if about.format == "null" then return null end
+  local sink = (formats.product(about.format) and database_sink or file_sink)(streamer, about, options, more.table)
   sink.parameters = options.parameters
   return sink
 end

@@ -9,24 +9,8 @@ local names = require "nfengine.output.names"
 local ipfix = {}
 ipfix.__index = ipfix
 
-local FOR_DOCUMENTATION = 32473 -- RFC 5612
-local REVERSE = 29305           -- RFC 5103
-local DATAGRAM_SIZE = 1400      -- leaves room for IPv6, UDP and a tunnel in an Ethernet frame
-local LARGEST_SIZE = 65507
-
---- Options of exports; on the command line each has "ipfix_" before its name.
-ipfix.options = {
-  { name = "enterprise", kind = "integer", min = 1, max = 4294967295, value = "N", default = FOR_DOCUMENTATION,
-    doc = "IPFIX: private enterprise number for columns that have no element of IANA's" },
-  { name = "domain", kind = "integer", min = 0, max = 4294967295, value = "N", default = 0,
-    doc = "IPFIX: observation domain" },
-  { name = "message_size", kind = "integer", min = 512, max = LARGEST_SIZE, value = "BYTES", default = DATAGRAM_SIZE,
-    doc = "IPFIX over UDP: bytes of a message at most" },
-  { name = "refresh", kind = "integer", min = 1, max = 86400, value = "SECONDS", default = 60,
-    doc = "IPFIX over UDP: templates are sent again after this long, and after 500 messages" },
-  { name = "patience", kind = "integer", min = 0, max = 86400, value = "SECONDS", default = 30,
-    doc = "IPFIX over TCP: how long a collector that went away is waited for" },
-}
+local REVERSE = 29305 -- RFC 5103
+local NO_LIMIT = 2 ^ 32 - 1 -- but the one that every message has
 
 local REFRESH_MESSAGES = 500
 
@@ -113,7 +97,7 @@ local is_usual = { core = true, tunnel = true, l7 = true }
 -- ---- a run's ----
 
 --- What an export's options and its run's parameters come to.
--- @param options values of ipfix.options; `path` is where it goes
+-- @param options values of ipfix_options; `path` is where it goes
 function ipfix.new(options, path, streamer)
   local run = {
     time_unit = streamer.time_unit, accounting_mode = streamer.accounting_mode,
@@ -176,7 +160,7 @@ function ipfix:describe(selected, available)
   local is_datagrams = self.transport == "udp"
   self.described = ffi.new("struct nf_ipfix", {
     elements = self.elements, enterprise = self.options.enterprise, domain = self.options.domain,
-    message_size = is_datagrams and self.options.message_size or LARGEST_SIZE,
+    message_size = is_datagrams and self.options.message_size or NO_LIMIT,
     refresh_s = is_datagrams and self.options.refresh or 0, refresh_messages = is_datagrams and REFRESH_MESSAGES or 0,
     time_unit = TIME_UNITS[self.run.time_unit],
   })

@@ -1,13 +1,15 @@
 --- What exports take beside a path.
 
-local ipfix = require "nfengine.output.ipfix"
+local ipfix_options = require "nfengine.output.ipfix_options"
 local options_of = require "nfengine.options"
 local text = require "nfengine.text"
 
 local options = {}
 
---- Those that are counts, which the command line has as well: how an export is parted into several files.
-options.COUNTS = { "flows_per_file", "bytes_per_file", "seconds_per_file", "rotate_files" }
+--- How an export is parted into several files, 0 where it is not.
+options.LIMITS = { "flows_per_file", "bytes_per_file", "seconds_per_file" }
+--- These, and how many of the files are kept: counts, which the command line has as well.
+options.COUNTS = { "rotate_files", unpack(options.LIMITS) }
 
 local function check_count(given, name)
   local value = given[name] or 0
@@ -31,7 +33,7 @@ end
 --- Those of IPFIX.
 local function check_ipfix(given)
   local values = {}
-  for _, option in ipairs(ipfix.options) do
+  for _, option in ipairs(ipfix_options) do
     local value = given[option.name]
     if value == nil then value = option.default end
     local checked, expected = options_of.check(option, value)
@@ -54,7 +56,7 @@ function options.check(given)
   end
   checked.ipfix = check_ipfix(given)
   local known = { "columns_to_anonymize", "anonymization_key", unpack(options.COUNTS) }
-  for _, option in ipairs(ipfix.options) do known[#known + 1] = option.name end
+  for _, option in ipairs(ipfix_options) do known[#known + 1] = option.name end
   for name in pairs(given) do
     if not text.contains(known, name) then
       error(("unknown option %s%s"):format(text.quote(name), text.suggest(name, known)), 4)

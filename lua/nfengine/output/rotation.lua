@@ -6,13 +6,11 @@
 -- in nearly that order: a record of an earlier time stays in the file that is open, none is gone back to, and a time
 -- without records has no file.
 
+local export = require "nfengine.output.options"
 local names = require "nfengine.output.names"
 
 local rotation = { takes_metadata = true } -- for each of its files
 rotation.__index = rotation
-
---- What exports take for it, 0 where it is not asked for.
-rotation.LIMITS = { "flows_per_file", "bytes_per_file", "seconds_per_file" }
 
 local TICKS = { ms = 1e3, us = 1e6, ns = 1e9 } -- a second
 
@@ -106,7 +104,7 @@ function rotation:columns_written(current) return (self.file or self.make(self.p
 --- As a file's.
 function rotation:described()
   local members = (self.file or self.make(self.path)):described()
-  for _, name in ipairs(rotation.LIMITS) do
+  for _, name in ipairs(export.LIMITS) do
     if self.given[name] > 0 then members[#members + 1] = { name, self.given[name] } end
   end
   if self.kept > 0 then members[#members + 1] = { "rotate_files", self.kept } end

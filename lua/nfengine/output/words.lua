@@ -1,8 +1,7 @@
 --- The command line's words on where records go: its options, and what they come to.
 
 local formats = require "nfengine.formats"
-local ipfix = require "nfengine.output.ipfix"
-local kafka_options = require "nfengine.output.kafka_options"
+local ipfix_options = require "nfengine.output.ipfix_options"
 local names = require "nfengine.output.names"
 local output = require "nfengine.output"
 
@@ -29,7 +28,7 @@ words.options = {
     doc = "with SQLite and DuckDB: the table to add records to [flows]" },
 }
 
-for _, option in ipairs(ipfix.options) do
+for _, option in ipairs(ipfix_options) do
   local copy = { name = "ipfix_" .. option.name }
   for key, value in pairs(option) do copy[key] = copy[key] or value end
   table.insert(words.options, copy)
@@ -51,9 +50,12 @@ for _, option in ipairs {
   table.insert(words.options, option)
 end
 
+--- Loaded where there is a need for it, as most runs have nothing to do with Kafka.
+local function kafka_options() return require "nfengine.output.kafka_options" end
+
 local function ipfix_values(values)
   local given = {}
-  for _, option in ipairs(ipfix.options) do given[option.name] = values["ipfix_" .. option.name] end
+  for _, option in ipairs(ipfix_options) do given[option.name] = values["ipfix_" .. option.name] end
   return given
 end
 
@@ -70,7 +72,7 @@ end
 -- @param values of the command line's options
 function words.overrides(values)
   if names.scheme(values.output) == "kafka" then
-    local problem = offline_because(values) or select(2, kafka_options.parse_address(values.output))
+    local problem = offline_because(values) or select(2, kafka_options().parse_address(values.output))
     if problem then error({ usage = "-o: " .. problem }, 0) end
   end
   local overrides = {
@@ -78,7 +80,7 @@ function words.overrides(values)
     offline = offline_because(values), ipfix_given = ipfix_values(values),
     kafka = {
       key = values.kafka_key, timestamp = values.kafka_timestamp,
-      options = kafka_options.of_words(values.kafka_option or {}),
+      options = values.kafka_option and kafka_options().of_words(values.kafka_option),
       config = values.kafka_config, flush_seconds = values.kafka_flush_seconds,
     },
   }
