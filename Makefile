@@ -69,7 +69,7 @@ help:
 	@echo 'make check      every spec, nothing installed'
 	@echo 'make meters     the same output with 1, 2, 3 and 8 meters, for every capture of the reference data'
 	@echo 'make collection every plugin and script over every capture of the reference data'
-	@echo 'make readers    the Python packages that read what is written, for spec/readers_spec.lua'
+	@echo 'make readers    the Python packages that read what is written, for spec/{readers,python}_spec.lua'
 	@echo 'make lint       formatting, static analysis, include order, the contract header'
 	@echo 'make asan       every spec against a build with address and undefined behaviour sanitizers'
 	@echo 'make tsan       the specs that run threads, with the thread sanitizer'

@@ -214,7 +214,13 @@ def _wants_progress():
     return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
 
 
-def _like_nfstream(table):
+def _absent(schema):
+    """What stands in NFStream's records for a number that is absent, by column."""
+    described = json.loads((schema.metadata or {}).get(b"nfengine.schema", b"[]"))
+    return {column["name"]: column["none"] for column in described if "none" in column}
+
+
+def _like_nfstream(table, absent):
     """The same table with integers of 64 bits where it has smaller ones, unsigned ones or moments, whose arithmetic
     would wrap around or not be one of numbers; and with the number that stands for an absent one."""
     columns = []
@@ -226,11 +232,22 @@ def _like_nfstream(table):
                 column = column.cast(pyarrow.int64())
             except pyarrow.ArrowInvalid:  # beyond 2^63
                 pass
-        if pyarrow.types.is_integer(column.type) and column.null_count:
-            none = (field.metadata or {}).get(b"none", b"0")
-            column = column.fill_null(pyarrow.scalar(int(none), column.type))
+        if field.name in absent and column.null_count:
+            column = column.fill_null(pyarrow.scalar(absent[field.name], column.type))
         columns.append(column)
     return pyarrow.table(columns, names=table.schema.names)
+
+
+def _rows(batch, absent):
+    """The rows of a batch as NFStream's flows have them: texts that are absent are empty."""
+    columns = []
+    for column in _like_nfstream(pyarrow.table(batch), absent).columns:
+        values = column.to_pylist()
+        if column.null_count:
+            none = float("nan") if pyarrow.types.is_floating(column.type) else ""
+            values = [none if value is None else value for value in values]
+        columns.append(values)
+    return zip(*columns)
 
 
 class NFStreamer:
@@ -292,12 +309,12 @@ class NFStreamer:
             yield from reader
 
     def __iter__(self):
-        columns = None
-        for batch in self.batches():
-            columns = columns or {name: at for at, name in enumerate(batch.schema.names)}
-            values = (column.to_pylist() for column in _like_nfstream(pyarrow.table(batch)).columns)
-            for row in zip(*values):
-                yield NFlow(columns, row)
+        with self._reader() as reader:
+            columns = {name: at for at, name in enumerate(reader.schema.names)}
+            absent = _absent(reader.schema)
+            for batch in reader:
+                for row in _rows(batch, absent):
+                    yield NFlow(columns, row)
 
     def to_arrow(self, columns_to_anonymize=None):
         """All flows as a pyarrow.Table, typed: moments are timestamps, arrays lists, what is absent is null."""
@@ -312,7 +329,8 @@ class NFStreamer:
     def to_pandas(self, columns_to_anonymize=None):
         """All flows as a pandas.DataFrame with NFStream's types: integers of 64 bits, also for moments; arrays are numpy
         arrays. Texts that are absent are None. For types as they are: to_arrow().to_pandas()."""
-        return _like_nfstream(self.to_arrow(columns_to_anonymize)).to_pandas()
+        table = self.to_arrow(columns_to_anonymize)
+        return _like_nfstream(table, _absent(table.schema)).to_pandas()
 
     def to_csv(self, path=None, columns_to_anonymize=None, flows_per_file=0, rotate_files=0):
         """Writes a CSV file, by default called as the first source with ".csv" behind it. Returns how many flows."""

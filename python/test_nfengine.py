@@ -79,6 +79,14 @@ class Flows(unittest.TestCase):
         with self.assertRaisesRegex(AttributeError, "flow has no 'sorce'"):
             flows[0].sorce
 
+    def test_what_is_absent(self):
+        silent = [flow for flow in NFStreamer(source=WEB) if flow.dst2src_packets == 0]
+        self.assertEqual({0}, {flow.dst2src_first_seen_ms for flow in silent})
+        self.assertIn("", {flow.requested_server_name for flow in silent})
+        self.assertNotIn(None, [value for flow in silent for value in flow.values()])
+        flows = list(NFStreamer(source=WEB, udps="tcp_rtt"))
+        self.assertIn(-1, {flow.udps.tcp_rtt_handshake for flow in flows})
+
     def test_columns_of_plugins(self):
         flow = next(iter(NFStreamer(source=WEB, udps=[("histogram", {"bins": 9}), "tcp_rtt"])))
         self.assertEqual(9, len(flow.udps.histogram_src2dst_payload))

@@ -34,6 +34,17 @@ describe_or_skip("nfengine.py", function()
   end
 end)
 
+describe_or_skip("README.md", function()
+  it("shows code that runs", function()
+    local block = program.read("README.md"):match "\n```python\n(from nfengine import.-)\n```"
+    local path = program.temporary ".parquet"
+    program.run("-q", "flows", "-o", path, "samples/web.pcap")
+    local ran = python(program.quote(program.write(block:gsub("flows%.parquet", path) .. "\nprint(len(flows))", ".py")))
+    program.remove_temporaries()
+    assert.same({ 0, "32\n", "" }, { ran.status, ran.out, ran.err })
+  end)
+end)
+
 describe_or_skip("docs/python.md", function()
   local number = 0
   for block in program.read("docs/python.md"):gmatch "\n```python\n(.-)\n```" do
