@@ -160,16 +160,10 @@ static int supply_shared(void *given, struct nf_share *share) {
 
 /* ---- opening ---- */
 
-static uint32_t cpu_count(void) {
-  cpu_set_t set;
-  int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  return count > 0 ? (uint32_t)count : 1;
-}
-
 /* As many meters as there are CPUs, leaving one on interfaces to whoever takes the records; fewer where files are so
    small that further threads would take longer to start than they save. */
 static uint32_t choose_size(const struct nf_crew *crew) {
-  uint32_t count = cpu_count();
+  uint32_t count = nf_cpu_count();
   if (crew->is_live) return count > 1 ? count - 1 : 1;
   struct nf_counters input = {0};
   nf_intake_count(crew->intake, &input);

@@ -4,18 +4,25 @@
  * zstd. A row group is so many records; what describes them stands behind the last, in Thrift's compact protocol, and
  * is all that grows with their number.
  *
+ * Compression takes as long as all else, and nobody reads packets while a row group is made: several threads make its
+ * columns ready.
+ *
  * Of the format's ways to lay out values the plainest are used, which every reader knows: version 1 pages, one a column
  * and row group, values plain or numbers of a dictionary.
  */
 #include "blob.h"
 #include "columnar.h"
+#include "thread.h"
 
+#include <stdatomic.h>
 #include <zstd.h>
 
 enum {
   GROUP_ROWS = 1 << 16,
   ZSTD_LEVEL = 1, /* faster ones save little time, and take a tenth to a half more room */
-  DEPTH = 8       /* of structs in structs */
+  DEPTH = 8,      /* of structs in structs */
+  MAX_PACKERS = 8,
+  WORTH_A_PACKER = 1 << 12 /* rows: a thread takes longer to start than it saves with fewer */
 };
 
 /* parquet.thrift's numbers. */
@@ -211,12 +218,34 @@ static void put_schema(struct thrift *t, const struct nf_columnar *rows) {
 
 /* ---- pages ---- */
 
+struct sizes {
+  uint64_t plain, packed; /* with pages' headers */
+};
+
+/* A column's pages in the row group under way. */
+struct chunk {
+  struct nf_blob bytes; /* as they will be in the file */
+  size_t data;          /* where its values begin in these, behind the dictionary */
+  struct sizes sizes;
+};
+
+/* Who makes pages: one of several threads. */
+struct packer {
+  struct parquet *parquet;
+  ZSTD_CCtx *zstd;
+  struct nf_blob page, packed; /* of the page under way */
+  pthread_t thread;
+  bool is_started;
+};
+
 struct parquet {
   struct nf_writer writer;
   struct nf_columnar rows;
-  ZSTD_CCtx *zstd;
-  struct nf_blob page, packed, header; /* of the page under way */
-  struct nf_blob group, groups;        /* what describes the row group under way, and those that got out */
+  struct chunk *chunks; /* by column */
+  struct packer packers[MAX_PACKERS];
+  uint32_t packer_count;
+  atomic_uint next;             /* column to be packed */
+  struct nf_blob group, groups; /* what describes the row group under way, and those that got out */
   uint32_t group_count;
   uint64_t written; /* rows in these */
   bool is_finished;
@@ -328,13 +357,13 @@ static void append_texts(struct nf_blob *b, const struct nf_texts *texts) {
   }
 }
 
-static void put_page_header(struct parquet *p, enum page_type type, uint32_t values, enum encoding encoding) {
-  struct thrift t = thrift_to(&p->header);
-  nf_blob_clear(&p->header);
+static void put_page_header(struct nf_blob *out, const struct packer *packer, enum page_type type, uint32_t values,
+                            enum encoding encoding) {
+  struct thrift t = thrift_to(out);
   begin_element(&t);
   put_i32(&t, 1, type);
-  put_i32(&t, 2, (int32_t)p->page.size);
-  put_i32(&t, 3, (int32_t)p->packed.size);
+  put_i32(&t, 2, (int32_t)packer->page.size);
+  put_i32(&t, 3, (int32_t)packer->packed.size);
   begin_struct(&t, type == DATA_PAGE ? 5 : 7);
   put_i32(&t, 1, (int32_t)values);
   put_i32(&t, 2, encoding);
@@ -346,34 +375,74 @@ static void put_page_header(struct parquet *p, enum page_type type, uint32_t val
   end_struct(&t);
 }
 
-struct sizes {
-  uint64_t plain, packed; /* with pages' headers */
-};
-
-static bool put_all(struct nf_output *output, const struct nf_blob *b) {
-  return nf_output_put(output, b->at, b->size) == b->size;
+/* Compresses the page that has been laid down, and appends it to a chunk. */
+static void pack_page(struct packer *packer, struct chunk *chunk, enum page_type type, uint32_t values,
+                      enum encoding encoding) {
+  const struct nf_blob *page = &packer->page;
+  nf_blob_clear(&packer->packed);
+  const size_t bound = ZSTD_compressBound(page->size);
+  uint8_t *packed = page->has_failed || page->size > INT32_MAX ? NULL : nf_blob_reserve(&packer->packed, bound);
+  const size_t size = packed ? ZSTD_compress2(packer->zstd, packed, bound, page->at, page->size) : 0;
+  if (!packed || ZSTD_isError(size)) {
+    chunk->bytes.has_failed = true;
+    return;
+  }
+  packer->packed.size = size;
+  const size_t start = chunk->bytes.size;
+  put_page_header(&chunk->bytes, packer, type, values, encoding);
+  chunk->sizes.plain += chunk->bytes.size - start + page->size;
+  nf_blob_append(&chunk->bytes, packed, size);
+  chunk->sizes.packed += chunk->bytes.size - start;
 }
 
-/* Writes the page that has been laid down. False where that fails, for want of memory too. */
-static bool write_page(struct parquet *p, enum page_type type, uint32_t values, enum encoding encoding,
-                       struct sizes *sizes) {
-  nf_blob_clear(&p->packed);
-  const size_t bound = ZSTD_compressBound(p->page.size);
-  uint8_t *packed = p->page.has_failed || p->page.size > INT32_MAX ? NULL : nf_blob_reserve(&p->packed, bound);
-  if (!packed) return false;
-  const size_t size = ZSTD_compress2(p->zstd, packed, bound, p->page.at, p->page.size);
-  if (ZSTD_isError(size)) return false;
-  p->packed.size = size;
-  put_page_header(p, type, values, encoding);
-  sizes->plain += p->header.size + p->page.size;
-  sizes->packed += p->header.size + p->packed.size;
-  return !p->header.has_failed && put_all(p->writer.output, &p->header) && put_all(p->writer.output, &p->packed);
+/* Makes a column's pages. */
+static void pack_column(struct packer *packer, struct nf_columnar_column *c, struct chunk *chunk, uint32_t rows) {
+  const uint32_t values = rows * c->elements;
+  struct nf_blob *page = &packer->page;
+  nf_blob_clear(&chunk->bytes);
+  chunk->sizes = (struct sizes){0};
+  if (c->is_text) {
+    nf_blob_clear(page);
+    append_texts(page, &c->texts);
+    pack_page(packer, chunk, DICTIONARY_PAGE, c->texts.count, PLAIN);
+  }
+  chunk->data = chunk->bytes.size;
+  nf_blob_clear(page);
+  if (nf_columnar_is_array(c)) append_list_levels(page, c->elements, values);
+  if (c->may_be_none) append_levels(page, c->present, rows);
+  if (c->is_text) append_numbers(page, c, rows);
+  else append_plain(page, c, values);
+  pack_page(packer, chunk, DATA_PAGE, values, c->is_text ? RLE_DICTIONARY : PLAIN);
+}
+
+/* Takes one column after another, until there is none left. */
+static void *pack_columns(void *given) {
+  struct packer *packer = given;
+  struct parquet *p = packer->parquet;
+  for (uint32_t i; (i = p->next++) < p->rows.count;) {
+    pack_column(packer, &p->rows.columns[i], &p->chunks[i], p->rows.rows);
+  }
+  return NULL;
+}
+
+/* Makes the pages of all columns. Where a thread cannot be had, the others do its work. */
+static void pack_rows(struct parquet *p) {
+  const uint32_t worth = p->rows.rows / WORTH_A_PACKER + 1, count = worth < p->packer_count ? worth : p->packer_count;
+  atomic_store(&p->next, 0);
+  for (uint32_t i = 1; i < count; i++) {
+    struct packer *packer = &p->packers[i];
+    packer->is_started = nf_thread_start(&packer->thread, pack_columns, packer) == 0;
+  }
+  (void)pack_columns(&p->packers[0]);
+  for (uint32_t i = 1; i < count; i++) {
+    if (p->packers[i].is_started) (void)pthread_join(p->packers[i].thread, NULL);
+  }
 }
 
 /* ---- row groups ---- */
 
-static void put_column_chunk(struct thrift *t, const struct nf_columnar_column *c, uint64_t start, uint64_t data,
-                             uint32_t values, const struct sizes *sizes) {
+static void put_column_chunk(struct thrift *t, const struct nf_columnar_column *c, const struct chunk *chunk,
+                             uint64_t start, uint32_t values) {
   begin_element(t);
   put_i64(t, 2, 0);
   begin_struct(t, 3);
@@ -389,34 +458,16 @@ static void put_column_chunk(struct thrift *t, const struct nf_columnar_column *
   }
   put_i32(t, 4, ZSTD_CODEC);
   put_i64(t, 5, values);
-  put_i64(t, 6, (int64_t)sizes->plain);
-  put_i64(t, 7, (int64_t)sizes->packed);
-  put_i64(t, 9, (int64_t)data);
+  put_i64(t, 6, (int64_t)chunk->sizes.plain);
+  put_i64(t, 7, (int64_t)chunk->sizes.packed);
+  put_i64(t, 9, (int64_t)(start + chunk->data));
   if (c->is_text) put_i64(t, 11, (int64_t)start);
   end_struct(t);
   end_struct(t);
 }
 
-static bool write_column(struct parquet *p, struct nf_columnar_column *c, struct thrift *t, struct sizes *total) {
-  const uint32_t rows = p->rows.rows, values = rows * c->elements;
-  const uint64_t start = nf_output_size(p->writer.output);
-  struct sizes sizes = {0};
-  if (c->is_text) {
-    nf_blob_clear(&p->page);
-    append_texts(&p->page, &c->texts);
-    if (!write_page(p, DICTIONARY_PAGE, c->texts.count, PLAIN, &sizes)) return false;
-  }
-  const uint64_t data = nf_output_size(p->writer.output);
-  nf_blob_clear(&p->page);
-  if (nf_columnar_is_array(c)) append_list_levels(&p->page, c->elements, values);
-  if (c->may_be_none) append_levels(&p->page, c->present, rows);
-  if (c->is_text) append_numbers(&p->page, c, rows);
-  else append_plain(&p->page, c, values);
-  if (!write_page(p, DATA_PAGE, values, c->is_text ? RLE_DICTIONARY : PLAIN, &sizes)) return false;
-  put_column_chunk(t, c, start, data, values, &sizes);
-  total->plain += sizes.plain;
-  total->packed += sizes.packed;
-  return true;
+static bool put_all(struct nf_output *output, const struct nf_blob *b) {
+  return !b->has_failed && nf_output_put(output, b->at, b->size) == b->size;
 }
 
 static const char MAGIC[4] = {'P', 'A', 'R', '1'};
@@ -425,15 +476,22 @@ static bool write_magic(struct parquet *p) {
   return nf_output_size(p->writer.output) > 0 || nf_output_put(p->writer.output, MAGIC, sizeof MAGIC) == sizeof MAGIC;
 }
 
+/* False where that fails, for want of memory too. */
 static bool write_group(struct parquet *p) {
   struct thrift t = thrift_to(&p->group);
   struct sizes total = {0};
   nf_blob_clear(&p->group);
   if (!write_magic(p)) return false;
+  pack_rows(p);
   begin_element(&t);
   put_list(&t, 1, T_STRUCT, p->rows.count);
   for (uint32_t i = 0; i < p->rows.count; i++) {
-    if (!write_column(p, &p->rows.columns[i], &t, &total)) return false;
+    const struct nf_columnar_column *c = &p->rows.columns[i];
+    const struct chunk *chunk = &p->chunks[i];
+    put_column_chunk(&t, c, chunk, nf_output_size(p->writer.output), p->rows.rows * c->elements);
+    if (!put_all(p->writer.output, &chunk->bytes)) return false;
+    total.plain += chunk->sizes.plain;
+    total.packed += chunk->sizes.packed;
   }
   put_i64(&t, 2, (int64_t)total.plain);
   put_i64(&t, 3, p->rows.rows);
@@ -460,22 +518,38 @@ static void emit_group(struct nf_writer *writer) {
 
 /* ---- the format ---- */
 
+static bool add_packer(struct parquet *p) {
+  struct packer *packer = &p->packers[p->packer_count];
+  packer->parquet = p;
+  packer->zstd = ZSTD_createCCtx();
+  if (!packer->zstd) return false;
+  (void)ZSTD_CCtx_setParameter(packer->zstd, ZSTD_c_compressionLevel, ZSTD_LEVEL);
+  p->packer_count++;
+  return true;
+}
+
 static bool start(struct nf_writer *writer, char *error) {
   struct parquet *p = parquet_of(writer);
   if (!nf_columnar_start(&p->rows, writer, GROUP_ROWS, true, emit_group, error)) return false;
-  p->zstd = ZSTD_createCCtx();
-  if (p->zstd) (void)ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_compressionLevel, ZSTD_LEVEL);
-  else nf_fail(error, "out of memory for an output's compression");
-  return p->zstd != NULL;
+  p->chunks = calloc(p->rows.count, sizeof *p->chunks);
+  for (uint32_t wanted = nf_cpu_count(); p->packer_count < wanted && p->packer_count < MAX_PACKERS;) {
+    if (!add_packer(p)) break;
+  }
+  if (p->chunks && p->packer_count > 0) return true;
+  nf_fail(error, "out of memory for an output's compression");
+  return false;
 }
 
 static void free_all(struct nf_writer *writer) {
   struct parquet *p = parquet_of(writer);
+  for (uint32_t i = 0; i < p->packer_count; i++) {
+    ZSTD_freeCCtx(p->packers[i].zstd);
+    nf_blob_free(&p->packers[i].page);
+    nf_blob_free(&p->packers[i].packed);
+  }
+  for (uint32_t i = 0; p->chunks && i < p->rows.count; i++) nf_blob_free(&p->chunks[i].bytes);
+  free(p->chunks);
   nf_columnar_free(&p->rows);
-  ZSTD_freeCCtx(p->zstd);
-  nf_blob_free(&p->page);
-  nf_blob_free(&p->packed);
-  nf_blob_free(&p->header);
   nf_blob_free(&p->group);
   nf_blob_free(&p->groups);
 }
@@ -503,7 +577,7 @@ static void finish(struct nf_writer *writer) {
   if (p->is_finished) return;
   p->is_finished = true;
   nf_columnar_flush(&p->rows);
-  struct nf_blob *footer = &p->page;
+  struct nf_blob *footer = &p->packers[0].page;
   struct thrift t = thrift_to(footer);
   nf_blob_clear(footer);
   begin_element(&t);

@@ -90,6 +90,18 @@ describe("the same bytes for any number of meters", function()
     assert.same(one, rows(5))
   end)
 
+  it("as Parquet, whose pages are made by several threads", function()
+    local sources = {}
+    for i = 1, 400 do sources[i] = "samples/web.pcap" end
+    local function written(count)
+      local path = program.temporary ".parquet"
+      local streamer = nf.streamer { source = sources, n_dissections = 0, n_meters = count, idle_timeout = 0 }
+      assert.is_true(streamer:to_parquet(path) > 20000)
+      return program.read(path)
+    end
+    assert.is_true(written(1) == written(3))
+  end)
+
   it("with plugins that count, end flows and write columns", function()
     local script = [[
       local nf = require "nfengine"

@@ -8,6 +8,11 @@ local parquet = require "spec.support.parquet"
 local rows = require "spec.support.rows"
 local typed = require "spec.support.typed"
 
+ffi.cdef [[
+  int sched_getaffinity(int process, size_t size, void *set);
+  int sched_setaffinity(int process, size_t size, const void *set);
+]]
+
 local PARQUET = C.NF_FORMAT_PARQUET
 local GROUP_ROWS = 65536
 local REQUIRED, OPTIONAL, REPEATED = 0, 1, 2
@@ -53,6 +58,31 @@ describe("a Parquet output", function()
     for i = 1, 2 * GROUP_ROWS + 5 do
       if read.columns.id[i] ~= i - 1 then error(("row %d: %d"):format(i - 1, read.columns.id[i])) end
     end
+  end)
+
+  it("is the same however many CPUs there are", function()
+    local made, path = with_id(), os.tmpname()
+    for i = 1, 12 do made:add("number_" .. i, "uint32", 7 * i):add("word_" .. i, "text", ("x"):rep(i)) end
+    local function written()
+      local writer = open(made, path)
+      write(writer, made:record(), GROUP_ROWS)
+      assert.equal(C.NF_OK, close(writer))
+      return rows.read_file(path)
+    end
+    local all, one = ffi.new "uint64_t[16]", ffi.new "uint64_t[16]"
+    assert.equal(0, ffi.C.sched_getaffinity(0, ffi.sizeof(all), all))
+    for word = 0, 15 do -- the first that there is
+      if all[word] ~= 0 then
+        one[word] = bit.band(all[word], -all[word])
+        break
+      end
+    end
+    local with_all = written()
+    assert.equal(0, ffi.C.sched_setaffinity(0, ffi.sizeof(one), one))
+    local with_one = written()
+    ffi.C.sched_setaffinity(0, ffi.sizeof(all), all)
+    os.remove(path)
+    assert.is_true(with_all == with_one)
   end)
 
   it("shows nothing before it is finished", function()
