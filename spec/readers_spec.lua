@@ -1,4 +1,4 @@
--- Records in every format, read by readers of others: pyarrow, polars, DuckDB and pandas find in each the same rows, to
+-- Records in every format, read by readers of others: pyarrow, polars, DuckDB, pandas and Python's sqlite3 find in each the same rows, to
 -- the last bit, and the types that the schema tells. `make readers` brings these; $NFENGINE_PYTHON names a Python that
 -- has them. Over the samples and some captures of the reference data, all of them with $NFENGINE_EVERY_CAPTURE=1.
 
@@ -8,6 +8,7 @@ local engine = require "spec.support.engine"
 local file = require "nfengine.output.file"
 local nf = require "nfengine"
 local program = require "spec.support.program"
+local sqlite = require "nfengine.output.sqlite"
 
 local PYTHON = os.getenv "NFENGINE_PYTHON" or "build/readers/bin/python"
 
@@ -60,6 +61,7 @@ local function everything(base)
       path = ("%s.%s"):format(base, ending), format = format, packing = C.NF_PACKING_NONE, is_beside = false,
     }
   end
+  files[#files + 1] = sqlite.new { product = "SQLite", path = base .. ".sqlite", packing = C.NF_PACKING_NONE }
   local function each(method)
     return function(_, ...)
       for _, one in ipairs(files) do assert(one[method](one, ...)) end

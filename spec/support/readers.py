@@ -2,12 +2,12 @@
 
     readers.py < LINES
 
-A line is a path without its ending, a tab, and how many records it has: PATH.csv, PATH.jsonl, PATH.parquet, PATH.arrow
-and PATH.arrows have to hold them. Nothing is printed where all is well, else a line for each path with a difference.
+A line is a path without its ending, a tab, and how many records it has: PATH.csv, PATH.jsonl, PATH.parquet, PATH.arrow,
+PATH.arrows and PATH.sqlite have to hold them. Nothing is printed where all is well, else a line for each path with a difference.
 
 Parquet, as pyarrow reads it, is what the others are compared with: CSV and JSON lines value by value, as text and as
 what they parse to, so to the last digit; the types with what "nfengine.schema" says; Arrow's files by pyarrow, polars
-and pandas, Parquet by polars, DuckDB and pandas.
+and pandas, Parquet by polars, DuckDB and pandas, databases by Python's sqlite3.
 """
 
 import csv
@@ -15,6 +15,7 @@ import json
 import math
 import multiprocessing
 import os
+import sqlite3
 import sys
 
 os.environ["POLARS_MAX_THREADS"] = "1"
@@ -192,6 +193,35 @@ def read_ipc(base):
     return whole, flowing
 
 
+def as_sqlite(value):
+    """As SQLite has it: integers of 64 bits with a sign, no nan, no types for truth and moments."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int):
+        return value - (1 << 64) if value >= 1 << 63 else value
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
+
+
+def check_sqlite(base, table):
+    with sqlite3.connect(base + ".sqlite") as database:
+        selected = ", ".join(f'"{name}"' for name in table.column_names)
+        rows = database.execute(f"select {selected} from flows order by rowid").fetchall()
+    require(len(rows) == table.num_rows, "SQLite has", len(rows), "rows")
+    for i, name in enumerate(table.column_names):
+        array, found = table.column(name), [row[i] for row in rows]
+        if is_list(array.type):
+            is_single = pyarrow.types.is_float32(array.type.value_type)
+            expected = [as_json(value, is_single) for value in values_of(array)]
+            found = [json.loads(cell) for cell in found]
+        else:
+            expected = [as_sqlite(value) for value in values_of(array)]
+        for row, (value, cell) in enumerate(zip(expected, found)):
+            same = value == cell and type(value) is type(cell)
+            require(same, name, "SQLite", "row", row, repr(cell), "not", repr(value))
+
+
 def check(base, rows):
     table = pyarrow.parquet.read_table(base + ".parquet")
     table.validate(full=True)
@@ -204,6 +234,7 @@ def check(base, rows):
         check_same("pyarrow", table, each)
         check_lists(table, each)
     check_texts(base, table)
+    check_sqlite(base, table)
     check_same("polars (Parquet)", table, polars.read_parquet(base + ".parquet").to_arrow())
     check_same("polars (file)", whole, polars.read_ipc(base + ".arrow").to_arrow())
     check_same("polars (stream)", flowing, polars.read_ipc_stream(base + ".arrows").to_arrow())
