@@ -35,7 +35,8 @@ local EveryType = nf.plugin {
     local udps, number = flow.udps, flow.bidirectional_bytes * 40503 + flow.id * 7919
     udps.a_bool, udps.a_int8, udps.a_int16 = number % 3 == 0, number % 256 - 128, number % 65536 - 32768
     udps.a_int32, udps.a_int64, udps.a_uint8 = -number % 2147483648, -number * 65537, number % 256
-    udps.a_uint16, udps.a_uint32, udps.a_uint64 = number % 65536, number * 97 % 4294967296, number * 1048573
+    udps.a_uint16, udps.a_uint32 = number % 65536, number * 97 % 4294967296
+    udps.a_uint64 = number * 1048573 + (number % 2 == 0 and 2^63 or 0)
     udps.a_float, udps.a_double = number / 7, ({ 1 / 0, 0 / 0, -0, number / 3 })[number % 4 + 1]
     udps.a_text = ({ "", "a,\"b\"", "line\nend\r", "\240\159\166\134 ü", "bad \255\192" })[number % 5 + 1]
     for i = 1, 3 do
