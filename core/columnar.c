@@ -11,6 +11,7 @@
 #include <stdalign.h>
 
 enum {
+  ADDRESS_SIZE = 16,
   STAGED = 32,           /* records */
   ROOM = 32 << 20,       /* bytes of all values, about: large rows come in smaller batches */
   TEXTS = 64 << 20,      /* bytes of texts, about, that fill a batch */
@@ -101,8 +102,9 @@ static bool dictionary_put(struct nf_texts *d, const uint8_t *seed, uint32_t has
 static void describe(struct nf_columnar_column *c, const struct nf_column *column) {
   const uint32_t number = nf_number_size(column->type);
   c->column = column;
-  c->is_text = !number;
-  c->width = c->is_text ? sizeof(uint32_t) : number;
+  c->is_address = column->type == NF_TYPE_IP && column->is_binary;
+  c->is_text = !number && !c->is_address;
+  c->width = c->is_text ? sizeof(uint32_t) : c->is_address ? ADDRESS_SIZE : number;
   c->elements = !c->is_text && column->is_array ? column->length : 1;
   c->may_be_none = nf_cell_may_be_none(column);
 }
@@ -232,6 +234,19 @@ static void gather(uint8_t *to, const char *from, size_t stride, uint32_t count,
   }
 }
 
+/* Addresses as IPv6 has them, those of IPv4 as mapped ones. */
+static void put_addresses(struct nf_columnar *b, struct nf_columnar_column *c) {
+  static const uint8_t MAPPED[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  uint8_t *to = c->values + (size_t)b->rows * ADDRESS_SIZE;
+  for (uint32_t i = 0; i < b->staged_count; i++, to += ADDRESS_SIZE) {
+    const struct nf_flow *record = staged_record(b, i);
+    const char *address = nf_cell_value(c->column, record);
+    const size_t ahead = record->ip_version == 6 ? 0 : sizeof MAPPED;
+    memcpy(to, MAPPED, ahead);
+    memcpy(to + ahead, address, ADDRESS_SIZE - ahead);
+  }
+}
+
 static void put_presence(struct nf_columnar *b, struct nf_columnar_column *c) {
   for (uint32_t i = 0, row = b->rows; i < b->staged_count; i++, row++) {
     const uint8_t bit = (uint8_t)(1u << row % 8);
@@ -250,11 +265,13 @@ static bool make_rows(struct nf_columnar *b) {
   for (uint32_t i = 0; i < b->count; i++) {
     struct nf_columnar_column *c = &b->columns[i];
     const size_t size = (size_t)c->elements * c->width;
-    if (!c->is_text) {
+    if (c->is_text) {
+      if (!put_texts(b, c)) return false;
+    } else if (c->is_address) {
+      put_addresses(b, c);
+    } else {
       gather(c->values + b->rows * size, nf_cell_value(c->column, staged_record(b, 0)), b->stride, b->staged_count,
              size);
-    } else if (!put_texts(b, c)) {
-      return false;
     }
     if (c->may_be_none) put_presence(b, c);
   }

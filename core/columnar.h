@@ -24,6 +24,7 @@ struct nf_columnar_column {
   const struct nf_column *column;
   bool is_text;      /* `values` are 32-bit numbers of `texts`, which has each once; or it has a text for each row */
   bool may_be_none;  /* values may be absent */
+  bool is_address;   /* `values` are addresses of 16 bytes */
   uint32_t width;    /* bytes of a value or of an array's element */
   uint32_t elements; /* values a row: an array's, else 1 */
   uint8_t *values;   /* rows * elements * width bytes, those of absent values 0 */

@@ -430,6 +430,7 @@ struct nf_column {
   uint32_t length;  /* elements of an array, bytes of a text, else 1 */
   uint8_t type;     /* enum nf_type */
   bool is_array;    /* written as NFStream prints lists: [0, 1, -1] */
+  bool is_binary;   /* an IP address that Parquet and Arrow have as 16 bytes, of IPv4 as ::ffff:0:0/96 (RFC 4291) */
   uint8_t moment;   /* enum nf_moment */
   bool has_none;    /* an integer `none` stands for no value, of which typed formats know; so does an empty text */
   int64_t none;

@@ -22,7 +22,15 @@ enum {
 /* Numbers of Schema.fbs, Message.fbs and File.fbs. */
 enum { VERSION_5 = 4 };
 enum header { SCHEMA = 1, RECORD_BATCH = 3 };
-enum type { INT = 2, FLOATING_POINT = 3, UTF8 = 5, BOOL = 6, TIMESTAMP = 10, FIXED_SIZE_LIST = 16 };
+enum type {
+  INT = 2,
+  FLOATING_POINT = 3,
+  UTF8 = 5,
+  BOOL = 6,
+  TIMESTAMP = 10,
+  FIXED_SIZE_BINARY = 15,
+  FIXED_SIZE_LIST = 16
+};
 enum precision { SINGLE = 1, DOUBLE = 2 };
 
 static void pad(struct nf_blob *b, size_t ahead, size_t alignment) {
@@ -129,6 +137,7 @@ static void put_notes(struct nf_blob *b, size_t reference, const struct nf_write
 
 static enum type type_of(const struct nf_columnar_column *c) {
   if (c->is_text) return UTF8;
+  if (c->is_address) return FIXED_SIZE_BINARY;
   if (c->column->moment) return TIMESTAMP;
   switch (c->column->type) {
   case NF_TYPE_BOOL: return BOOL;
@@ -154,6 +163,10 @@ static void put_type(struct nf_blob *b, size_t reference, const struct nf_column
     t = put_table(b, reference, "41");
     set(&t, 0, (uint64_t)c->width * 8);
     set(&t, 1, nf_is_signed(c->column->type));
+    break;
+  case FIXED_SIZE_BINARY:
+    t = put_table(b, reference, "4");
+    set(&t, 0, c->width);
     break;
   default: (void)put_table(b, reference, ""); break;
   }

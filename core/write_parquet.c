@@ -26,7 +26,7 @@ enum {
 };
 
 /* parquet.thrift's numbers. */
-enum physical { BOOLEAN = 0, INT32 = 1, INT64 = 2, FLOAT = 4, DOUBLE = 5, BYTE_ARRAY = 6 };
+enum physical { BOOLEAN = 0, INT32 = 1, INT64 = 2, FLOAT = 4, DOUBLE = 5, BYTE_ARRAY = 6, FIXED_LEN_BYTE_ARRAY = 7 };
 enum repetition { REQUIRED = 0, OPTIONAL = 1, REPEATED = 2 };
 enum encoding { PLAIN = 0, RLE = 3, RLE_DICTIONARY = 8 };
 enum page_type { DATA_PAGE = 0, DICTIONARY_PAGE = 2 };
@@ -124,6 +124,7 @@ static void put_empty_struct(struct thrift *t, int number) {
 
 static enum physical physical_of(const struct nf_columnar_column *c) {
   if (c->is_text) return BYTE_ARRAY;
+  if (c->is_address) return FIXED_LEN_BYTE_ARRAY;
   switch (c->column->type) {
   case NF_TYPE_BOOL: return BOOLEAN;
   case NF_TYPE_FLOAT: return FLOAT;
@@ -173,6 +174,7 @@ static void put_value_type(struct thrift *t, const struct nf_columnar_column *c,
                            const char *name) {
   begin_element(t);
   put_i32(t, 1, physical_of(c));
+  if (c->is_address) put_i32(t, 2, (int32_t)c->width);
   put_i32(t, 3, repetition);
   put_text(t, 4, name);
   if (converted_of(c) != NO_CONVERTED) put_i32(t, 6, converted_of(c));

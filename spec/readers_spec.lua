@@ -125,7 +125,8 @@ describe("readers of others", function()
   local SETTINGS = {
     { "in milliseconds", { udps = { EveryType {} } } },
     { "in microseconds, without L7", { time_unit = "us", n_dissections = 0, udps = { EveryType {} } } },
-    { "in nanoseconds", { time_unit = "ns", splt_analysis = 255, idle_timeout = 1, l7_columns = {} } },
+    { "in nanoseconds, addresses as bytes",
+      { time_unit = "ns", splt_analysis = 255, idle_timeout = 1, l7_columns = {}, binary_addresses = true } },
   }
   for _, setting in ipairs(SETTINGS) do
     it("find the same rows in every format, " .. setting[1], function()

@@ -8,6 +8,7 @@
 --   unit   of its values: "bytes", "packets", "{unit}" ..., or nil
 --   doc    one line for people
 --   place  path into the run's flow struct, e.g. "core.scope[0].packets": Lua expression and C offset at once
+--   is_binary  whether an IP address is given as 16 bytes, not as text, in formats that have both
 --   is_moment  whether it counts time since 1970; its unit says what
 --   is_identifying  whether it is a text that may hold names or addresses
 --   none   integer that stands for no value, if one does; formats that know null write that, as for empty texts
@@ -299,6 +300,7 @@ function columns.fill(c, column)
   c.length = column.length
   c.type = columns.types[column.type].code
   c.is_array = column.is_array or false
+  c.is_binary = column.is_binary or false
   c.moment = column.is_moment and MOMENTS[column.unit] or C.NF_MOMENT_NO
   c.has_none, c.none = column.none ~= nil, column.none or 0
   c.unit, c.doc = column.unit, column.doc

@@ -243,7 +243,8 @@ function manifest.output(path, records, name, file)
 end
 
 --- What records hold, column by column: name, type, unit and doc; `length` of arrays; `is_moment`, where a number
--- counts since 1970; `nullable`, where formats that know of no value have one for `none`, or for an empty text.
+-- counts since 1970; `is_binary`, where typed formats have an address as 16 bytes; `nullable`, where formats that know
+-- of no value have one for `none`, or for an empty text.
 -- @param columns as sinks get them
 -- @param add function that gives further members for a column, or nil
 function manifest.schema(columns, add)
@@ -252,6 +253,7 @@ function manifest.schema(columns, add)
     local members = {
       { "name", column.name }, { "type", plugin.type_text(column) }, { "unit", column.unit }, { "doc", column.doc },
       { "length", column.is_array and column.length or nil }, { "is_moment", column.is_moment or nil },
+      { "is_binary", column.is_binary or nil },
       { "nullable", column.none ~= nil or column.type == "text" }, { "none", column.none },
     }
     for _, member in ipairs(add and add(column) or {}) do members[#members + 1] = member end

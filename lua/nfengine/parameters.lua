@@ -133,6 +133,8 @@ parameters.list = {
     doc = "where these lines are added; without it, standard error" },
   integer("system_visibility_mode", 0, 0, 1, nil, "live capture: 1 adds process columns; files: always 0"),
   integer("system_visibility_poll_ms", 100, 0, 4294967, "MS", "live capture: how often sockets are looked at"),
+  boolean("binary_addresses", false,
+    "give IP addresses as 16 bytes in Parquet and Arrow, IPv4 as in ::ffff:192.0.2.1; text is for people"),
   boolean("manifest", false,
     "write FILE.manifest.json beside a file of records: what they were made of and with, and SHA-256 of both"),
   choice("time_unit", "ms", { "ms", "us", "ns" }, "unit of every time, and of the columns' names"),

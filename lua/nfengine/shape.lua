@@ -135,6 +135,9 @@ function shape.of(parameters, instances, wants_ticks)
       process = layout.process > 0,
     },
   }
+  for _, column in ipairs(available) do
+    column.is_binary = parameters.binary_addresses and column.type == "ip" or nil
+  end
   self.columns, self.available = select(available, parameters.columns), available
   self.types = {
     layout = layout, unit = parameters.time_unit, columns = available, selected = self.columns, udps = udps,

@@ -108,6 +108,14 @@ describe("an Arrow output", function()
     for i, field in ipairs(read.fields) do assert.same({ "text", i == 5 }, { field.type, field.is_nullable }) end
   end)
 
+  it("has addresses as bytes where that is asked for", function()
+    for _, case in ipairs(typed.BINARY_ADDRESSES) do
+      local read = both(typed.with_binary_address(case), 3)
+      assert.same({ "binary 16", false }, { read.fields[1].type, read.fields[1].is_nullable })
+      assert.same({ case.given, case.given, case.given }, read.columns.ip)
+    end
+  end)
+
   it("has null for what is absent", function()
     local NULL = arrow.NULL
     local read = both(rows.new():add("code", "int16", -1):none(-1):add("zero", "uint64", 0):none(0):moment "ms"

@@ -117,6 +117,14 @@ describe("a Parquet output", function()
     assert.same({ 15, 14, 9 }, { schema[2].converted, schema[3].converted, schema[4].converted })
   end)
 
+  it("has addresses as bytes where that is asked for", function()
+    for _, case in ipairs(typed.BINARY_ADDRESSES) do
+      local read = read_made(typed.with_binary_address(case), 3)
+      assert.same({ 7, 16 }, { read.schema[2].type, read.schema[2].length })
+      assert.same({ case.given, case.given, case.given }, read.columns.ip)
+    end
+  end)
+
   it("has truths by the bit", function()
     local read = read_made(rows.new():add("yes", "bool", true):add("no", "bool", false), 9)
     assert.same({ true, true, true, true, true, true, true, true, true }, read.columns.yes)

@@ -73,6 +73,7 @@ static void plan_column(struct plan *plan, int index, struct fuzz_input *in) {
   if (type == NF_TYPE_TEXT) column.length = 1 + length % TEXT_MAX;
   else if (type <= NF_TYPE_DOUBLE && flags & FLAG_ARRAY) column.is_array = true;
   if (column.is_array) column.length = 1 + length % ARRAY_MAX;
+  column.is_binary = type == NF_TYPE_IP && flags & FLAG_ARRAY;
   if (flags & FLAG_MOMENT && type == NF_TYPE_UINT64) column.moment = (uint8_t)(NF_MOMENT_MS + length % 3);
   column.has_none = flags & FLAG_NONE && type < NF_TYPE_FLOAT;
   column.none = (int16_t)length;

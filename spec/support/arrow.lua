@@ -10,7 +10,7 @@ local flatbuffer = require "spec.support.flatbuffer"
 
 local arrow = { NULL = setmetatable({}, { __tostring = function() return "NULL" end }) }
 
-local INT, FLOATING_POINT, UTF8, BOOL, TIMESTAMP, FIXED_SIZE_LIST = 2, 3, 5, 6, 10, 16
+local INT, FLOATING_POINT, UTF8, BOOL, TIMESTAMP, FIXED_SIZE_BINARY, FIXED_SIZE_LIST = 2, 3, 5, 6, 10, 15, 16
 local SCHEMA, RECORD_BATCH = 1, 3
 local VERSION_5 = 4
 
@@ -30,6 +30,7 @@ local function type_name(kind, details)
   elseif kind == TIMESTAMP then
     return ("%s %s"):format(({ "ms", "us", "ns" })[details:integer(0, "int16_t")], details:text(1))
   end
+  if kind == FIXED_SIZE_BINARY then return "binary " .. details:integer(0, "int32_t") end
   return ({ [UTF8] = "text", [BOOL] = "bool", [FIXED_SIZE_LIST] = "list" })[kind]
 end
 
@@ -78,7 +79,16 @@ local function texts(offsets, bytes, count)
   return list
 end
 
+local function pieces(bytes, size, count)
+  local list = {}
+  assert(#bytes == size * count)
+  for i = 1, count do list[i] = bytes:sub((i - 1) * size + 1, i * size) end
+  return list
+end
+
 local function plain_values(type_, count, next_buffer)
+  local size = tonumber(type_:match "^binary (%d+)$")
+  if size then return pieces(next_buffer(), size, count) end
   if type_ == "text" then
     local offsets = next_buffer()
     return texts(offsets, next_buffer(), count)

@@ -2,7 +2,8 @@
 -- whatever else comes raises.
 --
 --   local read = parquet.read(bytes)  --> { schema, groups, rows, metadata, columns, created_by }; nil without a footer
---   read.schema[2]                    --> { name, type, repetition, converted, logical }, by parquet.thrift's numbers
+--   read.schema[2]                    --> { name, type, length, repetition, converted, logical },
+--                                         by parquet.thrift's numbers
 --   read.columns.id                   --> values of all row groups; parquet.NULL where there is none
 
 local ffi = require "ffi"
@@ -99,7 +100,7 @@ end
 local CTYPES = { [1] = "int32_t", [2] = "int64_t", [4] = "float", [5] = "double" }
 
 -- So many plain values of a physical type.
-local function read_plain(bytes, at, kind, count)
+local function read_plain(bytes, at, kind, count, length)
   local list = {}
   if kind == 0 then
     for i = 0, count - 1 do
@@ -112,6 +113,11 @@ local function read_plain(bytes, at, kind, count)
       list[i], at = bytes:sub(at + 4, at + 3 + size), at + 4 + size
     end
     assert(at == #bytes + 1)
+    return list
+  end
+  if kind == 7 then
+    assert(#bytes == at - 1 + count * length)
+    for i = 1, count do list[i] = bytes:sub(at + (i - 1) * length, at + i * length - 1) end
     return list
   end
   local ctype = CTYPES[kind]
@@ -161,7 +167,7 @@ local function read_column(bytes, about, element, is_list)
     for i, number in ipairs(values) do values[i] = assert(words[number + 1]) end
   else
     assert(header[5][2] == PLAIN)
-    values = read_plain(page, at, about[1], stored)
+    values = read_plain(page, at, about[1], stored, element.length)
   end
   local list, taken = {}, 0
   for i = 1, count do
@@ -178,8 +184,8 @@ end
 
 local function read_element(fields)
   return {
-    type = fields[1], repetition = fields[3], name = fields[4], children = fields[5], converted = fields[6],
-    logical = fields[10],
+    type = fields[1], length = fields[2], repetition = fields[3], name = fields[4], children = fields[5],
+    converted = fields[6], logical = fields[10],
   }
 end
 

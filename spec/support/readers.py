@@ -11,6 +11,7 @@ and pandas, Parquet by polars, DuckDB and pandas, databases by Python's sqlite3.
 """
 
 import csv
+import ipaddress
 import json
 import math
 import multiprocessing
@@ -61,7 +62,8 @@ def check_type(column, field):
         require((field.type.unit, field.type.tz) == (column["unit"], "UTC"), column["name"], "is", field.type)
     else:
         require("_seen_" not in column["name"], column["name"], "is a moment")
-        require(field.type == NUMBERS.get(told, pyarrow.string()), column["name"], "is", field.type, "not", told)
+        expected = pyarrow.binary(16) if column.get("is_binary") else NUMBERS.get(told, pyarrow.string())
+        require(field.type == expected, column["name"], "is", field.type, "not", told)
 
 
 def check_schema(schema):
@@ -83,9 +85,17 @@ def check_said(columns, schema):
 # ---- values ----
 
 
+def address_of(value):
+    """An address of 16 bytes as text."""
+    address = ipaddress.IPv6Address(value)
+    return str(address.ipv4_mapped or address)
+
+
 def values_of(array):
     if pyarrow.types.is_timestamp(array.type):
         array = array.cast(pyarrow.int64())
+    if pyarrow.types.is_fixed_size_binary(array.type):
+        return [address_of(value) for value in array.to_pylist()]
     return array.to_pylist()
 
 

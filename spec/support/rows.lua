@@ -84,6 +84,12 @@ function rows:none(value)
   return self
 end
 
+--- That typed formats have the latest column's addresses as bytes.
+function rows:binary()
+  self.columns[#self.columns].is_binary = true
+  return self
+end
+
 --- What is to be told of the latest column.
 function rows:about(unit, doc)
   local column = self.columns[#self.columns]
@@ -111,7 +117,7 @@ function rows:true_columns()
     self.names[i] = self.names[i] or ffi.new("char[?]", #column.name + 1, column.name)
     columns[i - 1].name = self.names[i]
     columns[i - 1].offset, columns[i - 1].length, columns[i - 1].type = column.offset, column.length, column.type
-    columns[i - 1].is_array = column.is_array
+    columns[i - 1].is_array, columns[i - 1].is_binary = column.is_array, column.is_binary or false
     columns[i - 1].moment, columns[i - 1].unit, columns[i - 1].doc = column.moment or 0, column.unit, column.doc
     columns[i - 1].has_none, columns[i - 1].none = column.none ~= nil, column.none or 0
   end

@@ -17,6 +17,20 @@ typed.LIMITS = {
 --- Columns id and text.
 function typed.with_id() return rows.new():add("id", "uint32", 0):add("text", "text", "abc", 8) end
 
+--- A column of addresses that are given as bytes, once as IPv4 and once as IPv6, and what stands in files for each.
+typed.BINARY_ADDRESSES = {
+  { version = 4, address = "\192\0\2\1" .. ("\0"):rep(12), given = ("\0"):rep(10) .. "\255\255\192\0\2\1" },
+  { version = 6, address = "\32\1\13\184" .. ("\0"):rep(11) .. "\1",
+    given = "\32\1\13\184" .. ("\0"):rep(11) .. "\1" },
+}
+
+--- Rows of one of these.
+function typed.with_binary_address(case)
+  local made = rows.new():add("ip", "ip", case.address):binary()
+  made.ip_version = case.version
+  return made
+end
+
 --- Writes so many records, numbered from `first` (0) by their id, the first column. Returns the last status.
 function typed.write(writer, record, count, first)
   local id = ffi.cast("uint32_t *", record + 1)
