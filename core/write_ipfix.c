@@ -363,10 +363,7 @@ static bool put_message(struct ipfix *x, const struct message *m) {
   out = put_u32(out, export_time(x));
   out = put_u32(out, x->sequence);
   (void)put_u32(out, x->given.domain);
-  const size_t written = nf_output_put(x->writer.output, m->bytes, m->size);
-  if (written == m->size) return true;
-  nf_output_take_back(x->writer.output, written);
-  return false;
+  return nf_output_put_whole(x->writer.output, m->bytes, m->size);
 }
 
 static bool is_new_session(const struct ipfix *x) {
