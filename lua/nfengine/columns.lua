@@ -39,6 +39,13 @@ columns.types = {
   end_reason = { code = C.NF_TYPE_END_REASON },
 }
 
+--- Units of time that a run may have: how many make a second, and the numbers of enum nf_time_unit and nf_moment.
+columns.time_units = {
+  ms = { per_second = 1e3, code = C.NF_MILLISECONDS, moment = C.NF_MOMENT_MS },
+  us = { per_second = 1e6, code = C.NF_MICROSECONDS, moment = C.NF_MOMENT_US },
+  ns = { per_second = 1e9, code = C.NF_NANOSECONDS, moment = C.NF_MOMENT_NS },
+}
+
 --- Whether values of a column, or its elements, can be reckoned with: numbers, and 0 or 1 for false and true.
 function columns.is_numeric(column) return columns.types[column.type].is_number or column.type == "bool" end
 
@@ -290,7 +297,12 @@ function columns.elements(column)
   return elements
 end
 
-local MOMENTS = { ms = C.NF_MOMENT_MS, us = C.NF_MOMENT_US, ns = C.NF_MOMENT_NS }
+--- The column among these by which records tell when their flows were last seen; nil where a mask has taken it.
+function columns.last_seen(available)
+  for _, column in ipairs(available) do
+    if column.is_moment and column.name:match "^bidirectional_last_seen_" then return column end
+  end
+end
 
 --- Fills a struct nf_column. It refers to the column's name, unit and doc, which therefore must outlive it.
 function columns.fill(c, column)
@@ -299,7 +311,7 @@ function columns.fill(c, column)
   c.length = column.length
   c.type = columns.types[column.type].code
   c.is_array = column.is_array or false
-  c.moment = column.is_moment and MOMENTS[column.unit] or C.NF_MOMENT_NO
+  c.moment = column.is_moment and columns.time_units[column.unit].moment or C.NF_MOMENT_NO
   c.has_none, c.none = column.none ~= nil, column.none or 0
   c.unit, c.doc = column.unit, column.doc
 end
