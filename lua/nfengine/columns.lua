@@ -1,6 +1,6 @@
 --- The registry of columns: what a record can hold, where it lies, how Lua and the writers read it.
 --
--- CSV header, JSON keys, `--columns` and the README's table come from here; there is no other list of names.
+-- CSV header, JSON keys, `--columns` and docs/reference.md's tables come from here; there is no other list of names.
 -- A column is a table:
 --
 --   name   its name; "{unit}" stands for the run's time unit
