@@ -24,6 +24,25 @@ uint32_t nf_number_size(int type) {
   }
 }
 
+static bool check_column(const struct nf_column *column, char *error) {
+  if (column->type < NF_TYPE_BOOL || column->type > NF_TYPE_END_REASON) {
+    nf_fail(error, "column \"%.100s\": unknown type %d, expected one of enum nf_type", column->name, column->type);
+  } else if (column->is_array && !nf_number_size(column->type)) {
+    nf_fail(error, "column \"%.100s\": an array of type %d, expected numbers", column->name, column->type);
+  } else {
+    return true;
+  }
+  return false;
+}
+
+bool nf_columns_check(const struct nf_column *columns, uint32_t count, char *error) {
+  if (count == 0) nf_fail(error, "an output without columns, expected at least one");
+  for (uint32_t i = 0; i < count; i++) {
+    if (!check_column(&columns[i], error)) return false;
+  }
+  return count > 0;
+}
+
 size_t nf_cell_size(const struct nf_column *column) {
   switch (column->type) {
   case NF_TYPE_IP: return 16;

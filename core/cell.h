@@ -6,6 +6,9 @@
  */
 #include "format.h"
 
+/* Whether columns can be written. False with a one-line reason in `error`. */
+bool nf_columns_check(const struct nf_column *columns, uint32_t count, char *error);
+
 static inline const char *nf_cell_value(const struct nf_column *column, const struct nf_flow *record) {
   return (const char *)record + column->offset;
 }

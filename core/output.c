@@ -214,12 +214,17 @@ size_t nf_output_put(struct nf_output *o, const void *bytes, size_t size) {
   return 0;
 }
 
+bool nf_output_put_whole(struct nf_output *o, const void *bytes, size_t size) {
+  const uint64_t before = o->size;
+  if (nf_output_put(o, bytes, size) == size) return true;
+  nf_output_take_back(o, o->size - before);
+  return false;
+}
+
 bool nf_output_put_end(struct nf_output *o, const void *bytes, size_t size) {
   const int before = o->failure;
   o->failure = 0;
-  const uint64_t start = o->size;
-  const bool is_out = nf_output_put(o, bytes, size) == size;
-  if (!is_out) nf_output_take_back(o, o->size - start);
+  const bool is_out = nf_output_put_whole(o, bytes, size);
   if (before) o->failure = before;
   return is_out;
 }

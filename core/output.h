@@ -13,6 +13,9 @@
  */
 size_t nf_output_put(struct nf_output *output, const void *bytes, size_t size);
 
+/* Writes all of these bytes, or none but to a pipe, of which nothing can be taken back. Returns whether all got out. */
+bool nf_output_put_whole(struct nf_output *output, const void *bytes, size_t size);
+
 /* Says that there is no memory for what is to be written. */
 void nf_output_fail(struct nf_output *output);
 

@@ -16,10 +16,8 @@ static bool is_number(const struct nf_column *column) { return !column->is_array
 
 struct nf_values *nf_values_new(const struct nf_column *columns, uint32_t count, char *error) {
   size_t room = 1;
-  if (count == 0) {
-    nf_fail(error, "an output without columns, expected at least one");
-    return NULL;
-  }
+  if (!nf_columns_check(columns, count, error)) return NULL;
+  nf_require(count > 0); /* as checked: for analysers, which do not look there */
   for (uint32_t i = 0; i < count; i++) room += is_number(&columns[i]) ? 0 : nf_cell_bound(&columns[i]);
   struct nf_values *v = calloc(1, sizeof *v);
   if (v) {

@@ -252,20 +252,12 @@ static void end_message(struct arrow *a) {
   set_at(&a->message, 4, a->message.size - 8, 4);
 }
 
-/* Writes bytes, all of them or none, but for a pipe, of which nothing can be taken back. */
-static bool put_whole(struct nf_output *output, const void *bytes, size_t size) {
-  const uint64_t before = nf_output_size(output);
-  if (nf_output_put(output, bytes, size) == size) return true;
-  nf_output_take_back(output, nf_output_size(output) - before);
-  return false;
-}
-
 /* Writes the message and its body at once, so that where a write fails nothing of either is in a pipe. */
 static bool write_message(struct arrow *a) {
   struct nf_blob *b = &a->message;
   if (a->body.has_failed || a->nodes.has_failed || a->buffers.has_failed) b->has_failed = true;
   nf_blob_append(b, a->body.at, a->body.size);
-  if (!b->has_failed && put_whole(a->writer.output, b->at, b->size)) return true;
+  if (!b->has_failed && nf_output_put_whole(a->writer.output, b->at, b->size)) return true;
   nf_output_fail(a->writer.output);
   return false;
 }
@@ -276,7 +268,7 @@ enum { MAGIC_SIZE = 6 }; /* at a file's end */
 /* Writes what stands before the first batch, once. */
 static bool begin(struct arrow *a) {
   if (a->is_begun) return true;
-  if (a->is_file && !put_whole(a->writer.output, MAGIC, sizeof MAGIC)) return false;
+  if (a->is_file && !nf_output_put_whole(a->writer.output, MAGIC, sizeof MAGIC)) return false;
   nf_blob_clear(&a->body);
   put_schema(&a->message, begin_message(a, SCHEMA), &a->writer, &a->rows);
   end_message(a);
@@ -429,7 +421,7 @@ static void finish(struct nf_writer *writer) {
   append_end(end);
   if (a->is_file) append_footer(end, a);
   if (end->has_failed) nf_output_fail(writer->output);
-  else if (!a->is_file) (void)put_whole(writer->output, end->at, end->size);
+  else if (!a->is_file) (void)nf_output_put_whole(writer->output, end->at, end->size);
   else if (nf_output_put_end(writer->output, end->at, end->size)) writer->rows = a->written;
 }
 

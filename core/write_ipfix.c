@@ -326,6 +326,14 @@ static void take_item(struct message *m, uint16_t set_id, const uint8_t *end) {
   (void)put_u16(m->bytes + m->set + 2, (uint16_t)(m->size - m->set));
 }
 
+/* Moves an item that another message has no room for to where it would stand in this one. Returns its end there. */
+static uint8_t *move_item(const struct message *m, uint16_t set_id, const uint8_t *start, const uint8_t *end) {
+  const size_t size = (size_t)(end - start);
+  uint8_t *at = item_at(m, set_id);
+  memmove(at, start, size);
+  return at + size;
+}
+
 struct ipfix {
   struct nf_writer writer;
   struct nf_ipfix given; /* without its elements */
@@ -363,10 +371,7 @@ static bool put_message(struct ipfix *x, const struct message *m) {
   out = put_u32(out, export_time(x));
   out = put_u32(out, x->sequence);
   (void)put_u32(out, x->given.domain);
-  const size_t written = nf_output_put(x->writer.output, m->bytes, m->size);
-  if (written == m->size) return true;
-  nf_output_take_back(x->writer.output, written);
-  return false;
+  return nf_output_put_whole(x->writer.output, m->bytes, m->size);
 }
 
 static bool is_new_session(const struct ipfix *x) {
@@ -476,9 +481,7 @@ static void take_preface_item(struct ipfix *x, uint16_t set_id, uint8_t *end, bo
   if ((size_t)(end - m->bytes) > x->given.message_size && m->set) {
     struct message *next = &x->preface[x->preface_count++];
     begin_message(next, m->bytes + m->size);
-    const size_t size = (size_t)(end - start);
-    memmove(item_at(next, set_id), start, size);
-    end = item_at(next, set_id) + size;
+    end = move_item(next, set_id, start, end);
     m = next;
   }
   take_item(m, set_id, end);
@@ -587,15 +590,13 @@ static bool write_record(struct nf_writer *writer, const struct nf_flow *record)
   if (NF_UNLIKELY(nf_output_failure(writer->output))) return false;
   const int template = (record->ip_version == 6 ? OVER_IPV6 : 0) | (record->scope[NF_DST2SRC].packets ? 0 : ONE_WAY);
   const uint16_t set_id = (uint16_t)(FIRST_TEMPLATE + template);
-  uint8_t *start = item_at(&x->data, set_id), *end = start;
+  uint8_t *const start = item_at(&x->data, set_id), *end = start;
   for (uint32_t i = 0; i < writer->count; i++) {
     if (!is_left_out(&x->fields[i], template)) end = put_field(end, &x->fields[i], record);
   }
   if ((size_t)(end - x->data.bytes) > x->given.message_size && x->data.records) {
     send_data(x);
-    const size_t size = (size_t)(end - start);
-    memmove(item_at(&x->data, set_id), start, size);
-    end = item_at(&x->data, set_id) + size;
+    end = move_item(&x->data, set_id, start, end);
   }
   take_item(&x->data, set_id, end);
   x->data.records++;

@@ -42,7 +42,4 @@ struct nf_encoding {
   bool has_places; /* it says where in the file things lie, which must be as written then */
 };
 
-/* Whether columns can be written. False with a one-line reason in `error`. */
-bool nf_columns_check(const struct nf_column *columns, uint32_t count, char *error);
-
 extern const struct nf_encoding nf_csv, nf_jsonl, nf_parquet, nf_arrow_stream, nf_arrow_file, nf_ipfix;

@@ -317,6 +317,13 @@ describe("a script", function()
     assert.equal("nfengine: warning: -o has no effect: this script writes no records\n", result.err)
   end)
 
+  it("is told where options of IPFIX have no effect", function()
+    local result = program.run("-q", "flows", "--format=null", "--ipfix-domain=3", DNS)
+    assert.same({ 0, "nfengine: warning: --ipfix-domain has no effect: this run writes no IPFIX\n" },
+      { result.status, result.err })
+    assert.equal("", program.run("-q", "flows", "--format=ipfix", "--ipfix-domain=3", DNS).err)
+  end)
+
   it("sees captures, its own words and the version", function()
     local result = engine.script([[
       local nf = require "nfengine"

@@ -8,6 +8,15 @@ local function slice(lines, first, last)
   return part
 end
 
+--- By what a page's headings are linked to.
+local function anchors_of(page)
+  local anchors = {}
+  for heading in ("\n" .. page):gmatch "\n#+ ([^\n]+)" do
+    anchors[heading:lower():gsub("[^%w%- ]", ""):gsub(" ", "-")] = true
+  end
+  return anchors
+end
+
 for _, path in ipairs(docs.pages()) do
   describe(path, function()
     local text = program.read(path)
@@ -35,17 +44,18 @@ for _, path in ipairs(docs.pages()) do
     end)
 
     it("links to headings that exist", function()
-      local anchors = {}
-      for heading in ("\n" .. text):gmatch "\n#+ ([^\n]+)" do
-        anchors[heading:lower():gsub("[^%w%- ]", ""):gsub(" ", "-")] = true
+      for target, anchor in text:gmatch "%]%(([^)#]*)#([^)]+)" do
+        if not target:match "^https?:" then
+          local page = target == "" and text or program.read((path:match "^(.*/)" or "") .. target)
+          assert.is_true(anchors_of(page)[anchor], target .. "#" .. anchor)
+        end
       end
-      for anchor in text:gmatch "%]%(#([^)]+)" do assert.is_true(anchors[anchor], anchor) end
     end)
   end)
 end
 
-describe("README.md", function()
-  local text = program.read "README.md"
+describe("docs/internals.md", function()
+  local text = program.read "docs/internals.md"
 
   it("names every source file of the core and of the Lua library", function()
     for path in program.shell("ls core/*.c core/*.cc lua/nfengine/*.lua").out:gmatch "[^\n]+" do
@@ -54,15 +64,26 @@ describe("README.md", function()
     end
   end)
 
+  it("names make targets that exist", function()
+    for name in (text .. program.read "README.md"):gmatch "make ([%l-]+)" do
+      assert.is_truthy(program.read("Makefile"):find("\n" .. name:gsub("%-", "%%-") .. ":"), name)
+    end
+  end)
+end)
+
+describe("docs/reference.md", function()
   it("has a row for every difference that the comparison with NFStream allows", function()
+    local text = program.read "docs/reference.md"
     for line in program.read("spec/conformance/exceptions.tsv"):gmatch "[^\n]+" do
       local why = line:match "^[^#\t][^\t]*\t[^\t]*\t([^\t]+)"
       if why then assert.is_truthy(text:find("\n| " .. why .. " |", 1, true), why) end
     end
   end)
+end)
 
+describe("README.md", function()
   it("names fields of packets that exist", function()
-    local fields = {}
+    local text, fields = program.read "README.md", {}
     for field in text:match("\n%*%*Packets%.%*%*(.-)\n\n"):gmatch "`([%l_]+)`" do
       if field ~= "time_unit" then fields[#fields + 1] = field end
     end
@@ -73,12 +94,6 @@ describe("README.md", function()
     local result = program.run("-q", "--format=null", program.write(source, ".lua"), "samples/dns.pcap")
     assert.are.same({ 0, "" }, { result.status, result.err })
     program.remove_temporaries()
-  end)
-
-  it("names make targets that exist", function()
-    for name in text:gmatch "make ([%l-]+)" do
-      assert.is_truthy(program.read("Makefile"):find("\n" .. name:gsub("%-", "%%-") .. ":"), name)
-    end
   end)
 end)
 

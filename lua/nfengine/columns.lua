@@ -1,6 +1,6 @@
 --- The registry of columns: what a record can hold, where it lies, how Lua and the writers read it.
 --
--- CSV header, JSON keys, `--columns` and the README's table come from here; there is no other list of names.
+-- CSV header, JSON keys, `--columns` and docs/reference.md's tables come from here; there is no other list of names.
 -- A column is a table:
 --
 --   name   its name; "{unit}" stands for the run's time unit
@@ -38,6 +38,13 @@ columns.types = {
   mac    = { code = C.NF_TYPE_MAC },
   oui    = { code = C.NF_TYPE_OUI },
   end_reason = { code = C.NF_TYPE_END_REASON },
+}
+
+--- Units of time that a run may have: how many make a second, and the numbers of enum nf_time_unit and nf_moment.
+columns.time_units = {
+  ms = { per_second = 1e3, code = C.NF_MILLISECONDS, moment = C.NF_MOMENT_MS },
+  us = { per_second = 1e6, code = C.NF_MICROSECONDS, moment = C.NF_MOMENT_US },
+  ns = { per_second = 1e9, code = C.NF_NANOSECONDS, moment = C.NF_MOMENT_NS },
 }
 
 --- Whether values of a column, or its elements, can be reckoned with: numbers, and 0 or 1 for false and true.
@@ -291,7 +298,12 @@ function columns.elements(column)
   return elements
 end
 
-local MOMENTS = { ms = C.NF_MOMENT_MS, us = C.NF_MOMENT_US, ns = C.NF_MOMENT_NS }
+--- The column among these by which records tell when their flows were last seen; nil where a mask has taken it.
+function columns.last_seen(available)
+  for _, column in ipairs(available) do
+    if column.is_moment and column.name:match "^bidirectional_last_seen_" then return column end
+  end
+end
 
 --- Fills a struct nf_column. It refers to the column's name, unit and doc, which therefore must outlive it.
 function columns.fill(c, column)
@@ -301,7 +313,7 @@ function columns.fill(c, column)
   c.type = columns.types[column.type].code
   c.is_array = column.is_array or false
   c.is_binary = column.is_binary or false
-  c.moment = column.is_moment and MOMENTS[column.unit] or C.NF_MOMENT_NO
+  c.moment = column.is_moment and columns.time_units[column.unit].moment or C.NF_MOMENT_NO
   c.has_none, c.none = column.none ~= nil, column.none or 0
   c.unit, c.doc = column.unit, column.doc
 end

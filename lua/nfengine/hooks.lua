@@ -2,6 +2,7 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local columns = require "nfengine.columns"
 local dispatch = require "nfengine.dispatch"
 local plugin = require "nfengine.plugin"
 local text = require "nfengine.text"
@@ -16,8 +17,6 @@ function hooks.call(instance, hook, ...)
   return not ok and ("plugin %s: %s: %s"):format(class.name, hook, text.raised(message)) or nil
 end
 
-local TICKS_PER_SECOND = { ms = 1e3, us = 1e6, ns = 1e9 }
-
 --- Sets plugins up, until one fails. `setup(self, run)` is told of the run: `run.time_unit`, the unit of every time in
 -- it, is "ms", "us" or "ns"; `run.ticks_per_second` says how many of it are a second; `run.is_live` whether its input
 -- is interfaces. The table is the hook's own.
@@ -25,7 +24,8 @@ local TICKS_PER_SECOND = { ms = 1e3, us = 1e6, ns = 1e9 }
 -- @return how many were, and the failure of the one that was not
 function hooks.set_up(instances, time_unit, is_live)
   for i, instance in ipairs(instances) do
-    local run = { time_unit = time_unit, ticks_per_second = TICKS_PER_SECOND[time_unit], is_live = is_live }
+    local per_second = columns.time_units[time_unit].per_second
+    local run = { time_unit = time_unit, ticks_per_second = per_second, is_live = is_live }
     local failure = hooks.call(instance, "setup", run)
     if failure then return i - 1, failure end
     plugin.set_running(instance, true)

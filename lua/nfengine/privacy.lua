@@ -160,13 +160,11 @@ local function lay_out(plan, record_size)
   return members[1] and table.concat(members, " ") or nil, offset
 end
 
-local TICKS_PER_MS = { ms = 1, us = 1000, ns = 1000000 }
-
 --- The shift of moments in ticks, the same time in every unit.
 local function shift_of(parameters, key)
   local shift = parameters.time_shift
   local ms = shift == "random" and C.nf_key_shift_ms(key) or ffi.cast("int64_t", math.floor(shift * 1000 + 0.5))
-  return ms * TICKS_PER_MS[parameters.time_unit]
+  return ms * (columns.time_units[parameters.time_unit].per_second / 1000)
 end
 
 local function open(plan, parameters, record_size, size, key)

@@ -303,8 +303,6 @@ local function check_words(values, words)
   if not words[1] then refuse "expected the path of a manifest behind it" end
 end
 
-local function plural(n, noun) return text.thousands(n) .. " " .. noun .. (n == 1 and "" or "s") end
-
 local function answer(self, lines)
   for _, line in ipairs(self.lines) do lines[#lines + 1] = line end
   return table.concat(lines, "\n") .. "\n", #self.lines > 0 and 1 or 0
@@ -336,7 +334,8 @@ function replay.run(values, words)
   local records = run(self, words_of(self, values, place)) and compare_files(self, place)
   if not values.output then remove(place) end
   if not self.lines[1] then
-    lines[#lines + 1] = ("the same: %s, %s"):format(plural(#self.about.files, "file"), plural(records, "record"))
+    local files = text.plural(#self.about.files, "file")
+    lines[#lines + 1] = ("the same: %s, %s"):format(files, text.plural(records, "record"))
   end
   return answer(self, lines)
 end

@@ -89,10 +89,8 @@ local function rate(packets, seconds)
   return ("%.0f packets/s"):format(per_second)
 end
 
-local function plural(n, noun) return text.thousands(n) .. " " .. noun .. (n == 1 and "" or "s") end
-
 local function summary_of(account)
-  local parts = { plural(account.packets, "packet"), plural(account.flows, "flow") }
+  local parts = { text.plural(account.packets, "packet"), text.plural(account.flows, "flow") }
   if account.ignored_packets > 0 then
     local reasons = {}
     for _, reason in ipairs(text.sorted_keys(account.ignored)) do
@@ -104,7 +102,8 @@ local function summary_of(account)
     local lost = account.dropped[where]
     if lost > 0 then parts[#parts + 1] = text.thousands(lost) .. " dropped by the " .. where end
   end
-  if account.ended.full then parts[#parts + 1] = plural(account.ended.full, "flow") .. " ended early by max_flows" end
+  local full = account.ended.full
+  if full then parts[#parts + 1] = text.plural(full, "flow") .. " ended early by max_flows" end
   parts[#parts + 1] = ("%.2f s"):format(account.seconds)
   parts[#parts + 1] = rate(account.packets, account.seconds)
   local is_cut_short = account.is_interrupted and not account.is_live
@@ -119,8 +118,9 @@ local function progress(run, is_asked)
   local packets, size = tonumber(counters.packets), tonumber(counters.input_size)
   local lost = tonumber(counters.dropped_kernel + counters.dropped_interface)
   local share = size > 0 and ("%.0f %%, "):format(math.min(100, 100 * tonumber(counters.input_read) / size)) or ""
-  local line = ("%s%s, %s given out, %s live, %s%s"):format(share, plural(packets, "packet"),
-    plural(run.flows, "flow"), text.thousands(tonumber(counters.ended[0])), rate(packets, report.now() - run.started),
+  local line = ("%s%s, %s given out, %s live, %s%s"):format(share, text.plural(packets, "packet"),
+    text.plural(run.flows, "flow"), text.thousands(tonumber(counters.ended[0])),
+    rate(packets, report.now() - run.started),
     lost > 0 and (", %s dropped"):format(text.thousands(lost)) or "")
   if is_asked then return say(line) end
   io.stderr:write("\r\27[Knfengine: ", line)

@@ -92,6 +92,9 @@ function run.open(parameters, sink, owner)
   local made = shape.of(parameters, instances, sink ~= nil and sink.tick ~= nil)
   made.options.n_meters = meters_for(parameters, instances)
   local mask = privacy.mask(parameters, made, owner, sink and sink.further)
+  if parameters.anonymization_key_file and not mask then
+    report.say "warning: anonymization_key_file: has no effect: nothing is masked in this run"
+  end
   local outward = mask or made
   local self = setmetatable({
     parameters = parameters, columns = outward.columns, available = outward.available,

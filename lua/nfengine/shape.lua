@@ -14,7 +14,6 @@ local text = require "nfengine.text"
 
 local shape = {}
 
-local units = { ms = C.NF_MILLISECONDS, us = C.NF_MICROSECONDS, ns = C.NF_NANOSECONDS }
 
 -- ---- what to record ----
 
@@ -105,7 +104,7 @@ local function c_options(parameters, wanted_events, wants_comments, udps_size, h
   options.system_visibility = parameters.system_visibility_mode == 1
   options.udps_size = udps_size
   options.events, options.comments = wanted_events, wants_comments
-  options.time_unit = units[parameters.time_unit]
+  options.time_unit = columns.time_units[parameters.time_unit].code
   options.l7_extra = has_l7_extra
   return options, anchor -- the second keeps alive what the first points to
 end

@@ -77,6 +77,9 @@ function text.thousands(n)
   return (grouped:gsub("^,", ""))
 end
 
+--- "1 file", "1,234 files".
+function text.plural(n, noun) return text.thousands(n) .. " " .. noun .. (n == 1 and "" or "s") end
+
 --- Wraps words to lines of at most `width` columns, each after `indent`.
 function text.wrap(words, indent, width)
   local lines, line = {}, ""

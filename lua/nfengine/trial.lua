@@ -104,7 +104,7 @@ function trial.results(path, options)
     for _, meters in ipairs { 1, 3 } do
       local problem = sample and try_golden(golden, path, sample, meters)
         or not sample and ("no capture samples/%s.pcap"):format(file:match "^(.*)%.csv$") or nil
-      add(("golden file %s, %d meter%s"):format(golden, meters, meters == 1 and "" or "s"), problem)
+      add(("golden file %s, %s"):format(golden, text.plural(meters, "meter")), problem)
     end
   end
   local samples = is_there(root .. "/samples") and root .. "/samples" or collection.root .. "/samples"

@@ -263,6 +263,13 @@ describe("a key", function()
     assert.not_equal(mine, first(engine.streamer(with(ALL, { columns = { "src_ip", "src_port" } }))))
   end)
 
+  it("is told to have no effect where nothing is masked", function()
+    local words = { "-q", "flows", "--columns=id", "--anonymization-key-file=" .. key_file(KEY), "samples/dns.pcap" }
+    assert.equal("nfengine: warning: anonymization_key_file: has no effect: nothing is masked in this run\n",
+      program.run(unpack(words)).err)
+    assert.equal("", program.run("--time-shift=random", unpack(words)).err)
+  end)
+
   it("is refused where it cannot be one, and not told", function()
     local short = key_file(("s"):rep(31))
     assert.equal(('anonymization_key_file: key "%s": expected a file of 32 to 64 bytes'):format(short),

@@ -271,8 +271,16 @@ local function elements()
   return lines
 end
 
+--- The layers of core/.
+local function include_order()
+  local lines = {}
+  for i, layer in ipairs(require "spec.support.order") do lines[i] = ("- `%s`"):format(table.concat(layer, "`, `")) end
+  return lines
+end
+
 --- Functions that make a part's lines, by its name.
 docs.generators = {
+  ["include order"] = include_order,
   ["ipfix elements"] = elements,
   parameters = parameters,
   memory = memory,

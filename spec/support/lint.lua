@@ -1,17 +1,7 @@
 -- make lint's own checks, of what no general tool knows: which file of core/ may include which, what scripts may
 -- require, that one file alone knows each third-party library, line lengths.
 
--- What is included stands to the left: a file may include only headers of earlier groups, and its own.
-local ORDER = {
-  { "nf_abi" }, { "base" },
-  { "blob", "bytes", "clock", "collector", "counters", "filter", "frame", "hash", "interrupt", "key", "limits",
-    "place", "privileges", "shortest", "thread", "warnings" },
-  { "crypto", "format", "table", "features", "decode_parts", "decode", "stream" },
-  { "flow", "fragments", "capfile", "cell", "device", "dpi_cache", "dpi_text", "output",
-    "sockets", "sockets_parts", "values" },
-  { "files", "dpi", "mask", "merge", "writer" }, { "columnar", "rows" }, { "source" }, { "intake" }, { "meter" },
-  { "handout" }, { "crew" }, { "script" }, { "main" },
-}
+local ORDER = require "spec.support.order"
 
 -- Third-party headers and the files that may include each, most often one.
 local ALONE = {
@@ -53,7 +43,7 @@ local function check_includes(path)
     if header and not ALONE[header .. ".h"] and header ~= own and header ~= "decode_parts" then
       if not rank[header] then problem("%s: include of %s.h: give it a place in the order", path, header) end
       if rank[header] and rank_of(own) < rank[header] then
-        problem("%s: includes %s.h, which stands to its right", path, header)
+        problem("%s: includes %s.h, which stands below it in spec/support/order.lua", path, header)
       end
     end
     local library = line:match "^#include [<\"](.-)[>\"]"

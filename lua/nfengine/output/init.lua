@@ -14,9 +14,11 @@ local output = { COUNTS = export.COUNTS }
 
 --- What the command line set: `path`, `format`, `table` (of a database); the limits of rotation, `rotate_files`;
 -- `ipfix_given`, options of that format; `is_in_place` where the process will not be able to rename files; `offline`,
--- why there is no network, if there is none; `kafka`, see kafka_options.check; `is_used` once a sink has taken them,
--- `is_kafka_used` the same of the last.
+-- why there is no network, if there is none; `kafka`, see kafka_options.check.
 output.overrides = {}
+
+--- What of it a sink has taken: `records` (where they go), `ipfix`, `kafka`.
+output.used = {}
 
 -- The descriptor of the command line's file where it is open already.
 local reserved
@@ -117,7 +119,7 @@ end
 
 --- Puts the command line's options of exports over a script's.
 local function override(options)
-  for name in pairs(options) do options[name] = output.overrides[name] or options[name] end
+  for _, name in ipairs(output.COUNTS) do options[name] = output.overrides[name] or options[name] end
   for name, value in pairs(output.overrides.ipfix_given or {}) do options.ipfix[name] = value end
 end
 
@@ -138,7 +140,7 @@ local function to_kafka(given, options)
   end
   local limit = limit_of(options)
   if limit then error(limit .. ": expected a file to write to, got Kafka", 0) end
-  overrides.is_kafka_used = true
+  output.used.records, output.used.kafka = true, true
   local settings = require("nfengine.output.kafka_options").check(given, overrides.kafka or {})
   settings.parameters = options.parameters
   return require("nfengine.output.kafka").new(settings)
@@ -175,10 +177,10 @@ end
 --- Where an export goes: a path, an address or an open file. Raises one line.
 local function place_of(streamer, path, format)
   local overrides = output.overrides
-  if overrides.path and overrides.is_used then
+  if overrides.path and output.used.records then
     error(("-o \"%s\": this script writes more than once, expected no -o"):format(overrides.path), 4)
   end
-  overrides.is_used = true
+  output.used.records = true
   path = overrides.path or path
   if path == nil and format then
     local source = streamer.source
@@ -250,6 +252,7 @@ function output.file(streamer, path, format, given, more)
   local about = { path = path, is_sent = names.collector(path) ~= nil }
   about.format, about.packing = format_of(path, format, about.is_sent)
   if about.format == "null" then return null end
+  output.used.ipfix = output.used.ipfix or about.format == "ipfix"
   local sink = (formats.product(about.format) and database_sink or file_sink)(streamer, about, options, more.table)
   sink.parameters = options.parameters
   return sink

@@ -143,8 +143,6 @@ local function fill_standard(element, column, found, is_reverse)
   element.is_biflow = is_reverse or column.is_biflow or false
 end
 
-local TIME_UNITS = { ms = C.NF_MILLISECONDS, us = C.NF_MICROSECONDS, ns = C.NF_NANOSECONDS }
-
 --- What the writer takes beside the columns, which refers to this object.
 function ipfix:describe(selected, available)
   local numbers = own_numbers(available)
@@ -162,7 +160,7 @@ function ipfix:describe(selected, available)
     elements = self.elements, enterprise = self.options.enterprise, domain = self.options.domain,
     message_size = is_datagrams and self.options.message_size or NO_LIMIT,
     refresh_s = is_datagrams and self.options.refresh or 0, refresh_messages = is_datagrams and REFRESH_MESSAGES or 0,
-    time_unit = TIME_UNITS[self.run.time_unit],
+    time_unit = columns.time_units[self.run.time_unit].code,
   })
   return self.described
 end

@@ -24,7 +24,6 @@ local REPORTS = 1024       -- looked at together
 local RETENTION_DAYS = 7   -- of a topic, where nobody has said
 
 local FORMATS = { json = C.NF_MESSAGE_JSON, csv = C.NF_MESSAGE_CSV }
-local TICKS_A_MS = { ms = 1ULL, us = 1000ULL, ns = 1000000ULL }
 
 --- Makes a sink.
 -- @param given what kafka_options.check gives
@@ -88,18 +87,11 @@ function kafka:make_encoders(selected, available)
   if self.key then self.key_encoder = encoder(C.NF_MESSAGE_PLAIN, self.key_columns) end
 end
 
---- How many ticks of the run's clock are a millisecond; nil where records do not tell when their flows were seen.
-local function ticks_a_ms(available)
-  for _, column in ipairs(available) do
-    local unit = column.name:match "^bidirectional_last_seen_(%a+)$"
-    if unit and column.is_moment then return TICKS_A_MS[unit] end
-  end
-end
-
 --- The parts of a message, as librdkafka takes them, of which a record changes the last three. It takes a time of 0 for
 -- now.
 function kafka:make_parts(available)
-  self.ticks_a_ms = self.timestamp ~= "now" and ticks_a_ms(available)
+  local last_seen = self.timestamp ~= "now" and columns.last_seen(available)
+  self.ticks_per_ms = last_seen and columns.time_units[last_seen.unit].per_second / 1000
   self.parts, self.part_count = ffi.new "rd_kafka_vu_t[5]", self.key and 5 or 4
   self.parts[0].vtype, self.parts[0].u.rkt = lib.RD_KAFKA_VTYPE_RKT, self.handle
   self.parts[1].vtype, self.parts[1].u.i = lib.RD_KAFKA_VTYPE_MSGFLAGS, lib.RD_KAFKA_MSG_F_COPY
@@ -261,8 +253,8 @@ end
 function kafka:write(flow)
   local core, parts, size = flow.core, self.parts, self.size
   self.taken = self.taken + 1
-  if self.ticks_a_ms then
-    parts[2].u.i64 = core.scope[0].last_seen / self.ticks_a_ms
+  if self.ticks_per_ms then
+    parts[2].u.i64 = core.scope[0].last_seen / self.ticks_per_ms
     if self.taken == 1 then self:check_age(parts[2].u.i64) end
   end
   parts[3].u.mem.ptr = C.nf_message_encode(self.value_encoder, core, size)

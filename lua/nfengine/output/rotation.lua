@@ -6,13 +6,12 @@
 -- in nearly that order: a record of an earlier time stays in the file that is open, none is gone back to, and a time
 -- without records has no file.
 
+local columns = require "nfengine.columns"
 local export = require "nfengine.output.options"
 local names = require "nfengine.output.names"
 
 local rotation = { takes_metadata = true } -- for each of its files
 rotation.__index = rotation
-
-local TICKS = { ms = 1e3, us = 1e6, ns = 1e9 } -- a second
 
 --- Makes a sink.
 -- @param path the files' common name: "flows.csv" makes "flows.0.csv", "flows.1.csv" …
@@ -21,24 +20,17 @@ local TICKS = { ms = 1e3, us = 1e6, ns = 1e9 } -- a second
 --   files are kept, 0 for all)
 -- @param time_unit the run's
 function rotation.new(path, make, given, time_unit)
+  local period = given.seconds_per_file * columns.time_units[time_unit].per_second
   return setmetatable({
     path = path, make = make, given = given, number = 0, finished = {}, finished_rows = 0, kept = given.rotate_files,
     rows_limit = given.flows_per_file > 0 and given.flows_per_file or math.huge,
     size_limit = given.bytes_per_file > 0 and given.bytes_per_file or nil,
-    period = given.seconds_per_file > 0 and given.seconds_per_file * TICKS[time_unit] or nil,
+    period = period > 0 and period or nil,
   }, rotation)
 end
 
---- Whether records tell when their flows were seen: there may be a mask before them.
-local function has_times(available)
-  for _, column in ipairs(available) do
-    if column.is_moment and column.name:match "^bidirectional_last_seen_" then return true end
-  end
-  return false
-end
-
 function rotation:open(selected, crew, available)
-  if self.period and not has_times(available) then
+  if self.period and not columns.last_seen(available) then
     return nil, "seconds_per_file: records do not tell when flows were seen, expected flows_per_file or bytes_per_file"
   end
   self.selected, self.crew, self.available = selected, crew, available

@@ -88,17 +88,19 @@ function words.overrides(values)
   return overrides
 end
 
+-- What a run does not do that has no use for options whose names begin so.
+local WITHOUT = { ipfix = "writes no IPFIX", kafka = "writes nothing to Kafka" }
+
 --- What was said in vain, a text each, once the script has run.
 function words.unused(values)
-  local given, unused = output.overrides, {}
-  if not given.is_used and (given.path or given.format) then
-    unused[1] = (given.path and "-o" or "--format") .. " has no effect: this script writes no records"
+  local used, unused = output.used, {}
+  if not used.records and (values.output or values.format) then
+    unused[1] = (values.output and "-o" or "--format") .. " has no effect: this script writes no records"
   end
-  if given.is_kafka_used then return unused end
   for _, option in ipairs(words.options) do
-    if option.name:match "^kafka_" and values[option.name] then
-      local word = option.name:gsub("_", "-")
-      unused[#unused + 1] = ("--%s has no effect: this run writes nothing to Kafka"):format(word)
+    local kind = option.name:match "^(%l+)_"
+    if WITHOUT[kind] and not used[kind] and values[option.name] then
+      unused[#unused + 1] = ("--%s has no effect: this run %s"):format(option.name:gsub("_", "-"), WITHOUT[kind])
     end
   end
   return unused
