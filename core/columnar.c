@@ -21,7 +21,7 @@ enum {
 
 /* ---- texts ---- */
 
-static bool dictionary_start(struct nf_texts *d, uint32_t capacity) {
+static bool texts_start(struct nf_texts *d, uint32_t capacity) {
   d->slots_mask = FIRST_SLOTS - 1;
   d->slots = calloc(FIRST_SLOTS, sizeof *d->slots);
   d->offsets = calloc((size_t)capacity + 1, sizeof *d->offsets);
@@ -29,13 +29,13 @@ static bool dictionary_start(struct nf_texts *d, uint32_t capacity) {
   return d->slots && d->offsets && d->bytes;
 }
 
-static void dictionary_free(struct nf_texts *d) {
+static void texts_free(struct nf_texts *d) {
   free(d->slots);
   free(d->offsets);
   free(d->bytes);
 }
 
-static void dictionary_clear(struct nf_texts *d) {
+static void texts_clear(struct nf_texts *d) {
   if (!d->count) return;
   memset(d->slots, 0, ((size_t)d->slots_mask + 1) * sizeof *d->slots);
   d->count = 0;
@@ -46,7 +46,7 @@ static bool dictionary_has(const struct nf_texts *d, uint32_t number, const char
 }
 
 /* Room for so many more bytes; false where there is none. */
-static bool dictionary_grow(struct nf_texts *d, uint32_t size) {
+static bool texts_grow(struct nf_texts *d, uint32_t size) {
   size_t room = d->bytes_room, needed = (size_t)d->offsets[d->count] + size;
   if (needed <= room) return true;
   if (needed > INT32_MAX) return false;
@@ -89,7 +89,7 @@ static bool dictionary_put(struct nf_texts *d, const uint8_t *seed, uint32_t has
     *number = d->slots[slot] - 1;
     if (dictionary_has(d, *number, text, size)) return true;
   }
-  if (!dictionary_grow(d, size)) return false;
+  if (!texts_grow(d, size)) return false;
   memcpy(d->bytes + d->offsets[d->count], text, size);
   *number = d->count++;
   d->offsets[d->count] = d->offsets[*number] + size;
@@ -112,7 +112,7 @@ static void describe(struct nf_columnar_column *c, const struct nf_column *colum
 static bool make_room(struct nf_columnar_column *c, uint32_t capacity) {
   c->values = calloc(capacity, (size_t)c->elements * c->width);
   if (c->may_be_none) c->present = calloc((capacity + 7) / 8, 1);
-  return c->values && (c->present || !c->may_be_none) && (!c->is_text || dictionary_start(&c->texts, capacity));
+  return c->values && (c->present || !c->may_be_none) && (!c->is_text || texts_start(&c->texts, capacity));
 }
 
 bool nf_columnar_start(struct nf_columnar *b, struct nf_writer *writer, uint32_t rows, bool has_dictionaries,
@@ -150,7 +150,7 @@ void nf_columnar_free(struct nf_columnar *b) {
   for (uint32_t i = 0; b->columns && i < b->count; i++) {
     free(b->columns[i].values);
     free(b->columns[i].present);
-    dictionary_free(&b->columns[i].texts);
+    texts_free(&b->columns[i].texts);
   }
   free(b->columns);
   free(b->staged);
@@ -199,7 +199,7 @@ static bool keep_texts(struct nf_columnar *b, struct nf_columnar_column *c, cons
   struct nf_texts *texts = &c->texts;
   const uint32_t size = starts[b->staged_count];
   texts->count = b->rows; /* there may be more of a time for which there was no memory */
-  if (!dictionary_grow(texts, size)) return false;
+  if (!texts_grow(texts, size)) return false;
   const uint32_t begin = texts->offsets[b->rows];
   memcpy(texts->bytes + begin, b->texts, size);
   for (uint32_t i = 1; i <= b->staged_count; i++) texts->offsets[b->rows + i] = begin + starts[i];
@@ -312,7 +312,7 @@ uint32_t nf_columnar_present(const struct nf_columnar *b, const struct nf_column
 }
 
 void nf_columnar_clear(struct nf_columnar *b) {
-  for (uint32_t i = 0; i < b->count; i++) dictionary_clear(&b->columns[i].texts);
+  for (uint32_t i = 0; i < b->count; i++) texts_clear(&b->columns[i].texts);
   b->rows = 0;
   b->text_size = 0;
 }

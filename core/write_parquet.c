@@ -272,34 +272,46 @@ static void append_bits(struct nf_blob *b, const uint32_t *numbers, uint32_t cou
   if (held) *out = (uint8_t)bits;
 }
 
-/* Levels of one bit, each a bit of these bytes, behind the number of bytes that they take. */
-static void append_levels(struct nf_blob *b, const uint8_t *bits, uint32_t count) {
-  const size_t start = b->size;
+/* Begins levels, which stand behind the number of bytes that they take; returns where. */
+static size_t begin_levels(struct nf_blob *b) {
   nf_blob_append_u32(b, 0);
-  append_varint(b, (uint64_t)((count + 7) / 8) << 1 | 1);
-  nf_blob_append(b, bits, (count + 7) / 8);
-  const uint32_t size = (uint32_t)(b->size - start - sizeof size);
-  if (!b->has_failed) memcpy(b->at + start, &size, sizeof size);
+  return b->size;
+}
+
+static void end_levels(struct nf_blob *b, size_t start) {
+  const uint32_t size = (uint32_t)(b->size - start);
+  if (!b->has_failed) memcpy(b->at + start - sizeof size, &size, sizeof size);
+}
+
+/* So many levels of one bit, each a bit of these bytes; returns where the bytes lie, NULL where there is no memory. */
+static uint8_t *append_level_bits(struct nf_blob *b, uint32_t count) {
+  const size_t bytes = (count + 7) / 8;
+  append_varint(b, (uint64_t)bytes << 1 | 1);
+  uint8_t *bits = nf_blob_reserve(b, bytes);
+  if (bits) b->size += bytes;
+  return bits;
+}
+
+/* Definition: whether there is a value. */
+static void append_presence(struct nf_blob *b, const uint8_t *present, uint32_t count) {
+  const size_t start = begin_levels(b);
+  uint8_t *bits = append_level_bits(b, count);
+  if (bits) memcpy(bits, present, (count + 7) / 8);
+  end_levels(b, start);
 }
 
 /* Repetition: 0 where a row begins, else 1; definition: always 1, as no list is empty. */
 static void append_list_levels(struct nf_blob *b, uint32_t elements, uint32_t count) {
-  const size_t start = b->size, bytes = (count + 7) / 8;
-  nf_blob_append_u32(b, 0);
-  append_varint(b, (uint64_t)bytes << 1 | 1);
-  uint8_t *bits = nf_blob_reserve(b, bytes);
+  size_t start = begin_levels(b);
+  uint8_t *bits = append_level_bits(b, count);
   if (!bits) return;
-  b->size += bytes;
-  memset(bits, 0xff, bytes);
+  memset(bits, 0xff, (count + 7) / 8);
   for (uint32_t at = 0; at < count; at += elements) bits[at / 8] &= (uint8_t) ~(1u << at % 8);
-  const uint32_t size = (uint32_t)(b->size - start - sizeof size);
-  memcpy(b->at + start, &size, sizeof size);
-  uint8_t run[10];
-  struct nf_blob defined = {run, 0, sizeof run, false};
-  append_varint(&defined, (uint64_t)count << 1);
-  nf_blob_append_byte(&defined, 1);
-  nf_blob_append_u32(b, (uint32_t)defined.size);
-  nf_blob_append(b, run, defined.size);
+  end_levels(b, start);
+  start = begin_levels(b);
+  append_varint(b, (uint64_t)count << 1);
+  nf_blob_append_byte(b, 1);
+  end_levels(b, start);
 }
 
 /* The integer of one or two bytes that is four in a file. */
@@ -411,7 +423,7 @@ static void pack_column(struct packer *packer, struct nf_columnar_column *c, str
   chunk->data = chunk->bytes.size;
   nf_blob_clear(page);
   if (nf_columnar_is_array(c)) append_list_levels(page, c->elements, values);
-  if (c->may_be_none) append_levels(page, c->present, rows);
+  if (c->may_be_none) append_presence(page, c->present, rows);
   if (c->is_text) append_numbers(page, c, rows);
   else append_plain(page, c, values);
   pack_page(packer, chunk, DATA_PAGE, values, c->is_text ? RLE_DICTIONARY : PLAIN);
@@ -468,10 +480,6 @@ static void put_column_chunk(struct thrift *t, const struct nf_columnar_column *
   end_struct(t);
 }
 
-static bool put_all(struct nf_output *output, const struct nf_blob *b) {
-  return !b->has_failed && nf_output_put(output, b->at, b->size) == b->size;
-}
-
 static const char MAGIC[4] = {'P', 'A', 'R', '1'};
 
 static bool write_magic(struct parquet *p) {
@@ -491,7 +499,8 @@ static bool write_group(struct parquet *p) {
     const struct nf_columnar_column *c = &p->rows.columns[i];
     const struct chunk *chunk = &p->chunks[i];
     put_column_chunk(&t, c, chunk, nf_output_size(p->writer.output), p->rows.rows * c->elements);
-    if (!put_all(p->writer.output, &chunk->bytes)) return false;
+    if (chunk->bytes.has_failed) return false;
+    if (!nf_output_put_whole(p->writer.output, chunk->bytes.at, chunk->bytes.size)) return false;
     total.plain += chunk->sizes.plain;
     total.packed += chunk->sizes.packed;
   }
