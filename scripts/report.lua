@@ -16,6 +16,7 @@
 -- <meta charset="utf-8">
 
 local nf = require "nfengine"
+local privacy = require "nfengine.privacy"
 local show = require "nfengine.show"
 local svg = require "nfengine.svg"
 local tally = require "nfengine.tally"
@@ -30,6 +31,7 @@ local options = nf.options {
 local escape, thousands, size = svg.escape, show.thousands, show.size
 
 local streamer = nf.streamer { l7_columns = { "risk_names" } }
+privacy.expect_all_columns(streamer)
 local unit, per_second = streamer.time_unit, show.per_second(streamer.time_unit)
 local has_applications, has_risks = streamer.n_dissections > 0, false
 for _, name in ipairs(streamer.l7_columns) do

@@ -77,11 +77,12 @@ describe("--replay", function()
 
   it("makes again what came of export, with a key", function()
     program.write(("k"):rep(64), folder .. "/key")
-    made("export", "web.pcap", "--", "--key-file=key", "--flows-per-file=10")
+    program.shell("chmod 600 " .. folder .. "/key")
+    made("export", "web.pcap", "--anonymization-key-file=key", "--flows-per-file=10")
     check_same "web.pcap.csv.manifest.json"
     program.write(("l"):rep(64), folder .. "/key")
     local result = replay "web.pcap.csv.manifest.json"
-    -- What the script reads by itself is its own affair: only the outcome tells.
+    -- Nothing is told of a key: only the outcome tells.
     assert.equal(1, result.status)
     assert.matches("^file [^\n]*web%.pcap%.0%.csv: " .. BOTH_DIGESTS, result.out)
   end)

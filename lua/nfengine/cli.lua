@@ -354,7 +354,7 @@ local function main(words, root)
   local path = choose_script(others, values.interface ~= nil or values.schema)
   apply(values, others)
   run_script(path, rest, values.help or false)
-  collectgarbage() -- closes the runs of loops that were left early
+  run.close_all() -- those of loops that were left early
   for _, word in ipairs(output_words.unused(values)) do report.say("warning: " .. word) end
   return status_of_runs()
 end
@@ -380,6 +380,7 @@ function cli.main(words, root)
     return raised
   end, words, root)
   local status = ok and result or failed(result)
+  run.close_all() -- Lua's end frees what is C's in any order, and a run's end needs it
   if not finish_stdout() and status == DONE then status = FAILED end
   return status
 end

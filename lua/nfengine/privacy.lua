@@ -181,7 +181,7 @@ local function open(plan, parameters, record_size, size, key)
   local handle = C.nf_mask_new(options, message)
   C.nf_key_wipe(options.key)
   if handle == nil then error(ffi.string(message), 0) end
-  return ffi.gc(handle, C.nf_mask_free)
+  return handle
 end
 
 local mask = {}
@@ -189,11 +189,12 @@ mask.__index = mask
 
 --- Ends it, and wipes its key. What it has made is no longer there.
 function mask:close()
-  if self.handle then C.nf_mask_free(ffi.gc(self.handle, nil)) end
+  if self.handle then C.nf_mask_free(self.handle) end
   self.handle, self.record = nil, nil
 end
 
---- The mask that a run's parameters ask for, nil where they ask for none. Raises one line.
+--- The mask that a run's parameters ask for, nil where they ask for none. Whoever gets it closes it: at the end of Lua
+-- things are collected in any order, and the run that uses it may end last. Raises one line.
 -- @param parameters resolved parameters
 -- @param made the run's shape, see shape.of
 -- @param owner whose a key is that no parameter gives: the same owner gets the same key again
@@ -265,16 +266,24 @@ function privacy.hides_times(parameters)
   return false
 end
 
+local function refuse(streamer, name, reason)
+  if asks(name, streamer[name]) then error({ usage = ("--%s: %s"):format(name:gsub("_", "-"), reason) }, 0) end
+end
+
 --- Refuses masks in scripts that show what plugins see, which no mask changes.
 -- @param streamer the script's
--- @param names those of these parameters that are refused, by default all that ask for a mask
-function privacy.expect_none(streamer, names)
-  for _, name in ipairs(names or ASKING) do
-    if asks(name, streamer[name]) then
-      local option = name:gsub("_", "-")
-      error({ usage = ("--%s: no mask changes what this script shows, expected none"):format(option) }, 0)
-    end
-  end
+function privacy.expect_none(streamer)
+  for _, name in ipairs(ASKING) do refuse(streamer, name, "no mask changes what this script shows, expected none") end
+end
+
+--- Refuses a shift of times in scripts that show when packets were seen, as plugins see it.
+function privacy.expect_true_times(streamer)
+  refuse(streamer, "time_shift", "this script shows when packets were seen, expected none")
+end
+
+--- Refuses to leave columns out in scripts that show them.
+function privacy.expect_all_columns(streamer)
+  refuse(streamer, "drop_leaky", "this script shows what it leaves out, expected another script")
 end
 
 return privacy

@@ -26,11 +26,12 @@ local function worker() return require "nfengine.worker" end
 
 -- ---- opening ----
 
-local function open_crew(options)
+local function open_crew(options, mask)
   local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
   local crew = C.nf_crew_new(options, message)
-  if crew == nil then error(ffi.string(message), 0) end
-  return crew
+  if crew ~= nil then return crew end
+  if mask then mask:close() end
+  error(ffi.string(message), 0)
 end
 
 --- Those of some plugins that have a hook.
@@ -105,7 +106,7 @@ function run.open(parameters, sink, owner)
     options = made.options, call = "nf_crew_next", where = dispatch.where(),
     costs = costs.is_wanted and costs.new(#instances) or nil,
   }, run)
-  self.crew = open_crew(made.options)
+  self.crew = open_crew(made.options, mask)
   open_runs, is_open[self] = open_runs + 1, true
   self.sources = made.anchor -- named here so that they outlive nf_crew_new, which reads them
   self.meters = C.nf_crew_size(self.crew)

@@ -150,7 +150,7 @@ end
 -- @param name_of function of an ended flow that gives the name it counts under: as it is, the application, or the
 --   service by its port where the run has no applications
 function timeline.of(streamer, name_of)
-  privacy.expect_none(streamer, { "time_shift" })
+  privacy.expect_true_times(streamer)
   name_of = name_of or (streamer.n_dissections > 0 and application or show.service)
   local filter = carried(streamer.filter or everything)
   local Timeline = plugin.declare {
