@@ -16,7 +16,7 @@ PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev 
 OPTIONAL_PACKAGES = librdkafka1
 # What `make lint`, `make asan`, `make valgrind`, `make fuzz` and the specs with others' readers need on top, ...
 DEV_PACKAGES = lua-check cppcheck clang-format-14 clang-tidy-14 clang libclang-rt-14-dev valgrind python3-venv sqlite3 \
-               tshark nfdump
+               tshark nfdump pyflakes3
 # ... and the specs on live capture, which send packets through network namespaces and run real programs in them.
 LIVE_PACKAGES = iproute2 procps tcpreplay tcpdump curl openssl nginx-light dnsmasq bind9-dnsutils openssh-server \
                 openssh-client busybox python3
@@ -271,6 +271,7 @@ bench: all $(BUILD)/floor
 
 # ---- looking over the source ----
 
+PYTHON_SOURCES = $(wildcard python/*.py samples/record samples/*/*.py spec/*/*.py bench/*.py)
 C_SOURCES = $(wildcard core/*.c core/*.h core/*.cc spec/fuzz/*.[ch] spec/support/*.c bench/*.c)
 
 # A process for each file: clang-tidy 14 mistakes va_lists in the second. On standard error it counts what it does not
@@ -283,6 +284,7 @@ lint: all
 	  --suppress=missingIncludeSystem -D__x86_64__ $(filter %.c,$(C_SOURCES))
 	printf '%s\n' $(filter %.c,$(C_SOURCES)) | xargs -P2 -I{} $(TIDY) 2>/dev/null
 	luacheck --quiet lua scripts plugins bench spec
+	pyflakes3 $(PYTHON_SOURCES)
 	$(LUAJIT) spec/support/lint.lua
 
 # ---- installing ----

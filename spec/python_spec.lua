@@ -24,6 +24,13 @@ local function describe_or_skip(name, examine)
   end)
 end
 
+describe("nfengine.py", function()
+  it("has the program's version", function()
+    local version = program.read("python/nfengine.py"):match '\n__version__ = "(.-)"'
+    assert.equal(version, program.run("--version").out:match "^nfengine (%S+)")
+  end)
+end)
+
 describe_or_skip("nfengine.py", function()
   for name in program.read("python/test_nfengine.py"):gmatch "\nclass (%w+)%(unittest.TestCase%)" do
     it("passes its specs of " .. name:lower(), function()
