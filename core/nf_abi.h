@@ -585,6 +585,98 @@ void nf_message_free(struct nf_message *message);
 /* A record's text, without an end, and its size. Valid until the next call. */
 const char *nf_message_encode(struct nf_message *message, const struct nf_flow *record, size_t *size);
 
+/* ---- models ---- */
+
+/* How a node of a tree compares a feature with its threshold; it is a leaf with none of these. */
+enum nf_split {
+  NF_SPLIT_LEAF,
+  NF_SPLIT_LT,
+  NF_SPLIT_LE,
+  NF_SPLIT_GT,
+  NF_SPLIT_GE,
+  NF_SPLIT_EQ,
+  NF_SPLIT_NE,
+  NF_SPLIT_IN /* a category: whether the bit of its number is in a set */
+};
+
+/* What a node does with features that are absent (NaN). */
+enum nf_absent {
+  NF_ABSENT_YES = 1,         /* goes on to `yes` */
+  NF_ABSENT_IS_ZERO = 2,     /* takes them for 0 */
+  NF_ZERO_IS_ABSENT = 4,     /* takes 0 for absent: what is at most 1e-35 away from it */
+  NF_NEGATIVE_IS_ABSENT = 8, /* IN: the same of numbers that are no category */
+};
+
+/*
+ * A node of a tree. Of a leaf `value` is added to the output `feature`, and so are the values of the `yes - 1` nodes
+ * that stand behind it, leaves of outputs of their own.
+ */
+struct nf_tree_node {
+  union {
+    double threshold; /* compared by split */
+    double value;     /* of a leaf */
+    struct {
+      uint32_t set, words; /* IN: where its bits begin in the model's sets, lowest first, and how many words they are */
+    };
+  };
+  uint32_t feature;
+  uint32_t yes, no; /* which nodes come next: both behind this one */
+  uint8_t split;    /* enum nf_split */
+  uint8_t absent;   /* enum nf_absent */
+};
+
+/* What becomes of a model's sums. */
+enum nf_link {
+  NF_LINK_NONE,
+  NF_LINK_LOGISTIC,     /* 1 / (1 + exp(-slope * x)) */
+  NF_LINK_SOFTMAX,      /* over all outputs */
+  NF_LINK_SOFTMAX_ZERO, /* the same, outputs of 0 left as they are */
+  NF_LINK_PROBIT,
+  NF_LINK_EXP,
+  NF_LINK_LOG1P_EXP,
+  NF_LINK_SQUARE, /* with the sign of x */
+  NF_LINK_HINGE,  /* 1 above 0, else 0 */
+  NF_LINK_COUNT
+};
+
+/* What a model is made of. Arrays that are NULL have no part in it. */
+struct nf_model_parts {
+  uint32_t feature_count, output_count;
+  const struct nf_tree_node *nodes;
+  uint32_t node_count;
+  const uint32_t *trees; /* the first node of each */
+  uint32_t tree_count;
+  const uint32_t *sets; /* bits of categories */
+  uint32_t set_words;
+  const double *fills, *offsets, *scales; /* by feature: what absent ones are; then (x - offset) * scale */
+  const double *weights;                  /* by output, then by feature */
+  const double *base;                     /* by output: what sums begin with */
+  double divisor;                         /* of what trees add up to, by output; 1 for none */
+  double slope;                           /* of the logistic link */
+  uint8_t link;                           /* enum nf_link */
+  bool is_single;                         /* features and sums are rounded to single precision */
+  bool is_normalized;                     /* outputs are divided by the sum of their magnitudes, after the link */
+};
+
+/* A model of trees, or a linear one, or both. Copies the parts. NULL with a one-line reason in `error` where they do
+   not fit together. */
+struct nf_model;
+struct nf_model *nf_model_new(const struct nf_model_parts *parts, char *error);
+void nf_model_free(struct nf_model *model);
+/* The outputs of so many rows of features, row by row. Not from two threads at once. */
+void nf_model_predict(struct nf_model *model, const double *rows, uint32_t count, double *outputs);
+
+/*
+ * Records as rows of numbers: integers and reals as they are, bools as 0 and 1, arrays element by element, NaN for what
+ * is absent. Copies the columns. NULL with a one-line reason in `error`, which is also a column of another type.
+ */
+struct nf_vector;
+struct nf_vector *nf_vector_new(const struct nf_column *columns, uint32_t count, char *error);
+void nf_vector_free(struct nf_vector *vector);
+/* How many numbers there are in a row. */
+uint32_t nf_vector_size(const struct nf_vector *vector);
+void nf_vector_read(const struct nf_vector *vector, const struct nf_flow *record, double *row);
+
 /*
  * A filter for packets in hooks, in libpcap's language. It looks at the innermost IP packet alone (as LINKTYPE_RAW), so
  * that link types and tunnels make no difference: there is no "ether", "vlan" or "inbound" in it. NULL with a one-line

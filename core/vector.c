@@ -1,0 +1,62 @@
+/*
+ * vector.c: records as rows of numbers, which models take.
+ */
+#include "cell.h"
+
+#include <math.h>
+
+struct nf_vector {
+  uint32_t count; /* of columns */
+  uint32_t size;  /* of a row */
+  struct nf_column columns[];
+};
+
+struct nf_vector *nf_vector_new(const struct nf_column *columns, uint32_t count, char *error) {
+  if (!nf_columns_check(columns, count, error)) return NULL;
+  struct nf_vector *v = calloc(1, sizeof *v + count * sizeof *columns);
+  if (!v) {
+    nf_fail(error, "out of memory for a row of features");
+    return NULL;
+  }
+  for (; v->count < count; v->count++) {
+    const struct nf_column *column = &columns[v->count];
+    if (!nf_number_size(column->type)) {
+      nf_fail(error, "column \"%.100s\": expected a number", column->name);
+      free(v);
+      return NULL;
+    }
+    v->columns[v->count] = *column;
+    v->size += column->is_array ? column->length : 1;
+  }
+  return v;
+}
+
+void nf_vector_free(struct nf_vector *v) { free(v); }
+
+uint32_t nf_vector_size(const struct nf_vector *v) { return v->size; }
+
+static double number_of(int type, const char *value) {
+  double real;
+  float single;
+  switch (type) {
+  case NF_TYPE_DOUBLE: memcpy(&real, value, sizeof real); return real;
+  case NF_TYPE_FLOAT: memcpy(&single, value, sizeof single); return (double)single;
+  case NF_TYPE_UINT64: return (double)(uint64_t)nf_cell_integer(type, value);
+  default: return (double)nf_cell_integer(type, value);
+  }
+}
+
+void nf_vector_read(const struct nf_vector *v, const struct nf_flow *record, double *row) {
+  for (uint32_t i = 0; i < v->count; i++) {
+    const struct nf_column *column = &v->columns[i];
+    const char *value = nf_cell_value(column, record);
+    const uint32_t size = nf_number_size(column->type);
+    if (nf_cell_may_be_none(column) && nf_cell_is_none(column, value)) {
+      *row++ = (double)NAN;
+      continue;
+    }
+    for (uint32_t left = column->is_array ? column->length : 1; left; left--, value += size) {
+      *row++ = number_of(column->type, value);
+    }
+  }
+}
