@@ -81,12 +81,22 @@ static void *copy_of(const void *from, size_t count, size_t size, bool *is_there
   return copy;
 }
 
+/* Decimal fractions of a file become what the library that wrote them had in memory. A leaf's value stands where a
+   threshold does. */
+static void round_nodes(struct nf_tree_node *nodes, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) {
+    if (nodes[i].split != NF_SPLIT_IN) nodes[i].threshold = (double)(float)nodes[i].threshold;
+  }
+}
+
 static bool copy_parts(struct nf_model *m, const struct nf_model_parts *p) {
   const size_t features = p->feature_count, outputs = p->output_count;
   bool is_there = true;
   struct nf_model_parts *own = &m->parts;
   *own = *p;
-  own->nodes = copy_of(p->nodes, p->node_count, sizeof *p->nodes, &is_there);
+  struct nf_tree_node *nodes = copy_of(p->nodes, p->node_count, sizeof *p->nodes, &is_there);
+  if (nodes && p->is_single) round_nodes(nodes, p->node_count);
+  own->nodes = nodes;
   own->trees = copy_of(p->trees, p->tree_count, sizeof *p->trees, &is_there);
   own->sets = copy_of(p->sets, p->set_words, sizeof *p->sets, &is_there);
   own->fills = copy_of(p->fills, features, sizeof *p->fills, &is_there);
@@ -225,10 +235,10 @@ static void link_sums(const struct nf_model_parts *p, double *sums) {
   for (uint32_t k = 0; total > 0 && k < p->output_count; k++) sums[k] /= total;
 }
 
-/* What trees have added up to, divided; then what sums begin with. */
 static void finish(const struct nf_model_parts *p, const double *row, double *sums) {
   for (uint32_t k = 0; p->divisor != 1 && k < p->output_count; k++) {
-    sums[k] = rounded(p, sums[k] / p->divisor) + (p->base ? p->base[k] : 0);
+    sums[k] = rounded(p, sums[k] / p->divisor);
+    if (p->base) sums[k] = rounded(p, sums[k] + p->base[k]);
   }
   if (p->weights) add_weights(p, row, sums);
   link_sums(p, sums);
@@ -237,10 +247,11 @@ static void finish(const struct nf_model_parts *p, const double *row, double *su
 static void predict_block(struct nf_model *m, const double *rows, uint32_t count, double *outputs) {
   const struct nf_model_parts *p = &m->parts;
   const uint32_t features = p->feature_count, width = p->output_count;
-  const bool begins_with_base = p->base && p->divisor == 1;
   for (uint32_t i = 0; i < count; i++) {
     prepare_row(p, rows + (size_t)i * features, m->rows + (size_t)i * features);
-    for (uint32_t k = 0; k < width; k++) outputs[(size_t)i * width + k] = begins_with_base ? p->base[k] : 0;
+    for (uint32_t k = 0; k < width; k++) {
+      outputs[(size_t)i * width + k] = p->base && p->divisor == 1 ? rounded(p, p->base[k]) : 0;
+    }
   }
   for (uint32_t tree = 0; tree < p->tree_count; tree++) {
     for (uint32_t i = 0; i < count; i++) {

@@ -650,7 +650,7 @@ struct nf_model_parts {
   uint32_t set_words;
   const double *fills, *offsets, *scales; /* by feature: what absent ones are; then (x - offset) * scale */
   const double *weights;                  /* by output, then by feature */
-  const double *base;                     /* by output: what sums begin with */
+  const double *base;                     /* by output: what sums begin with; what is added to means, see divisor */
   double divisor;                         /* of what trees add up to, by output; 1 for none */
   double slope;                           /* of the logistic link */
   uint8_t link;                           /* enum nf_link */
