@@ -10,6 +10,7 @@ categories.groups = {
     { "feature", "adds columns to flows" },
     { "expiry", "changes when flows end" },
     { "label", "says what flows are, for training and tests" },
+    { "model", "asks a model, or learns one" },
     { "profile", "is a set of plugins and parameters under one name" },
     { "report", "prints or draws for people" },
     { "export", "writes files for other programs" },

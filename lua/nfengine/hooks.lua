@@ -19,13 +19,16 @@ end
 
 --- Sets plugins up, until one fails. `setup(self, run)` is told of the run: `run.time_unit`, the unit of every time in
 -- it, is "ms", "us" or "ns"; `run.ticks_per_second` says how many of it are a second; `run.is_live` whether its input
--- is interfaces. The table is the hook's own.
--- @param time_unit, is_live of the run
+-- is interfaces; `run.columns` lists all columns that its flows have, as sinks get them, unmasked. The table is the
+-- hook's own.
+-- @param given `time_unit`, `is_live`, `columns` of the run
 -- @return how many were, and the failure of the one that was not
-function hooks.set_up(instances, time_unit, is_live)
+function hooks.set_up(instances, given)
   for i, instance in ipairs(instances) do
-    local per_second = columns.time_units[time_unit].per_second
-    local run = { time_unit = time_unit, ticks_per_second = per_second, is_live = is_live }
+    local run = {
+      time_unit = given.time_unit, ticks_per_second = columns.time_units[given.time_unit].per_second,
+      is_live = given.is_live, columns = { unpack(given.columns) },
+    }
     local failure = hooks.call(instance, "setup", run)
     if failure then return i - 1, failure end
     plugin.set_running(instance, true)

@@ -98,7 +98,7 @@ function run.open(parameters, sink, owner)
   end
   local outward = mask or made
   local self = setmetatable({
-    parameters = parameters, columns = outward.columns, available = outward.available,
+    parameters = parameters, columns = outward.columns, available = outward.available, true_columns = made.available,
     record_type = outward.record_type, mask = mask, event_type = made.event_type,
     started = report.now(), flows = 0, warnings = {}, max_flows = parameters.max_flows,
     all_instances = instances, set_up_count = 0, time_unit = parameters.time_unit,
@@ -163,7 +163,9 @@ function run:start()
   if C.nf_crew_start(self.crew, package.path, package.cpath, plan, #plan, message) ~= C.NF_OK then
     self:fail(ffi.string(message))
   end
-  self.set_up_count, failure = hooks.set_up(self.instances, self.time_unit, C.nf_crew_is_live(self.crew))
+  self.set_up_count, failure = hooks.set_up(self.instances, {
+    time_unit = self.time_unit, is_live = C.nf_crew_is_live(self.crew), columns = self.true_columns,
+  })
   if failure then self:fail(failure) end
 end
 

@@ -143,7 +143,9 @@ function worker.run(handle, index, packed)
   local instances = plan.instances
   local made = shape.of(plan.parameters, instances)
   local own = working(instances)
-  local count, failure = hooks.set_up(own, plan.parameters.time_unit, C.nf_crew_is_live(crew))
+  local count, failure = hooks.set_up(own, {
+    time_unit = plan.parameters.time_unit, is_live = C.nf_crew_is_live(crew), columns = made.available,
+  })
   if not C.nf_crew_ready(crew, failure) then
     clean_up(own, count)
     return

@@ -1,0 +1,141 @@
+--- Models in the engine: files that libraries of machine learning write, evaluated on flows by the core.
+--
+--   local ml = require "nfengine.ml"
+--   local model = ml.load "model.json"
+--   for flow in streamer:flows() do … end
+--
+-- A model takes a row of features, numbers, and gives one output or one a class. Plugins and scripts bind it to columns
+-- of a run, and then ask it flow by flow. docs/ml.md says which formats there are, and what each is checked against.
+
+local ffi = require "ffi"
+local C = require "nfengine.lib"
+local columns = require "nfengine.columns"
+local text = require "nfengine.text"
+
+local ml = {}
+
+-- ---- formats ----
+
+-- How a file begins, in the order of trying, and who reads it.
+local FORMATS = {
+  { "^tree\n", "nfengine.ml.lightgbm" },
+  { "^%s*{", "nfengine.ml.xgboost" },
+  { "^\8", "nfengine.ml.onnx" },
+}
+
+local function reader_of(content)
+  for _, format in ipairs(FORMATS) do
+    if content:find(format[1]) then return require(format[2]) end
+  end
+  error("expected a model of XGBoost (JSON, UBJSON), of LightGBM (text) or in ONNX", 0)
+end
+
+local function read_file(path)
+  local file, message = io.open(path, "rb")
+  if not file then error(("cannot read model %s"):format(message), 0) end
+  local content, problem = file:read "*a"
+  file:close()
+  if not content then error(("cannot read model %s: %s"):format(path, problem), 0) end
+  return content
+end
+
+-- ---- models ----
+
+local model = {}
+model.__index = model
+
+--- Loads a model. Raises one line.
+-- @param path of its file
+-- @return a table: `path`; `format`, who has made it; `task`, "binary", "multiclass" or "regression"; `names` of the
+--   features, where the file has them; `classes`, their names, where it has those; `feature_count`, `output_count`
+function ml.load(path)
+  local content = read_file(path)
+  local ok, read = pcall(function() return reader_of(content).read(content) end)
+  if not ok then error(("model %s: %s"):format(text.quote(path), text.raised(read)), 0) end
+  read.path, read.feature_count, read.output_count = path, read.made.feature_count, read.made.output_count
+  ok, read.handle = pcall(read.made.finish, read.made)
+  if not ok then error(("model %s: %s"):format(text.quote(path), text.raised(read.handle)), 0) end
+  read.made = nil
+  return setmetatable(read, model)
+end
+
+--- What it says of rows of features.
+-- @param rows double *, row by row
+-- @param count how many rows
+-- @param outputs double *, to be filled: `output_count` numbers a row
+function model:predict(rows, count, outputs) C.nf_model_predict(self.handle, rows, count, outputs) end
+
+-- ---- columns ----
+
+--- The columns that the features are, of those that a run has. Raises one line that names what does not fit.
+local function columns_for(self, available, names)
+  names = names or self.names
+  local by_name, known, list = {}, {}, {}
+  for _, column in ipairs(available) do
+    for _, element in ipairs(columns.elements(column)) do
+      by_name[element.name], known[#known + 1] = element, element.name
+    end
+  end
+  if not names then
+    error(("model %s: it does not name its %d features, expected columns for them")
+      :format(text.quote(self.path), self.feature_count), 0)
+  end
+  if #names ~= self.feature_count then
+    error(("model %s: %d columns, expected %d, one a feature"):format(text.quote(self.path), #names, self.feature_count),
+      0)
+  end
+  for i, name in ipairs(names) do
+    local column = by_name[name]
+    if not column then
+      error(("model %s: no column %s in this run%s"):format(text.quote(self.path), text.quote(name),
+        text.suggest(name, known)), 0)
+    end
+    if not columns.is_numeric(column) then
+      error(("model %s: column %s is %s, expected a number"):format(text.quote(self.path), text.quote(name),
+        column.type), 0)
+    end
+    list[i] = column
+  end
+  return list
+end
+
+local binding = {}
+binding.__index = binding
+
+--- Binds a model to a run's columns. Raises one line where they do not fit.
+-- @param available columns that the run has, arrays as what they are: elements are called NAME_1, NAME_2 …
+-- @param names those that the features are, in their order; nil for the model's own
+function model:bind(available, names)
+  local list, message = columns_for(self, available, names), ffi.new("char[?]", C.NF_ERROR_SIZE)
+  local vector = C.nf_vector_new(columns.to_c(list), #list, message)
+  if vector == nil then error(("model %s: %s"):format(text.quote(self.path), ffi.string(message)), 0) end
+  return setmetatable({
+    model = self, columns = list, vector = ffi.gc(vector, C.nf_vector_free),
+    row = ffi.new("double[?]", self.feature_count), outputs = ffi.new("double[?]", self.output_count),
+  }, binding)
+end
+
+--- Asks the model about a flow, in a hook or as a record.
+-- @return its outputs, double *, valid until the next call
+function binding:ask(flow)
+  C.nf_vector_read(self.vector, flow.core, self.row)
+  self.model:predict(self.row, 1, self.outputs)
+  return self.outputs
+end
+
+--- What the outputs come to.
+-- @return the number of the class, from 0, nil for a regression; its probability, or the value
+function model:verdict(outputs)
+  if self.task == "regression" then return nil, outputs[0] end
+  if self.output_count == 1 then
+    if outputs[0] > 0.5 then return 1, outputs[0] end
+    return 0, 1 - outputs[0]
+  end
+  local best = 0
+  for k = 1, self.output_count - 1 do
+    if outputs[k] > outputs[best] then best = k end
+  end
+  return best, outputs[best]
+end
+
+return ml

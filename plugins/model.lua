@@ -1,0 +1,61 @@
+--- Asks a model what each flow is: one that XGBoost, LightGBM or scikit-learn has trained.
+--
+-- The file says which features it takes, or `columns` do, in the model's order: columns of the run, elements of arrays
+-- as NAME_1, NAME_2 …; also those of plugins that stand before this one. Classes are called by their numbers, from 0,
+-- or as `classes` says. The score is the probability of that class; of a regression, the value. A model that does not
+-- fit the run's columns is refused before the first packet.
+
+local nf = require "nfengine"
+
+local function put_scores(self, udps, outputs)
+  if self.scores == 0 then return end
+  if self.model.output_count == 1 and self.model.task == "binary" then
+    udps.model_scores[1] = 1 - outputs[0]
+    if self.scores > 1 then udps.model_scores[2] = outputs[0] end
+    return
+  end
+  for i = 1, math.min(self.scores, self.model.output_count) do udps.model_scores[i] = outputs[i - 1] end
+end
+
+return nf.plugin {
+  name        = "model",
+  version     = "1.0.0",
+  api         = 1,
+  description = "Asks a model what each flow is",
+  author      = "the nfengine authors",
+  license     = "MIT",
+  categories  = { "model" },
+  independent = true,
+  options     = {
+    file    = { "", "the model: XGBoost's JSON or UBJSON, LightGBM's text, or ONNX", is_file = true },
+    columns = { {}, "columns that its features are, in its order; none for the names in the file" },
+    classes = { {}, "names of its classes, from the first" },
+    scores  = { 0, "give so many probabilities, one a class", integer = true, min = 0, max = 1000 },
+  },
+  columns     = function(options)
+    local list = {
+      { "model_class", "string:31", "class that the model finds most likely; empty for a regression",
+        is_identifying = false },
+      { "model_score", "double", "probability of that class; of a regression, the value" },
+    }
+    if options.scores > 0 then
+      list[3] = { "model_scores", ("double[%d]"):format(options.scores), "probability of each class" }
+    end
+    return list
+  end,
+
+  setup = function(self, run)
+    local ml = require "nfengine.ml"
+    if self.file == "" then error("model: no file, expected one with a model", 0) end
+    self.model = ml.load(self.file)
+    self.bound = self.model:bind(run.columns, self.columns[1] and self.columns or nil)
+  end,
+
+  on_expire = function(self, flow)
+    local udps, outputs = flow.udps, self.bound:ask(flow)
+    local class, score = self.model:verdict(outputs)
+    udps.model_class = class and (self.classes[class + 1] or tostring(class)) or ""
+    udps.model_score = score
+    put_scores(self, udps, outputs)
+  end,
+}
