@@ -326,6 +326,8 @@ uint32_t nf_crew_size(const struct nf_crew *crew);
 struct nf_meter *nf_crew_meter(const struct nf_crew *crew, uint32_t index);
 /* Whether the input is network interfaces. */
 bool nf_crew_is_live(const struct nf_crew *crew);
+/* Whether the input may be long in coming, from interfaces or what is no regular file, a pipe say. */
+bool nf_crew_may_wait(const struct nf_crew *crew);
 
 /* Offsets of the sections that these options ask for. */
 struct nf_layout nf_layout_of(const struct nf_options *options);
