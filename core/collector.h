@@ -4,7 +4,8 @@
  *
  * By UDP a message is a datagram. Nobody need be there to take it: collectors come and go, so what cannot be sent, or
  * comes back, is counted, and no failure. By TCP a message is bytes of a stream; where the collector is slow, sending
- * waits for it. A connection that breaks is followed by another, in which nothing has been said yet.
+ * waits for it, for two seconds in all once a stop was asked for, and has failed by EINTR then. A connection that breaks is
+ * followed by another, in which nothing has been said yet.
  */
 #include "base.h"
 
@@ -19,11 +20,13 @@ void nf_collector_free(struct nf_collector *collector);
    lost, or another session has begun. */
 bool nf_collector_send(struct nf_collector *collector, const void *message, size_t size);
 
-/* Waits, for some seconds at most, until a TCP collector has got all that was sent. 0 or errno. */
+/* Waits, as sending does, until a TCP collector's host has got all that was sent. 0 or errno. */
 int nf_collector_finish(struct nf_collector *collector);
 
 /* errno of what failed for good, 0 while all is well. */
 int nf_collector_failure(const struct nf_collector *collector);
+/* Bytes that were sent and have not been acknowledged. */
+uint64_t nf_collector_pending(const struct nf_collector *collector);
 /* Which connection it is, from 1; the only one by UDP. */
 uint32_t nf_collector_session(const struct nf_collector *collector);
 /* How many datagrams could not be sent, or have come back. */

@@ -523,7 +523,8 @@ int nf_writer_reserve(const char *path, char *error);
  * stream what was said before its first rows went out. NF_ERR_OUTPUT sticks here as well.
  */
 int nf_writer_describe(struct nf_writer *writer, const char *name, const char *text);
-/* Writes one record; NF_ERR_OUTPUT sticks and later calls do nothing. */
+/* Writes one record; NF_ERR_OUTPUT sticks and later calls do nothing. A collector that has failed after a stop was asked
+   for takes all the same, so that nf_writer_close tells how many records were not sent to it. */
 int nf_writer_write(struct nf_writer *writer, const struct nf_flow *record);
 /* Hands buffered rows to the system. */
 int nf_writer_flush(struct nf_writer *writer);
