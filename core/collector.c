@@ -30,8 +30,9 @@ struct nf_collector {
   int socket; /* -1 for none */
   struct addrinfo *addresses;
   int64_t patience_ms;
-  int64_t connecting_at; /* when the latest connection was begun */
-  int64_t trouble_at;    /* since when none has lasted, 0 while all is well */
+  int64_t interval_ns, due_ns; /* between two datagrams, 0 for no limit; and when the next one may go */
+  int64_t connecting_at;       /* when the latest connection was begun */
+  int64_t trouble_at;          /* since when none has lasted, 0 while all is well */
   uint32_t session;
   uint64_t refused;
   int refusal; /* errno of the latest refused datagram */
@@ -119,7 +120,7 @@ static int connect_any(struct nf_collector *c) {
   return problem;
 }
 
-struct nf_collector *nf_collector_open(const char *url, uint32_t patience_s, char *error) {
+struct nf_collector *nf_collector_open(const char *url, uint32_t patience_s, uint32_t rate, char *error) {
   struct nf_collector *c = calloc(1, sizeof *c);
   if (!c) {
     nf_fail(error, "out of memory for an output");
@@ -127,6 +128,7 @@ struct nf_collector *nf_collector_open(const char *url, uint32_t patience_s, cha
   }
   c->socket = -1;
   c->patience_ms = (int64_t)patience_s * 1000;
+  c->interval_ns = rate ? 1000000000 / rate : 0;
   (void)snprintf(c->name, sizeof c->name, "%s", url);
   if (look_up(c, url, error)) {
     const int problem = connect_any(c);
@@ -205,10 +207,21 @@ static bool send_to_stream(struct nf_collector *c, const void *message, size_t s
   return false;
 }
 
+/* Keeps datagrams as far apart as they are to be on average: no time is shorter than a wait, so some go together. */
+static void keep_pace(struct nf_collector *c) {
+  if (!c->interval_ns || nf_interrupted()) return;
+  const int64_t now = nf_clock_ns(CLOCK_MONOTONIC);
+  if (c->due_ns < now) c->due_ns = now;
+  const int64_t ahead_ms = (c->due_ns - now) / 1000000;
+  if (ahead_ms > 0) (void)poll(NULL, 0, (int)ahead_ms);
+  c->due_ns += c->interval_ns;
+}
+
 /* What a send fails for is mostly an earlier datagram that came back, which says nothing of this one. */
 static bool send_datagram(struct nf_collector *c, const void *message, size_t size) {
   enum { TRIES = 3 };
   bool is_sent = false, was_refused = false;
+  keep_pace(c);
   for (int i = 0; i < TRIES && !is_sent; i++) {
     is_sent = send(c->socket, message, size, MSG_NOSIGNAL) >= 0;
     if (is_sent || errno == EINTR) continue;

@@ -488,6 +488,7 @@ struct nf_destination {
   bool is_beside;   /* a regular file is called PATH.part until it is closed: nothing half done ever is called PATH */
   const char *collector; /* in place of all these: where messages are sent, "udp://HOST:PORT" or "tcp://HOST:PORT" */
   uint32_t patience_s;   /* how long a TCP collector that went away is waited for */
+  uint32_t rate;         /* messages a second to a UDP collector at most, 0: no limit */
   const struct nf_ipfix *ipfix; /* of that format; else NULL */
 };
 
@@ -523,8 +524,8 @@ int nf_writer_reserve(const char *path, char *error);
  * stream what was said before its first rows went out. NF_ERR_OUTPUT sticks here as well.
  */
 int nf_writer_describe(struct nf_writer *writer, const char *name, const char *text);
-/* Writes one record; NF_ERR_OUTPUT sticks and later calls do nothing. A collector that has failed after a stop was asked
-   for takes all the same, so that nf_writer_close tells how many records were not sent to it. */
+/* Writes one record; NF_ERR_OUTPUT sticks and later calls do nothing. To a collector that has failed after a stop was
+   asked for it is NF_OK all the same, so that nf_writer_close can tell how many of all records were not sent. */
 int nf_writer_write(struct nf_writer *writer, const struct nf_flow *record);
 /* Hands buffered rows to the system. */
 int nf_writer_flush(struct nf_writer *writer);

@@ -125,7 +125,7 @@ struct nf_output *nf_output_open(const struct nf_destination *to, char *error) {
   o->descriptor = -1;
   set_name(o, to);
   if (to->collector) {
-    if ((o->collector = nf_collector_open(to->collector, to->patience_s, error))) return o;
+    if ((o->collector = nf_collector_open(to->collector, to->patience_s, to->rate, error))) return o;
     free_output(o);
     return NULL;
   }

@@ -311,6 +311,15 @@ describe("IPFIX to a collector", function()
     end
   end)
 
+  it("goes by UDP at a rate", function()
+    socket = collector.udp()
+    local began = live.now()
+    run("-o", socket.url, "--ipfix-rate=10", "--ipfix-message-size=512", "samples/web.pcap")
+    local datagrams = socket:receive_all()
+    assert.is_true(live.now() - began > (#datagrams - 2) / 10)
+    assert.equal(32, #received(datagrams).records)
+  end)
+
   it("goes by TCP", function()
     socket = collector.tcp()
     local path = program.temporary ".tcp"

@@ -13,10 +13,10 @@ local columns, record = sample:c_columns(), sample:record()
 local elements = ffi.new("struct nf_element[2]")
 for i = 0, 1 do elements[i].enterprise, elements[i].number = 32473, i + 1 end
 
-local function open(url, given, patience)
+local function open(url, given, patience, rate)
   local settings = { elements = elements, enterprise = 32473, message_size = 512, time_unit = C.NF_MILLISECONDS }
   for name, value in pairs(given or {}) do settings[name] = value end
-  local to = { descriptor = -1, collector = url, patience_s = patience or 0,
+  local to = { descriptor = -1, collector = url, patience_s = patience or 0, rate = rate or 0,
     ipfix = ffi.new("struct nf_ipfix", settings) }
   local writer = rows.open(to, C.NF_FORMAT_IPFIX, columns, 2, message)
   if writer == nil then return nil, ffi.string(message) end
@@ -161,6 +161,24 @@ describe("a collector by UDP", function()
     C.nf_writer_finish(writer)
     assert.matches("2 messages could not be sent or came back", warning_of(writer), 1, true) -- templates, and a record
     close(writer)
+  end)
+
+  it("gets no more messages a second than it is to get", function()
+    local function seconds_for(count, rate)
+      local writer = assert(open(socket.url, {}, 0, rate))
+      local began = C.nf_now()
+      write_apart(writer, count)
+      local took = C.nf_now() - began
+      close(writer)
+      assert.equal(count, #read_all(socket:receive_all()).records)
+      return took
+    end
+    local took = seconds_for(500, 1000)
+    assert.is_true(took > 0.49 and took < 2, took .. " s")
+    assert.is_true(seconds_for(500, 0) < 0.4)
+    finally(function() C.nf_interrupt(0) end)
+    C.nf_interrupt(C.NF_REQUEST_STOP)
+    assert.is_true(seconds_for(500, 100) < 0.4) -- once a stop was asked for there is no time for that
   end)
 
   it("has nothing to warn of where all went well", function()
