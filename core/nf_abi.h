@@ -326,6 +326,8 @@ uint32_t nf_crew_size(const struct nf_crew *crew);
 struct nf_meter *nf_crew_meter(const struct nf_crew *crew, uint32_t index);
 /* Whether the input is network interfaces. */
 bool nf_crew_is_live(const struct nf_crew *crew);
+/* Whether the input may be long in coming, from interfaces or what is no regular file, a pipe say. */
+bool nf_crew_may_wait(const struct nf_crew *crew);
 
 /* Offsets of the sections that these options ask for. */
 struct nf_layout nf_layout_of(const struct nf_options *options);
@@ -487,6 +489,7 @@ struct nf_destination {
   bool is_beside;   /* a regular file is called PATH.part until it is closed: nothing half done ever is called PATH */
   const char *collector; /* in place of all these: where messages are sent, "udp://HOST:PORT" or "tcp://HOST:PORT" */
   uint32_t patience_s;   /* how long a TCP collector that went away is waited for */
+  uint32_t rate;         /* messages a second to a UDP collector at most, 0: no limit */
   const struct nf_ipfix *ipfix; /* of that format; else NULL */
 };
 
@@ -522,7 +525,8 @@ int nf_writer_reserve(const char *path, char *error);
  * stream what was said before its first rows went out. NF_ERR_OUTPUT sticks here as well.
  */
 int nf_writer_describe(struct nf_writer *writer, const char *name, const char *text);
-/* Writes one record; NF_ERR_OUTPUT sticks and later calls do nothing. */
+/* Writes one record; NF_ERR_OUTPUT sticks and later calls do nothing. To a collector that has failed after a stop was
+   asked for it is NF_OK all the same, so that nf_writer_close can tell how many of all records were not sent. */
 int nf_writer_write(struct nf_writer *writer, const struct nf_flow *record);
 /* Hands buffered rows to the system. */
 int nf_writer_flush(struct nf_writer *writer);

@@ -8,6 +8,7 @@
 #include "output.h"
 
 #include "collector.h"
+#include "interrupt.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +41,7 @@ struct nf_output {
 };
 
 void nf_output_tell(const struct nf_output *o, int failure, char *error) {
-  nf_fail(error, "cannot write %s: %s", o->name, strerror(failure));
+  nf_fail(error, "cannot write %s: %s", o->name, failure == EINTR ? "interrupted" : strerror(failure));
 }
 
 static void free_output(struct nf_output *o) {
@@ -124,7 +125,7 @@ struct nf_output *nf_output_open(const struct nf_destination *to, char *error) {
   o->descriptor = -1;
   set_name(o, to);
   if (to->collector) {
-    if ((o->collector = nf_collector_open(to->collector, to->patience_s, error))) return o;
+    if ((o->collector = nf_collector_open(to->collector, to->patience_s, to->rate, error))) return o;
     free_output(o);
     return NULL;
   }
@@ -249,6 +250,10 @@ int nf_output_failure(const struct nf_output *o) { return o->failure; }
 uint32_t nf_output_session(const struct nf_output *o) { return o->collector ? nf_collector_session(o->collector) : 0; }
 
 uint64_t nf_output_refused(const struct nf_output *o) { return o->collector ? nf_collector_refused(o->collector) : 0; }
+
+uint64_t nf_output_pending(const struct nf_output *o) { return o->collector ? nf_collector_pending(o->collector) : 0; }
+
+bool nf_output_is_called_off(const struct nf_output *o) { return o->collector && o->failure && nf_interrupted(); }
 
 bool nf_output_warning(const struct nf_output *o, char *text) {
   return o->collector && nf_collector_warning(o->collector, text);

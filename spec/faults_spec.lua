@@ -514,6 +514,8 @@ describe("a row of docs/robustness.md", function()
   shown_by("a TCP collector that is not there", IPFIX, "says in one line where nobody is there by TCP")
   shown_by("a TCP collector that goes away", COLLECTOR, "that comes back gets templates again")
   shown_by("a TCP collector that has gone at the end", COLLECTOR, "that has gone at the end fails the output")
+  shown_by("a TCP collector that reads slowly, or nothing", IPFIX, "is waited for, and nothing is lost")
+  shown_by("SIGINT while a TCP collector reads nothing", IPFIX, "holds up no run that is to stop")
 
   it("has a test, and each test here a row", function()
     local rows = {}
