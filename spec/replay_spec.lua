@@ -185,6 +185,24 @@ describe("--replay", function()
     assert.is_truthy(program.read(folder .. "/pwned"))
   end)
 
+  it("takes no option from what files are called", function()
+    made("flows", "--no-dpi", "-o", "x.csv", "web.pcap")
+    program.write("", folder .. "/--no-sandbox")
+    program.write("os.execute 'touch pwned'", folder .. "/evil.lua")
+    edit("x.csv.manifest.json", function(about)
+      about.inputs, about.sources = {}, { "elsewhere/--no-sandbox", "web.pcap" }
+      table.insert(about.command, 1, "--filter=os.execute 'touch pwned'")
+    end)
+    replay("x.csv.manifest.json", "--sandbox")
+    assert.is_nil(program.read(folder .. "/pwned"))
+    edit("x.csv.manifest.json", function(about)
+      about.sources, about.command = {}, { "-o", "x.csv", "x", "evil.lua", "web.pcap" }
+      about.script = { name = "x", file = "--no-sandbox", sha256 = digest(folder .. "/--no-sandbox") }
+    end)
+    replay("x.csv.manifest.json", "--sandbox")
+    assert.is_nil(program.read(folder .. "/pwned"))
+  end)
+
   it("refuses plugins that are not what the manifest says, and such as it does not have", function()
     program.write('return require "nfengine".plugin { name = "mine" }', folder .. "/mine.lua")
     made("flows", "--no-dpi", "-o", "x.csv", "--plugin=mine.lua", "web.pcap")
