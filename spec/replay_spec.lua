@@ -121,6 +121,17 @@ describe("--replay", function()
     assert.matches("^script own%.lua: SHA%-256 expected .*\nnothing was run\n$", result.out)
   end)
 
+  it("replaces no file by another of the same name", function()
+    program.shell(("mkdir %s/a %s/b"):format(folder, folder))
+    program.write([[
+      local nf = require "nfengine"
+      for _, path in ipairs { "a/x.csv", "a/x.csv", "b/x.csv" } do nf.streamer({ n_dissections = 0 }):to_csv(path) end
+    ]], folder .. "/several.lua")
+    made("several.lua", "web.pcap")
+    assert.matches("^the run failed with status 1: [^\n]*: a/x%.csv and b/x%.csv have the same name there\n$",
+      replay("a/x.csv.manifest.json").out)
+  end)
+
   it("tells a changed byte of an input, and runs nothing", function()
     made("flows", "-o", "x.csv", "both")
     local path, expected = folder .. "/both/tls.pcap", digest(folder .. "/both/tls.pcap")
