@@ -176,6 +176,12 @@ describe("--replay", function()
     made("flows", "--no-dpi", "-o", "x.csv", "web.pcap")
     assert.equal(0, replay("x.csv.manifest.json", "-o", "again").status)
     assert.equal(program.read(folder .. "/x.csv"), program.read(folder .. "/again/x.csv"))
+    program.write("changed", folder .. "/x.csv")
+    assert.matches('^nfengine: %-%-replay "%.": has files in it, expected a new or empty folder\n$',
+      replay("x.csv.manifest.json", "-o", ".").err)
+    assert.equal("changed", program.read(folder .. "/x.csv"))
+    program.shell(("mkdir %s/empty"):format(folder))
+    assert.equal(0, replay("x.csv.manifest.json", "-o", "empty").status)
     program.shell(("mkdir %s/x.csv.manifest.json.replay"):format(folder))
     local result = replay "x.csv.manifest.json"
     assert.equal(2, result.status)

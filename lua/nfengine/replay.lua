@@ -288,10 +288,20 @@ local function remove(path)
   lfs.rmdir(path)
 end
 
+local function is_empty(folder)
+  for name in lfs.dir(folder) do
+    if name ~= "." and name ~= ".." then return false end
+  end
+  return true
+end
+
 --- The folder for the new files: what -o names, or one beside the manifest that does not stay.
 local function make_place(path, named)
   local place = named or path .. ".replay"
-  if named and lfs.attributes(named, "mode") == "directory" then return named end
+  if named and lfs.attributes(named, "mode") == "directory" then
+    if not is_empty(named) then refuse("%s: has files in it, expected a new or empty folder", text.quote(named)) end
+    return named
+  end
   local made, message = lfs.mkdir(place)
   if not made then refuse("%s: %s: expected a new folder, or -o FOLDER", text.quote(place), message) end
   return place
