@@ -283,9 +283,4 @@ function privacy.expect_true_times(streamer)
   refuse(streamer, "time_shift", "this script shows when packets were seen, expected none")
 end
 
---- Refuses to leave columns out in scripts that show them.
-function privacy.expect_all_columns(streamer)
-  refuse(streamer, "drop_leaky", "this script shows what it leaves out, expected another script")
-end
-
 return privacy

@@ -503,7 +503,7 @@ describe("what is told of masks", function()
     assert.equal("nfengine: --time-shift: this script shows when packets were seen, expected none\n",
       program.run("timeline", "--time-shift=5", "samples/dns.pcap").err)
     for _, name in ipairs { "summary", "report", "applications" } do
-      assert.equal("nfengine: --drop-leaky: this script shows what it leaves out, expected another script\n",
+      assert.equal("nfengine: --drop-leaky: this script shows what it leaves out, expected another\n",
         program.run(name, "--drop-leaky", "samples/dns.pcap").err)
     end
   end)
