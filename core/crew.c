@@ -397,6 +397,18 @@ const char *nf_crew_state(struct nf_crew *crew, uint32_t index, size_t *size) {
   return crew->members[index].state;
 }
 
+void nf_crew_drive(struct nf_crew *crew, uint32_t index, void *context) {
+  (void)context;
+  if (!nf_crew_ready(crew, NULL)) return;
+  struct nf_meter *meter = crew->members[index].meter;
+  int status = 0;
+  while (status >= 0) {
+    status = nf_meter_next(meter);
+    if (status == NF_EVENT_EXPIRE && !nf_crew_give(crew, index)) break;
+  }
+  nf_crew_leave(crew, index, status < 0 && status != NF_END ? nf_meter_error(meter) : NULL, NULL, 0);
+}
+
 /* ---- going on ---- */
 
 /* The meters have ended: how the input did. */
