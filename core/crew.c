@@ -297,6 +297,8 @@ bool nf_crew_may_wait(const struct nf_crew *crew) { return crew->may_wait; }
 static void *run_member(void *given) {
   struct member *member = given;
   member->crew->work(member->crew, member->index, member->crew->context);
+  nf_meter_free(member->meter); /* here, while the others' records are still being taken */
+  member->meter = NULL;
   return NULL;
 }
 
