@@ -19,8 +19,8 @@ enum {
   NAME_SIZE = 300, /* of the collector in texts */
   CONNECT_S = 5,   /* for one address */
   APART_MS = 1000, /* connections begin at least so long one after another */
-  FINISH_MS = 10000,
-  LOOK_MS = 5
+  STOP_MS = 2000,  /* that a collector is waited for in all once a stop was asked for */
+  LOOK_MS = 5      /* between the first two looks whether all has arrived */
 };
 
 static const char DEFAULT_PORT[] = "4739"; /* of IPFIX, by IANA */
@@ -30,12 +30,14 @@ struct nf_collector {
   int socket; /* -1 for none */
   struct addrinfo *addresses;
   int64_t patience_ms;
-  int64_t connecting_at; /* when the latest connection was begun */
-  int64_t trouble_at;    /* since when none has lasted, 0 while all is well */
+  int64_t interval_ns, due_ns; /* between two datagrams, 0 for no limit; and when the next one may go */
+  int64_t connecting_at;       /* when the latest connection was begun */
+  int64_t trouble_at;          /* since when none has lasted, 0 while all is well */
   uint32_t session;
   uint64_t refused;
   int refusal; /* errno of the latest refused datagram */
   int failure;
+  int64_t waited_ms; /* since a stop was asked for */
   bool is_finished;
   char name[NAME_SIZE];
 };
@@ -118,7 +120,7 @@ static int connect_any(struct nf_collector *c) {
   return problem;
 }
 
-struct nf_collector *nf_collector_open(const char *url, uint32_t patience_s, char *error) {
+struct nf_collector *nf_collector_open(const char *url, uint32_t patience_s, uint32_t rate, char *error) {
   struct nf_collector *c = calloc(1, sizeof *c);
   if (!c) {
     nf_fail(error, "out of memory for an output");
@@ -126,6 +128,7 @@ struct nf_collector *nf_collector_open(const char *url, uint32_t patience_s, cha
   }
   c->socket = -1;
   c->patience_ms = (int64_t)patience_s * 1000;
+  c->interval_ns = rate ? 1000000000 / rate : 0;
   (void)snprintf(c->name, sizeof c->name, "%s", url);
   if (look_up(c, url, error)) {
     const int problem = connect_any(c);
@@ -159,6 +162,17 @@ static void reconnect(struct nf_collector *c, int problem) {
   if (c->socket < 0) c->failure = problem;
 }
 
+/* Waits for a slow collector, but not long: who waits on looks round in between. False once it has been waited for long
+   enough after a stop was asked for; it has failed then, by EINTR. */
+static bool wait_for(struct nf_collector *c, short event, int ms) {
+  struct pollfd wait = {.fd = c->socket, .events = event};
+  const int64_t before = now_ms();
+  (void)poll(&wait, 1, ms);
+  if (nf_interrupted()) c->waited_ms += now_ms() - before;
+  if (c->waited_ms > STOP_MS) c->failure = EINTR;
+  return !c->failure;
+}
+
 /* ---- sending ---- */
 
 /* Whether a TCP collector has closed the connection, or it is broken; sets errno. What a collector says is not heard,
@@ -172,14 +186,16 @@ static bool has_gone(const struct nf_collector *c) {
   return size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-static bool send_bytes(const struct nf_collector *c, const uint8_t *bytes, size_t size) {
+/* False with errno where the connection is broken, or has failed. */
+static bool send_bytes(struct nf_collector *c, const uint8_t *bytes, size_t size) {
   size_t sent = 0;
-  while (sent < size) {
-    const ssize_t n = send(c->socket, bytes + sent, size - sent, MSG_NOSIGNAL);
+  while (sent < size && !c->failure) {
+    const ssize_t n = send(c->socket, bytes + sent, size - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n >= 0) sent += (size_t)n;
+    else if (errno == EAGAIN) (void)wait_for(c, POLLOUT, NF_LOOK_MS);
     else if (errno != EINTR) return false;
   }
-  return true;
+  return !c->failure;
 }
 
 static bool send_to_stream(struct nf_collector *c, const void *message, size_t size) {
@@ -187,14 +203,25 @@ static bool send_to_stream(struct nf_collector *c, const void *message, size_t s
     if (now_ms() - c->connecting_at > APART_MS) c->trouble_at = 0;
     return true;
   }
-  reconnect(c, errno);
+  if (!c->failure) reconnect(c, errno);
   return false;
+}
+
+/* Keeps datagrams as far apart as they are to be on average: no time is shorter than a wait, so some go together. */
+static void keep_pace(struct nf_collector *c) {
+  if (!c->interval_ns || nf_interrupted()) return;
+  const int64_t now = nf_clock_ns(CLOCK_MONOTONIC);
+  if (c->due_ns < now) c->due_ns = now;
+  const int64_t ahead_ms = (c->due_ns - now) / 1000000;
+  if (ahead_ms > 0) (void)poll(NULL, 0, (int)ahead_ms);
+  c->due_ns += c->interval_ns;
 }
 
 /* What a send fails for is mostly an earlier datagram that came back, which says nothing of this one. */
 static bool send_datagram(struct nf_collector *c, const void *message, size_t size) {
   enum { TRIES = 3 };
   bool is_sent = false, was_refused = false;
+  keep_pace(c);
   for (int i = 0; i < TRIES && !is_sent; i++) {
     is_sent = send(c->socket, message, size, MSG_NOSIGNAL) >= 0;
     if (is_sent || errno == EINTR) continue;
@@ -222,16 +249,18 @@ static void look_for_refusal(struct nf_collector *c) {
   c->refused++;
 }
 
-/* Until what was sent is acknowledged. 0 or errno. */
-static int wait_for_stream(const struct nf_collector *c) {
+uint64_t nf_collector_pending(const struct nf_collector *c) {
   int left = 0;
-  const int64_t end = now_ms() + FINISH_MS;
-  for (;;) {
-    if (has_gone(c)) return errno;
-    if (ioctl(c->socket, SIOCOUTQ, &left) != 0 || left == 0) return 0;
-    if (now_ms() > end) return ETIMEDOUT;
-    (void)poll(NULL, 0, LOOK_MS);
+  return c->is_stream && c->socket >= 0 && ioctl(c->socket, SIOCOUTQ, &left) == 0 ? (uint64_t)left : 0;
+}
+
+/* Until what was sent is acknowledged. 0 or errno. */
+static int wait_for_stream(struct nf_collector *c) {
+  for (int ms = LOOK_MS; !has_gone(c); ms = ms < NF_LOOK_MS ? 2 * ms : ms) {
+    if (nf_collector_pending(c) == 0) return 0;
+    if (!wait_for(c, 0, ms)) return c->failure;
   }
+  return errno;
 }
 
 int nf_collector_finish(struct nf_collector *c) {

@@ -23,9 +23,8 @@
 enum {
   AHEAD = 32,             /* packets that an only meter decodes ahead, ... */
   AHEAD_LIVE = 64,        /* ... and one of several on an interface */
-  LOOKS_PER_CLOCK = 64,   /* batches or records between two looks at the wall clock */
-  PROGRESS_MS = 1000,     /* between two events of progress, on files and ... */
-  PROGRESS_LIVE_MS = 250, /* ... on interfaces, where they show the rows written so far */
+  PROGRESS_MS = 1000,     /* between two events of progress, which show the rows written so far on pipes ... */
+  PROGRESS_LIVE_MS = 250, /* ... and on interfaces */
   WAIT_MS = 50,           /* for records, between two such looks */
   METERS_MAX = 1024,
   WORTH_A_METER = 32 << 20 /* bytes of input for which a further thread is of use */
@@ -50,6 +49,7 @@ struct nf_crew {
   struct nf_hash_key key;
   uint32_t size;
   bool is_live;
+  bool may_wait; /* for packets, so that others may wait for records */
   struct member *members;
   uint16_t all_of_them[AHEAD_LIVE + NF_BATCH_SPARE]; /* 0, 1, 2 ...: of a batch that is shared with nobody */
   struct nf_intake *intake;                          /* of files shared by several meters */
@@ -59,7 +59,6 @@ struct nf_crew {
   struct nf_sockets *sockets; /* once started, if wanted */
   struct nf_event event;      /* of several meters */
 
-  int looks;
   uint32_t pending;               /* bits of PROGRESS, STATUS, REOPEN and REPORT to be told */
   int64_t progress_ms, report_ms; /* when they are due */
   bool is_stopped;
@@ -90,10 +89,8 @@ static void look_at_clock(struct nf_crew *crew) {
   int asked = nf_interrupt_take();
   if (asked & NF_REQUEST_STATUS) crew->pending |= NF_EVENT_STATUS;
   if (asked & NF_REQUEST_REOPEN) crew->pending |= NF_EVENT_REOPEN;
-  bool wants_progress = crew->is_live || crew->options.events & NF_EVENT_PROGRESS;
+  bool wants_progress = crew->may_wait || crew->options.events & NF_EVENT_PROGRESS;
   if (!wants_progress && !crew->options.performance_report_s) return;
-  if (!crew->is_live && ++crew->looks < LOOKS_PER_CLOCK) return;
-  crew->looks = 0;
   int64_t now = now_ms();
   if (wants_progress && now >= crew->progress_ms) {
     crew->pending |= NF_EVENT_PROGRESS;
@@ -236,6 +233,7 @@ static bool open_run(struct nf_crew *crew, const struct nf_options *options, cha
     crew->intake = nf_intake_new(options, &crew->key, NULL, &crew->packets_left, error);
     if (!crew->intake) return false;
   }
+  crew->may_wait = crew->is_live || nf_intake_may_wait(crew->intake);
   crew->size = options->n_meters ? options->n_meters : choose_size(crew);
   if (crew->size > METERS_MAX) {
     nf_fail(error, "n_meters %u: expected at most %d", crew->size, METERS_MAX);
@@ -292,12 +290,15 @@ struct nf_meter *nf_crew_meter(const struct nf_crew *crew, uint32_t index) {
   return crew->members[index].meter;
 }
 bool nf_crew_is_live(const struct nf_crew *crew) { return crew->is_live; }
+bool nf_crew_may_wait(const struct nf_crew *crew) { return crew->may_wait; }
 
 /* ---- threads ---- */
 
 static void *run_member(void *given) {
   struct member *member = given;
   member->crew->work(member->crew, member->index, member->crew->context);
+  nf_meter_free(member->meter); /* here, while the others' records are still being taken */
+  member->meter = NULL;
   return NULL;
 }
 
@@ -398,6 +399,18 @@ const char *nf_crew_state(struct nf_crew *crew, uint32_t index, size_t *size) {
   return crew->members[index].state;
 }
 
+void nf_crew_drive(struct nf_crew *crew, uint32_t index, void *context) {
+  (void)context;
+  if (!nf_crew_ready(crew, NULL)) return;
+  struct nf_meter *meter = crew->members[index].meter;
+  int status = 0;
+  while (status >= 0) {
+    status = nf_meter_next(meter);
+    if (status == NF_EVENT_EXPIRE && !nf_crew_give(crew, index)) break;
+  }
+  nf_crew_leave(crew, index, status < 0 && status != NF_END ? nf_meter_error(meter) : NULL, NULL, 0);
+}
+
 /* ---- going on ---- */
 
 /* The meters have ended: how the input did. */
@@ -416,7 +429,6 @@ static int next_of_several(struct nf_crew *crew) {
     crew->event.flow = record;
     return NF_EVENT_EXPIRE;
   }
-  if (status == 0) crew->looks = LOOKS_PER_CLOCK; /* time has passed */
   if (status == NF_END) return end_of_input(crew);
   if (status == NF_ERR_METER) nf_fail(crew->error, "%s", nf_merge_failure(crew->merge));
   return status;

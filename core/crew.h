@@ -8,6 +8,9 @@
 /* A meter's thread: drives nf_crew_meter(crew, index), and calls nf_crew_ready and nf_crew_leave. */
 typedef void nf_crew_work(struct nf_crew *crew, uint32_t index, void *context);
 
+/* That of a meter without hooks: gives every flow that ended. */
+nf_crew_work nf_crew_drive;
+
 /* Starts a thread for each of several meters and waits until all of them are ready; `context` lasts until then. Starts
    what else the run needs a thread for. NF_ERR_METER or NF_ERR_SYSTEM with a one-line reason in `error`; the meters'
    threads have ended then. */

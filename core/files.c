@@ -299,6 +299,8 @@ int nf_files_read(struct nf_files *files, struct nf_frame *frames, int max) {
   return files->status;
 }
 
+bool nf_files_may_wait(const struct nf_files *files) { return files->has_pipe; }
+
 bool nf_files_reads(const struct nf_files *files, const char *path) {
   struct stat wanted, input;
   if (stat(path, &wanted) != 0 || !S_ISREG(wanted.st_mode)) return false;

@@ -28,6 +28,8 @@ const char *nf_files_error(const struct nf_files *files);
 /* Next warning not yet fetched, or NULL; valid until the next call. */
 const char *nf_files_warning(struct nf_files *files);
 
+/* Whether some input is no regular file, which may be long in coming. */
+bool nf_files_may_wait(const struct nf_files *files);
 /* Whether this path is one of the files, by whatever name. */
 bool nf_files_reads(const struct nf_files *files, const char *path);
 /* As nf_crew_input. */

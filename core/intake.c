@@ -16,6 +16,7 @@
 enum {
   READ = NF_FRAGMENTS_READ, /* frames asked of the source at a time */
   SWEEP_INTERVAL_MS = 10,
+  FILL_MS = 100,            /* that a lasting batch may take to fill up: a pipe's packets may come one by one */
   WALL_SWEEP_MS = 100,      /* between two sweeps by the wall clock, which lag that much ... */
   WALL_LAG_MS = 500,        /* ... behind it: what was captured before may still be on its way */
   BYTES_FIRST = 512 * 1024, /* of a lasting batch's copies of frames, beyond which it takes no more */
@@ -251,6 +252,8 @@ static void sweep_by_wall_clock(struct nf_intake *intake, struct nf_batch *batch
   note_sweep(batch, intake->position, tick);
 }
 
+static int64_t now_ms(void) { return nf_clock_ms(CLOCK_MONOTONIC_COARSE); }
+
 static bool has_room(const struct nf_batch *batch) {
   return batch->count + READ <= batch->capacity && batch->bytes_used < BYTES_FIRST;
 }
@@ -258,6 +261,7 @@ static bool has_room(const struct nf_batch *batch) {
 int nf_intake_read(struct nf_intake *intake, struct nf_batch *batch) {
   struct nf_frame frames[READ];
   int count, answer = 0;
+  const int64_t until_ms = now_ms() + FILL_MS;
   batch->count = batch->sweep_count = 0;
   batch->bytes_used = 0;
   do {
@@ -268,7 +272,7 @@ int nf_intake_read(struct nf_intake *intake, struct nf_batch *batch) {
         intake->is_out_of_memory = true;
         return NF_ERR_NOMEM;
       }
-  } while (batch->is_lasting && count > 0 && has_room(batch));
+  } while (batch->is_lasting && count > 0 && has_room(batch) && now_ms() < until_ms);
   if (count < 0 && intake->fragments) nf_fragments_end(intake->fragments);
   if (count == 0 && intake->is_live) sweep_by_wall_clock(intake, batch);
   batch->position = intake->position;
@@ -300,6 +304,8 @@ const char *nf_intake_warning(struct nf_intake *intake) {
 bool nf_intake_is_damaged(const struct nf_intake *intake) {
   return intake->has_unknown_link || nf_source_is_damaged(intake->source);
 }
+
+bool nf_intake_may_wait(const struct nf_intake *intake) { return nf_source_may_wait(intake->source); }
 
 bool nf_intake_reads(const struct nf_intake *intake, const char *path) { return nf_source_reads(intake->source, path); }
 

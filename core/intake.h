@@ -52,8 +52,9 @@ void nf_intake_begin(struct nf_intake *intake, uint64_t since_ns);
 
 /*
  * Fills the batch with what comes next: packets with their position, tick and hash, and the sweeps due among them. All
- * sweeps behind a packet are in the batch that the packet is in. Returns 1, even where every frame was ignored, 0 when
- * there was nothing to read at the moment (but maybe sweeps), NF_END, or an error with nf_intake_error saying which.
+ * sweeps behind a packet are in the batch that the packet is in. A lasting batch that does not fill up within a tenth
+ * of a second is given as it is. Returns 1, even where every frame was ignored, 0 when there was nothing to read at the
+ * moment (but maybe sweeps), NF_END, or an error with nf_intake_error saying which.
  */
 int nf_intake_read(struct nf_intake *intake, struct nf_batch *batch);
 
@@ -64,6 +65,7 @@ void nf_intake_count(struct nf_intake *intake, struct nf_counters *counters);
 const char *nf_intake_error(const struct nf_intake *intake);
 const char *nf_intake_warning(struct nf_intake *intake);
 bool nf_intake_is_damaged(const struct nf_intake *intake);
+bool nf_intake_may_wait(const struct nf_intake *intake);
 bool nf_intake_reads(const struct nf_intake *intake, const char *path);
 /* As nf_crew_input. */
 struct nf_input nf_intake_input(const struct nf_intake *intake, uint32_t index);

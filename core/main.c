@@ -42,5 +42,6 @@ int main(int argc, char **argv) {
   /* Who has started the program with nohup wants it to go on when the terminal goes. */
   if (signal(SIGHUP, SIG_IGN) != SIG_IGN) handle(SIGHUP, 0);
   signal(SIGPIPE, SIG_IGN); /* writers report EPIPE instead */
+  signal(SIGXFSZ, SIG_IGN); /* and EFBIG, where files may grow no further (ulimit -f) */
   return nf_script_run(argc, argv);
 }

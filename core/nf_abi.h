@@ -326,14 +326,16 @@ uint32_t nf_crew_size(const struct nf_crew *crew);
 struct nf_meter *nf_crew_meter(const struct nf_crew *crew, uint32_t index);
 /* Whether the input is network interfaces. */
 bool nf_crew_is_live(const struct nf_crew *crew);
+/* Whether the input may be long in coming, from interfaces or what is no regular file, a pipe say. */
+bool nf_crew_may_wait(const struct nf_crew *crew);
 
 /* Offsets of the sections that these options ask for. */
 struct nf_layout nf_layout_of(const struct nf_options *options);
 
 /*
  * To be called before the first nf_crew_next: starts the threads that the run needs, with the rights that the process
- * has by now. With several meters that is one for each, in a Lua state with these search paths, which calls
- * require("nfengine.worker").run(crew, index, plan). Returns once all of them are ready to read, or an error with a
+ * has by now. With several meters that is one for each. Where there is a plan, each has a Lua state with these search
+ * paths, which calls require("nfengine.worker").run(crew, index, plan); without, nobody's hooks wait. Returns once all of them are ready to read, or an error with a
  * one-line reason in `error`.
  */
 int nf_crew_start(struct nf_crew *crew, const char *path, const char *cpath, const char *plan, size_t plan_size,
@@ -487,6 +489,7 @@ struct nf_destination {
   bool is_beside;   /* a regular file is called PATH.part until it is closed: nothing half done ever is called PATH */
   const char *collector; /* in place of all these: where messages are sent, "udp://HOST:PORT" or "tcp://HOST:PORT" */
   uint32_t patience_s;   /* how long a TCP collector that went away is waited for */
+  uint32_t rate;         /* messages a second to a UDP collector at most, 0: no limit */
   const struct nf_ipfix *ipfix; /* of that format; else NULL */
 };
 
@@ -522,7 +525,8 @@ int nf_writer_reserve(const char *path, char *error);
  * stream what was said before its first rows went out. NF_ERR_OUTPUT sticks here as well.
  */
 int nf_writer_describe(struct nf_writer *writer, const char *name, const char *text);
-/* Writes one record; NF_ERR_OUTPUT sticks and later calls do nothing. */
+/* Writes one record; NF_ERR_OUTPUT sticks and later calls do nothing. To a collector that has failed after a stop was
+   asked for it is NF_OK all the same, so that nf_writer_close can tell how many of all records were not sent. */
 int nf_writer_write(struct nf_writer *writer, const struct nf_flow *record);
 /* Hands buffered rows to the system. */
 int nf_writer_flush(struct nf_writer *writer);

@@ -8,10 +8,12 @@
 #include "output.h"
 
 #include "collector.h"
+#include "interrupt.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -40,7 +42,7 @@ struct nf_output {
 };
 
 void nf_output_tell(const struct nf_output *o, int failure, char *error) {
-  nf_fail(error, "cannot write %s: %s", o->name, strerror(failure));
+  nf_fail(error, "cannot write %s: %s", o->name, failure == EINTR ? "interrupted" : strerror(failure));
 }
 
 static void free_output(struct nf_output *o) {
@@ -87,6 +89,27 @@ static int choose_place(struct nf_output *o, bool is_beside) {
   return asprintf(&o->part, "%s.part", o->path) < 0 ? ENOMEM : 0;
 }
 
+/* Whether the path names the file that is open. */
+static bool is_at(const struct nf_output *o, const char *path) {
+  struct stat here, there;
+  return fstat(o->descriptor, &here) == 0 && stat(path, &there) == 0 && here.st_dev == there.st_dev &&
+         here.st_ino == there.st_ino;
+}
+
+/*
+ * Opens the file beside. What an earlier run has left is written over; what another run is writing is not, as both
+ * would write into one file and one of them say that it is right. Of that name may be anything: no link is followed,
+ * no pipe waited for. 0 or errno, of which EBUSY stands for another run.
+ */
+static int open_part(struct nf_output *o) {
+  o->descriptor = open(o->part, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+  if (o->descriptor < 0) return errno;
+  /* Some file systems have no locks. */
+  if (flock(o->descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return EBUSY;
+  if (!is_at(o, o->part)) return EBUSY; /* it has got its name just now */
+  return ftruncate(o->descriptor, 0) != 0 ? errno : 0;
+}
+
 /* Takes what the destination has open, or opens it. 0 or errno. */
 static int open_descriptor(struct nf_output *o, const struct nf_destination *to) {
   if (!to->path) {
@@ -101,7 +124,9 @@ static int open_descriptor(struct nf_output *o, const struct nf_destination *to)
   } else {
     int problem = choose_place(o, to->is_beside);
     if (problem) return problem;
-    o->descriptor = open(o->part ? o->part : o->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    o->is_own = true;
+    if (o->part) return open_part(o);
+    o->descriptor = open(o->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (o->descriptor < 0) return errno;
   }
   o->is_own = true;
@@ -124,13 +149,14 @@ struct nf_output *nf_output_open(const struct nf_destination *to, char *error) {
   o->descriptor = -1;
   set_name(o, to);
   if (to->collector) {
-    if ((o->collector = nf_collector_open(to->collector, to->patience_s, error))) return o;
+    if ((o->collector = nf_collector_open(to->collector, to->patience_s, to->rate, error))) return o;
     free_output(o);
     return NULL;
   }
   int problem = start_packing(o, to->packing) ? open_descriptor(o, to) : ENOMEM;
   if (!problem) return o;
-  nf_output_tell(o, problem, error);
+  if (o->part && problem == EBUSY) nf_fail(error, "cannot write %s: another run is writing it", o->name);
+  else nf_output_tell(o, problem, error);
   free_output(o);
   return NULL;
 }
@@ -250,6 +276,10 @@ uint32_t nf_output_session(const struct nf_output *o) { return o->collector ? nf
 
 uint64_t nf_output_refused(const struct nf_output *o) { return o->collector ? nf_collector_refused(o->collector) : 0; }
 
+uint64_t nf_output_pending(const struct nf_output *o) { return o->collector ? nf_collector_pending(o->collector) : 0; }
+
+bool nf_output_is_called_off(const struct nf_output *o) { return o->collector && o->failure && nf_interrupted(); }
+
 bool nf_output_warning(const struct nf_output *o, char *text) {
   return o->collector && nf_collector_warning(o->collector, text);
 }
@@ -260,13 +290,6 @@ static void end_packing(struct nf_output *o) {
   if (o->packing == NF_PACKING_NONE || o->failure) return;
   put_packed(o, NULL, 0, true);
   if (o->packing == NF_PACKING_GZIP) (void)deflateReset(&o->gzip);
-}
-
-/* Whether the path still names the file that is open. */
-static bool is_in_place(const struct nf_output *o) {
-  struct stat here, there;
-  return fstat(o->descriptor, &here) == 0 && stat(o->path, &there) == 0 && here.st_dev == there.st_dev &&
-         here.st_ino == there.st_ino;
 }
 
 /* Interrupted or not, the descriptor is gone. Some file systems tell only now that there was no room. */
@@ -305,7 +328,7 @@ int nf_output_reopen(struct nf_output *o, bool *is_empty, char *error) {
     nf_output_tell(o, o->failure, error);
     return NF_ERR_OUTPUT;
   }
-  return !o->path || o->part || is_in_place(o) ? NF_OK : replace_file(o, is_empty, error);
+  return !o->path || o->part || is_at(o, o->path) ? NF_OK : replace_file(o, is_empty, error);
 }
 
 void nf_output_finish(struct nf_output *o) {

@@ -34,7 +34,13 @@ uint64_t nf_output_refused(const struct nf_output *output);
 /* Whether there is something to be told of a collector that is no failure, then as one line. */
 bool nf_output_warning(const struct nf_output *output, char *text);
 
-/* errno of what failed first, 0 while all is well. */
+/* Bytes that a collector was sent and has not acknowledged. */
+uint64_t nf_output_pending(const struct nf_output *output);
+
+/* Whether it is a collector that has failed after a stop was asked for: all there is left to do is to count. */
+bool nf_output_is_called_off(const struct nf_output *output);
+
+/* errno of what failed first, 0 while all is well; EINTR where a collector was too slow to wait for. */
 int nf_output_failure(const struct nf_output *output);
 
 /*

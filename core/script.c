@@ -164,5 +164,5 @@ static void run_meter(struct nf_crew *crew, uint32_t index, void *context) {
 int nf_crew_start(struct nf_crew *crew, const char *path, const char *cpath, const char *text, size_t size,
                   char *error) {
   struct plan plan = {.crew = crew, .path = path, .cpath = cpath, .text = text, .size = size};
-  return nf_crew_launch(crew, run_meter, &plan, error);
+  return nf_crew_launch(crew, size > 0 ? run_meter : nf_crew_drive, &plan, error);
 }

@@ -128,6 +128,8 @@ const char *nf_source_warning(struct nf_source *source) {
   return source->files ? nf_files_warning(source->files) : nf_devices_warning(source->devices);
 }
 
+bool nf_source_may_wait(const struct nf_source *source) { return source->devices || nf_files_may_wait(source->files); }
+
 bool nf_source_reads(const struct nf_source *source, const char *path) {
   return source->files && nf_files_reads(source->files, path);
 }

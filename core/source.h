@@ -31,6 +31,8 @@ int nf_source_read(struct nf_source *source, struct nf_frame *frames, int max);
 const char *nf_source_error(const struct nf_source *source);
 /* Next warning not yet fetched, or NULL; valid until the next call. */
 const char *nf_source_warning(struct nf_source *source);
+/* Whether frames may be long in coming: from interfaces, or as nf_files_may_wait. */
+bool nf_source_may_wait(const struct nf_source *source);
 /* Whether this path is one of the source's files, by whatever name. */
 bool nf_source_reads(const struct nf_source *source, const char *path);
 /* As nf_crew_input. */

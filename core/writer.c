@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+enum { LOSS_SIZE = 120 };
+
 static const struct nf_encoding *encoding_of(int format, char *error) {
   switch (format) {
   case NF_FORMAT_CSV: return &nf_csv;
@@ -99,7 +101,8 @@ int nf_writer_describe(struct nf_writer *w, const char *name, const char *text) 
 }
 
 int nf_writer_write(struct nf_writer *w, const struct nf_flow *record) {
-  return w->encoding->write(w, record) ? NF_OK : NF_ERR_OUTPUT;
+  w->given++;
+  return w->encoding->write(w, record) || nf_output_is_called_off(w->output) ? NF_OK : NF_ERR_OUTPUT;
 }
 
 int nf_writer_flush(struct nf_writer *w) {
@@ -122,10 +125,22 @@ int nf_writer_finish(struct nf_writer *w) {
   return status_of(w);
 }
 
+/* What of the records a collector has not got because there was no time to wait for it; "" where that is not so. */
+static void tell_loss(const struct nf_writer *w, char *text) {
+  *text = '\0';
+  if (!nf_output_is_called_off(w->output)) return;
+  const unsigned long long lost = w->given - w->rows, pending = nf_output_pending(w->output);
+  (void)snprintf(text, LOSS_SIZE, ": %llu of %llu records were not sent, %llu bytes are on the way", lost,
+                 (unsigned long long)w->given, pending);
+}
+
 int nf_writer_close(struct nf_writer *w, char *error) {
   if (!w) return NF_OK;
   (void)nf_writer_finish(w);
+  char loss[LOSS_SIZE];
+  tell_loss(w, loss);
   int status = nf_output_close(w->output, error);
+  if (error) (void)strncat(error, loss, NF_ERROR_SIZE - 1 - strlen(error));
   free_writer(w);
   return status;
 }

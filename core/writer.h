@@ -20,6 +20,7 @@ struct nf_writer {
   uint32_t count;
   struct nf_note *notes;
   uint32_t note_count;
+  uint64_t given;               /* records */
   uint64_t rows;                /* that the system has got whole */
   const struct nf_ipfix *ipfix; /* of the destination, while it starts */
 };

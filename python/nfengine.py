@@ -51,6 +51,8 @@ class NFlow:
         self._columns, self._values = columns, values
 
     def __getattr__(self, name):
+        if name.startswith("_"):  # no column: copies, which begin without any value, are asked for such
+            raise AttributeError(name)
         at = self._columns.get(name)
         if at is not None:
             return self._values[at]
@@ -88,6 +90,8 @@ class _Udps:
         self._flow = flow
 
     def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
         flow = self._flow
         at = flow._columns.get("udps." + name)
         if at is None:
@@ -115,6 +119,8 @@ def _program():
 
 def _word(value):
     """A parameter's value as the command line takes it."""
+    if hasattr(value, "tolist"):  # a number, an array of numpy, a column of pandas
+        value = value.tolist()
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple, set)):
@@ -126,7 +132,8 @@ def _plugin_words(udps):
     """Command-line words for plugins: a name or path of a Lua plugin, (name, {option: value}), or a list of these."""
     words = []
     for plugin in udps if isinstance(udps, list) else [udps]:
-        name, options = plugin if isinstance(plugin, tuple) else (plugin, {})
+        has_options = isinstance(plugin, tuple) and len(plugin) == 2 and isinstance(plugin[1], dict)
+        name, options = plugin if has_options else (plugin, {})
         if not isinstance(name, (str, os.PathLike)):
             raise TypeError(f"udps = {plugin!r}: expected the name or path of a Lua plugin, or (name, {{option: value}})")
         name = os.fspath(name)
@@ -151,10 +158,10 @@ _SUMMARY = re.compile(r"[\d,]+ packets?, [\d,]+ flows?")
 class _Run:
     """One run of the program. What it says is read while it runs: progress, warnings, reports, and why it failed."""
 
-    def __init__(self, words, progress, shows_reports, has_stream):
+    def __init__(self, words, progress, reports, has_stream):
         words = [_program(), *words, "--progress" if progress else "-q"]
-        self._progress, self._shows_reports = progress, shows_reports
-        self._warnings, self._said, self._has_ended, self.account = [], None, False, None
+        self._progress, self._reports = progress, reports
+        self._warnings, self._said, self._failure, self._has_ended, self.account = [], None, None, False, None
         self._process = subprocess.Popen(words, stdin=None, stdout=subprocess.PIPE if has_stream else subprocess.DEVNULL,
                                          stderr=subprocess.PIPE)
         self.stream = self._process.stdout
@@ -170,14 +177,21 @@ class _Run:
         self._hear(pending.decode(errors="replace"))
 
     def _hear(self, line):
+        """Takes a line. What fails then is raised when the run ends: until then the program must not wait for a reader."""
+        try:
+            self._take(line)
+        except Exception as error:
+            self._failure = self._failure or error
+
+    def _take(self, line):
         text = line.replace("\x1b[K", "").removeprefix("nfengine: ")
         if text.startswith("warning: "):
             self._warnings.append(text.removeprefix("warning: "))
         elif text.startswith('{"flows_expired"'):
             self.account = json.loads(text)
-            if self._shows_reports:
-                print(text, file=sys.stderr)
-        elif "\x1b[K" in line or _SUMMARY.match(text):
+            if self._reports:
+                print(text, file=self._reports, flush=True)
+        elif self._progress and ("\x1b[K" in line or _SUMMARY.match(text)):
             self._progress(text)
         elif text:
             self._said = text
@@ -197,6 +211,8 @@ class _Run:
         status = self._process.wait()
         self._listener.join()
         self._process.stderr.close()
+        if self._reports and self._reports is not sys.stderr:
+            self._reports.close()
         if self._progress is _print_progress:
             print(file=sys.stderr)
         for text in self._warnings:
@@ -204,6 +220,8 @@ class _Run:
         # A capture that is damaged somewhere is a warning; the flows up to there have come.
         if status != 0 and not is_cut_short and (self._said or not self._warnings):
             raise NFEngineError(self._said or f"nfengine ended with status {status}", status) from None
+        if self._failure and not is_cut_short:
+            raise self._failure
 
 
 def _print_progress(text):
@@ -272,7 +290,9 @@ class NFStreamer:
         if self.source is None or not all(isinstance(path, (str, os.PathLike)) for path in sources):
             raise ValueError(f"source = {self.source!r}: expected a capture, a folder, an interface, or a list of them")
         words = ["flows"]
-        for name, value in {**self.parameters, **more}.items():
+        given = {**self.parameters, **{name: value for name, value in more.items() if value is not None}}
+        given.pop("performance_report_file", None)  # written here, from what comes on standard error
+        for name, value in given.items():
             if value is not None:
                 words.append(f"--{name.replace('_', '-')}={_word(value)}")
         if self.udps is not None:
@@ -281,10 +301,13 @@ class NFStreamer:
 
     def _start(self, has_stream, **more):
         progress = _wants_progress() if self.progress is None else self.progress
-        shows_reports = bool(self.parameters.get("performance_report"))
-        if not shows_reports:
+        reports, path = None, self.parameters.get("performance_report_file")
+        if not self.parameters.get("performance_report"):
             more["performance_report"] = 1 << 22  # one, at the end: this is 48 days
-        return _Run(self._words(more), _print_progress if progress is True else progress, shows_reports, has_stream)
+        words = self._words(more)
+        if "performance_report" not in more:
+            reports = open(path, "a") if path else sys.stderr
+        return _Run(words, _print_progress if progress is True else progress, reports, has_stream)
 
     @contextlib.contextmanager
     def _reader(self, **more):
@@ -294,7 +317,7 @@ class NFStreamer:
         try:
             yield pyarrow.ipc.open_stream(run.stream)
             is_cut_short = False
-        except pyarrow.ArrowInvalid:  # the stream ends where it should not: the program knows why
+        except (pyarrow.ArrowInvalid, OSError):  # the stream ends where it should not: the program knows why
             is_cut_short = False
             run.end()
             raise

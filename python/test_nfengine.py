@@ -1,14 +1,20 @@
 """Specs of nfengine.py: python -m unittest, with $NFENGINE naming the program."""
 
+import copy
+import json
 import os
+import pickle
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import unittest
+import unittest.mock
 import warnings
 
+import numpy
 import pandas
 import pyarrow
 
@@ -61,6 +67,11 @@ class Tables(unittest.TestCase):
         flows = NFStreamer(source=WEB, filter="false").to_pandas()
         self.assertEqual((0, "int64"), (len(flows), str(flows.src_port.dtype)))
 
+    def test_parameters_of_numpy_and_pandas(self):
+        flows = NFStreamer(source=WEB, columns=pandas.Index(["id", "src_ip"]), idle_timeout=numpy.int64(60),
+                           statistical_analysis=numpy.bool_(True), filter=None).to_pandas()
+        self.assertEqual(["id", "src_ip"], list(flows.columns))
+
     def test_every_run_starts_anew(self):
         streamer = NFStreamer(source=[WEB, os.path.join(SAMPLES, "tls.pcap")])
         self.assertTrue(streamer.to_pandas().equals(streamer.to_pandas()))
@@ -86,6 +97,12 @@ class Flows(unittest.TestCase):
         self.assertNotIn(None, [value for flow in silent for value in flow.values()])
         flows = list(NFStreamer(source=WEB, udps="tcp_rtt"))
         self.assertIn(-1, {flow.udps.tcp_rtt_handshake for flow in flows})
+
+    def test_can_be_copied_and_sent_to_other_processes(self):
+        flow = next(iter(NFStreamer(source=WEB, udps="tcp_rtt")))
+        for made in (copy.copy(flow), copy.deepcopy(flow), pickle.loads(pickle.dumps(flow))):
+            self.assertEqual(flow.values(), made.values())
+            self.assertEqual(flow.udps.tcp_rtt_handshake, pickle.loads(pickle.dumps(made.udps)).tcp_rtt_handshake)
 
     def test_columns_of_plugins(self):
         flow = next(iter(NFStreamer(source=WEB, udps=[("histogram", {"bins": 9}), "tcp_rtt"])))
@@ -128,6 +145,26 @@ class Files(unittest.TestCase):
         flows = NFStreamer(source=WEB).to_pandas(columns_to_anonymize=["src_ip"])
         self.assertTrue((flows.src_ip.str.len() == 128).all())
 
+    def test_anonymised_as_the_streamer_says_unless_told_otherwise(self):
+        streamer = NFStreamer(source=WEB, columns=["src_ip", "dst_ip"], columns_to_anonymize=["src_ip"])
+        self.assertEqual({128}, set(streamer.to_pandas().src_ip.str.len()))
+        self.assertEqual({128}, {len(flow.src_ip) for flow in streamer})
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "flows.csv")
+            streamer.to_csv(path)
+            self.assertEqual({128}, set(pandas.read_csv(path).src_ip.str.len()))
+        flows = streamer.to_pandas(columns_to_anonymize=["dst_ip"])
+        self.assertIn("192.0.2.10", set(flows.src_ip))
+        self.assertEqual({128}, set(flows.dst_ip.str.len()))
+
+    def test_reports_go_to_a_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "reports.jsonl")
+            streamer = NFStreamer(source=WEB, performance_report=3600, performance_report_file=path)
+            self.assertEqual(32, streamer.to_csv(os.path.join(folder, "flows.csv")))
+            with open(path) as lines:
+                self.assertEqual(streamer.account, json.loads(lines.read()))
+
 
 class Failures(unittest.TestCase):
     def test_what_the_program_says_is_what_is_raised(self):
@@ -142,8 +179,9 @@ class Failures(unittest.TestCase):
         for wrong in (None, 3, [3]):
             with self.assertRaisesRegex(ValueError, "expected a capture"):
                 NFStreamer(source=wrong).to_pandas()
-        with self.assertRaisesRegex(TypeError, "expected the name or path of a Lua plugin"):
-            NFStreamer(source=WEB, udps=object()).to_pandas()
+        for wrong in (object(), ("tcp_rtt", "histogram"), ("tcp_rtt", {}, 3)):
+            with self.assertRaisesRegex(TypeError, "expected the name or path of a Lua plugin"):
+                NFStreamer(source=WEB, udps=wrong).to_pandas()
 
     def test_a_damaged_capture_gives_its_flows_and_a_warning(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -157,6 +195,33 @@ class Failures(unittest.TestCase):
                 self.assertEqual([NFEngineWarning], [warning.category for warning in caught])
                 self.assertIn("the file ends within a record", str(caught[0].message))
                 self.assertEqual(__file__, caught[0].filename)
+
+    def test_what_plugins_print_is_read_on(self):
+        noisy = """local nf = require "nfengine"
+            return nf.plugin { name = "noisy", columns = { { "n", "uint8", "n" } }, on_init = function()
+              io.stderr:write("1 packets, 2 flows\\n", '{"flows_expired"\\n', ("nothing\\n"):rep(20000))
+            end }"""
+        def fail(line):
+            raise ValueError("not to be shown: " + line[:3])
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "noisy.lua")
+            with open(path, "w") as file:
+                file.write(noisy)
+            with self.assertRaises(ValueError):
+                NFStreamer(source=WEB, udps=path, progress=False).to_pandas()
+            with self.assertRaisesRegex(ValueError, "not to be shown"):
+                NFStreamer(source=WEB, udps=path, progress=fail).to_pandas()
+
+    def test_a_program_that_is_killed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            script = os.path.join(folder, "nfengine")
+            with open(script, "w") as file:
+                file.write(f'#!/bin/sh\n"{nfengine._program()}" "$@" | head -c 22000\nkill -9 $$\n')
+            os.chmod(script, 0o755)
+            with unittest.mock.patch.dict(os.environ, NFENGINE=script):
+                with self.assertRaises(NFEngineError) as caught:
+                    NFStreamer(source=WEB).to_pandas()
+        self.assertEqual(-signal.SIGKILL, caught.exception.status)
 
     def test_progress(self):
         lines = []

@@ -16,7 +16,6 @@
 -- <meta charset="utf-8">
 
 local nf = require "nfengine"
-local privacy = require "nfengine.privacy"
 local show = require "nfengine.show"
 local svg = require "nfengine.svg"
 local tally = require "nfengine.tally"
@@ -31,7 +30,7 @@ local options = nf.options {
 local escape, thousands, size = svg.escape, show.thousands, show.size
 
 local streamer = nf.streamer { l7_columns = { "risk_names" } }
-privacy.expect_all_columns(streamer)
+if streamer.drop_leaky then error("--drop-leaky: this script shows what it leaves out, expected another", 0) end
 local unit, per_second = streamer.time_unit, show.per_second(streamer.time_unit)
 local has_applications, has_risks = streamer.n_dissections > 0, false
 for _, name in ipairs(streamer.l7_columns) do

@@ -236,6 +236,17 @@ describe("an output that cannot be written", function()
     end
   end)
 
+  it("is a failure where files may grow no further", function()
+    for _, ending in ipairs { ".csv", ".parquet", ".sqlite" } do
+      local path = program.temporary(ending)
+      local result = program.shell(("ulimit -f 1; %s -q --no-dpi -o %s %s"):format(PROGRAM, path, DNS))
+      assert.equal(1, result.status)
+      assert.matches("^nfengine: cannot write [^\n]+\n$", result.err)
+    end
+    local result = program.shell(("ulimit -f 1; %s -q --no-dpi %s >%s"):format(PROGRAM, DNS, program.temporary()))
+    assert.same({ 1, "nfengine: cannot write standard output: File too large\n" }, { result.status, result.err })
+  end)
+
   it("says that performance reports could not be written", function()
     local result = program.run("-q", "--performance-report=60", "--performance-report-file=/dev/full", DNS)
     assert.equal("nfengine: warning: performance_report_file: No space left on device\n", result.err)

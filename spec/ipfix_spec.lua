@@ -9,6 +9,7 @@ local collector = require "spec.support.collector"
 local engine = require "spec.support.engine"
 local ipfix = require "spec.support.ipfix"
 local live = require "spec.support.live"
+local meter = require "spec.support.meter"
 local program = require "spec.support.program"
 local shell = require "nfengine.shell"
 
@@ -310,6 +311,15 @@ describe("IPFIX to a collector", function()
     end
   end)
 
+  it("goes by UDP at a rate", function()
+    socket = collector.udp()
+    local began = live.now()
+    run("-o", socket.url, "--ipfix-rate=10", "--ipfix-message-size=512", "samples/web.pcap")
+    local datagrams = socket:receive_all()
+    assert.is_true(live.now() - began > (#datagrams - 2) / 10)
+    assert.equal(32, #received(datagrams).records)
+  end)
+
   it("goes by TCP", function()
     socket = collector.tcp()
     local path = program.temporary ".tcp"
@@ -366,6 +376,66 @@ describe("IPFIX to a collector", function()
     assert.matches(", 0 flows,", text, 1, true)
     assert.matches(('nfengine: cannot write "%s": '):format(socket.url), text, 1, true)
     assert.matches("\n1\n$", text)
+  end)
+
+  describe("that is slow, by TCP,", function()
+    local FLOWS = 40000 -- 9 MB of messages, where sockets' buffers have room for half of it
+    local log, connection
+
+    after_each(function() connection:close() end)
+
+    -- Starts the program, to send all flows of a capture, in which more are told after some have ended. Returns its
+    -- process id.
+    local function start_sending(meters)
+      local packets, pid = {}, program.temporary ".pid"
+      for i = 1, FLOWS do packets[i] = meter.udp(i, i) end
+      log, socket = program.temporary ".log", collector.tcp(nil, 65536)
+      local words = ("--n-dissections=0 --idle-timeout=1 '--columns=*' --n-meters=%d"):format(meters)
+      assert(os.execute(("{ %s flows %s -o %s %s >%s 2>&1 & echo $! >%s; wait $!; echo $? >>%s; } &")
+        :format(program.path, words, socket.url, engine.capture(packets), log, pid, log)) == 0)
+      connection = assert(socket:accept(10))
+      return assert(program.read(pid):match "^%d+")
+    end
+
+    -- What the program has said, with its status in the last line; nil while it runs.
+    local function said() return (program.read(log) or ""):match "^(.*%d\n)$" end
+
+    for meters = 1, 2 do
+      it("is waited for, and nothing is lost, with n_meters = " .. meters, function()
+        start_sending(meters)
+        local parts = {}
+        for i = 1, 10 do
+          parts[i] = assert(connection:read(1000))
+          ffi.C.usleep(100000)
+        end
+        ffi.C.usleep(2000000)
+        assert.is_nil(said())
+        parts[#parts + 1] = connection:read_all()
+        local reader = ipfix.reader():stream(table.concat(parts))
+        assert.equal(FLOWS, #reader.records)
+        assert.is_true(reader:is_in_sequence())
+        assert.matches("40,000 flows,[^\n]*\n0\n$", live.wait_for("end", said))
+      end)
+
+      for _, signal in ipairs { "INT", "TERM" } do
+        it("holds up no run that is to stop, by " .. signal .. " with n_meters = " .. meters, function()
+          local pid = start_sending(meters)
+          ffi.C.usleep(1000000)
+          assert.is_nil(said())
+          assert(os.execute(("kill -%s %s"):format(signal, pid)) == 0)
+          local began = live.now()
+          local text = live.wait_for("end", said)
+          assert.is_true(live.now() - began < 4)
+          local sent = #ipfix.reader():stream(ipfix.whole_messages(connection:read_all())).records
+          local lost, all = text:match(('nfengine: cannot write "%s": interrupted: (%%d+) of (%%d+) records were not '
+            .. "sent, %%d+ bytes are on the way\n1\n$"):format(socket.url))
+          assert.equal(sent, all - lost)
+          assert.is_true(sent > 0 and tonumber(lost) > 0)
+          local packets, flows = text:gsub(",(%d%d%d)", "%1"):match "nfengine: (%d+) packets, (%d+) flows,"
+          assert.same({ all, sent }, { packets, tonumber(flows) })
+        end)
+      end
+    end
   end)
 
   it("is refused where it does not fit", function()

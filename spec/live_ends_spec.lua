@@ -3,6 +3,7 @@
 
 local arrow = require "spec.support.arrow"
 local cable = require "spec.support.cable"
+local collector = require "spec.support.collector"
 local engine = require "spec.support.engine"
 local json = require "nfengine.json"
 local live = require "spec.support.live"
@@ -249,6 +250,25 @@ describe("a live run", function()
       sender:stop "TERM"
       assert(live.now() - began < 5)
       assert.same({ "id\n0\n1\n", "0\n" }, { result.out, result.err })
+    end)
+
+    both_sizes("a collector that takes nothing loses nothing without a word", function(meters)
+      network.check(cable.net.b, "ip link set lo up && sysctl -qw net.ipv4.tcp_wmem='4096 16384 65536'")
+      network.enter(cable.net.b)
+      local socket = collector.tcp(nil, 4096)
+      network.leave()
+      finally(function() socket:close() end)
+      local sent = 60000
+      local run = cable.quick("--idle-timeout=0", "--socket-buffer-size=524288", "-o", socket.url, meters)
+      send(udp_file(1, sent))
+      run:signal "INT"
+      local result = run:finish(4)
+      assert.equal(1, result.status)
+      local function number(pattern) return tonumber((result.err:gsub(",(%d%d%d)", "%1"):match(pattern))) end
+      local packets = number "nfengine: (%d+) packets,"
+      assert.equal(sent, packets + number "(%d+) dropped by the kernel")
+      assert.equal(packets, number "interrupted: %d+ of (%d+) records were not sent")
+      assert.equal(packets, number " (%d+) flows," + number "interrupted: (%d+) of")
     end)
 
     for _, meters in ipairs { 1, 4 } do

@@ -122,6 +122,17 @@ describe("--replay", function()
     assert.matches("^script own%.lua: SHA%-256 expected .*\nnothing was run\n$", result.out)
   end)
 
+  it("replaces no file by another of the same name", function()
+    program.shell(("mkdir %s/a %s/b"):format(folder, folder))
+    program.write([[
+      local nf = require "nfengine"
+      for _, path in ipairs { "a/x.csv", "a/x.csv", "b/x.csv" } do nf.streamer({ n_dissections = 0 }):to_csv(path) end
+    ]], folder .. "/several.lua")
+    made("several.lua", "web.pcap")
+    assert.matches("^the run failed with status 1: [^\n]*: a/x%.csv and b/x%.csv have the same name there\n$",
+      replay("a/x.csv.manifest.json").out)
+  end)
+
   it("tells a changed byte of an input, and runs nothing", function()
     made("flows", "-o", "x.csv", "both")
     local path, expected = folder .. "/both/tls.pcap", digest(folder .. "/both/tls.pcap")
@@ -166,6 +177,12 @@ describe("--replay", function()
     made("flows", "--no-dpi", "-o", "x.csv", "web.pcap")
     assert.equal(0, replay("x.csv.manifest.json", "-o", "again").status)
     assert.equal(program.read(folder .. "/x.csv"), program.read(folder .. "/again/x.csv"))
+    program.write("changed", folder .. "/x.csv")
+    assert.matches('^nfengine: %-%-replay "%.": has files in it, expected a new or empty folder\n$',
+      replay("x.csv.manifest.json", "-o", ".").err)
+    assert.equal("changed", program.read(folder .. "/x.csv"))
+    program.shell(("mkdir %s/empty"):format(folder))
+    assert.equal(0, replay("x.csv.manifest.json", "-o", "empty").status)
     program.shell(("mkdir %s/x.csv.manifest.json.replay"):format(folder))
     local result = replay "x.csv.manifest.json"
     assert.equal(2, result.status)
@@ -184,6 +201,24 @@ describe("--replay", function()
     assert.is_nil(program.read(folder .. "/pwned"))
     assert.equal(0, replay("x.csv.manifest.json").status) -- a filter is a program, too
     assert.is_truthy(program.read(folder .. "/pwned"))
+  end)
+
+  it("takes no option from what files are called", function()
+    made("flows", "--no-dpi", "-o", "x.csv", "web.pcap")
+    program.write("", folder .. "/--no-sandbox")
+    program.write("os.execute 'touch pwned'", folder .. "/evil.lua")
+    edit("x.csv.manifest.json", function(about)
+      about.inputs, about.sources = {}, { "elsewhere/--no-sandbox", "web.pcap" }
+      table.insert(about.command, 1, "--filter=os.execute 'touch pwned'")
+    end)
+    replay("x.csv.manifest.json", "--sandbox")
+    assert.is_nil(program.read(folder .. "/pwned"))
+    edit("x.csv.manifest.json", function(about)
+      about.sources, about.command = {}, { "-o", "x.csv", "x", "evil.lua", "web.pcap" }
+      about.script = { name = "x", file = "--no-sandbox", sha256 = digest(folder .. "/--no-sandbox") }
+    end)
+    replay("x.csv.manifest.json", "--sandbox")
+    assert.is_nil(program.read(folder .. "/pwned"))
   end)
 
   it("refuses plugins that are not what the manifest says, and such as it does not have", function()

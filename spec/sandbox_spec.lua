@@ -101,7 +101,7 @@ describe("--sandbox", function()
     assert.equal(("cannot write %q: %s"):format(path, REASON), (failing(
       engine.script_file(("require('nfengine').streamer({}):to_csv(%q)"):format(path)), DNS)))
     assert.matches("cannot write \"[^\"]+%.0%.csv\": " .. REASON .. "$",
-      (failing("export", "-o", path, DNS, "--", "--flows-per-file=2")))
+      (failing("export", "-o", path, DNS, "--flows-per-file=2")))
     local perf = path .. ".perf"
     assert.equal(("performance_report_file: %s: %s, expected a file to write"):format(perf, REASON),
       (failing(engine.script_file(("require('nfengine').streamer({ performance_report = 1, "

@@ -141,13 +141,16 @@ function manifest.new(resolved)
   end
   local self = {
     head = describe_making(resolved), source = resolved.source, accounts = {}, inputs = digests.start(inputs),
-    hides_times = privacy.hides_times(resolved),
+    hides_times = privacy.hides_times(resolved), is_masked = privacy.is_wanted(resolved),
   }
   return setmetatable(self, manifest)
 end
 
 -- Parameters that change nothing in records.
 local NOT_OF_RECORDS = { manifest = true, n_meters = true, performance_report = true, performance_report_file = true }
+
+-- Parameters that may name what a mask hides. The file is for others, and cannot be made again from this alone.
+local NAMING = { filter = true, bpf_filter = true }
 
 local function base_names(paths)
   local names = {}
@@ -159,8 +162,9 @@ end
 -- the same file is made elsewhere: the command's words, folders of sources, parameters that change no record.
 -- @param resolved as above
 function manifest.made_with(resolved)
-  local parameters_left = {}
+  local parameters_left, is_masked = {}, privacy.is_wanted(resolved)
   for name, value in pairs(resolved) do
+    if is_masked and NAMING[name] then value = privacy.NOT_TOLD end
     if not NOT_OF_RECORDS[name] then parameters_left[name] = value end
   end
   local members = {}
@@ -175,10 +179,11 @@ end
 -- ---- of what ----
 
 --- Adds a run's account.
--- @param failure what ended it before its time, as text
+-- @param failure what ended it before its time, as text; it may tell of the flow as plugins see it, which no mask has
+--   changed
 function manifest:add(account, failure)
   self.accounts[#self.accounts + 1] = account
-  self.failure = self.failure or failure
+  self.failure = self.failure or failure and (self.is_masked and privacy.NOT_TOLD or failure)
 end
 
 local function add_up(sums, counts)

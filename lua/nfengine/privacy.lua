@@ -92,7 +92,8 @@ local function asks(name, value)
   return not ASKS_NOT[value]
 end
 
-local function is_wanted(parameters)
+--- Whether parameters ask for a mask.
+function privacy.is_wanted(parameters)
   for _, name in ipairs(ASKING) do
     if asks(name, parameters[name]) then return true end
   end
@@ -202,7 +203,7 @@ end
 -- @return a table: `columns`, `available` and `record_type`, which stand for the shape's; `handle` (struct nf_mask, for
 --   nf_mask_apply), `record` (where masked records lie, of that type); close()
 function privacy.mask(parameters, made, owner, further)
-  if not is_wanted(parameters) then return nil end
+  if not privacy.is_wanted(parameters) then return nil end
   local plan, key = plan_of(parameters, made, further), key_of(parameters, owner)
   local self = setmetatable({ columns = masked(made.columns, plan), available = masked(made.available, plan) }, mask)
   if not self.columns[1] then error("drop_leaky: leaves none of the columns that were asked for", 0) end
@@ -222,7 +223,7 @@ end
 --- The columns of records, as the run's parameters have them masked.
 -- @param made the run's shape
 function privacy.columns(parameters, made)
-  return is_wanted(parameters) and masked(made.columns, plan_of(parameters, made)) or made.columns
+  return privacy.is_wanted(parameters) and masked(made.columns, plan_of(parameters, made)) or made.columns
 end
 
 --- Whose the key of a run's masks is, if it makes a difference: "file", "given" (by the script) or "random"; else nil.
@@ -234,6 +235,7 @@ local function source_of_key(parameters)
 end
 
 local NOT_TOLD = "not told"
+privacy.NOT_TOLD = NOT_TOLD
 
 --- What is told of parameters to whoever gets masked records, where it is not their value: by name.
 -- @param parameters resolved parameters
@@ -279,11 +281,6 @@ end
 --- Refuses a shift of times in scripts that show when packets were seen, as plugins see it.
 function privacy.expect_true_times(streamer)
   refuse(streamer, "time_shift", "this script shows when packets were seen, expected none")
-end
-
---- Refuses to leave columns out in scripts that show them.
-function privacy.expect_all_columns(streamer)
-  refuse(streamer, "drop_leaky", "this script shows what it leaves out, expected another script")
 end
 
 return privacy

@@ -235,6 +235,9 @@ local function parse(about)
   return values, others, rest
 end
 
+--- A path as a word that nobody takes for an option: files may be called --no-sandbox.
+local function word_of(path) return path:match "^%-." and "./" .. path or path end
+
 --- The words of the new run.
 local function words_of(self, given, place)
   local values, words = self.values, {}
@@ -247,9 +250,9 @@ local function words_of(self, given, place)
   values.performance_report = 0
   values.n_meters = tonumber(self.about.run.meters)
   for _, word in ipairs(options.words(require("nfengine.cli").declaration(), values)) do words[#words + 1] = word end
-  words[#words + 1] = self.script
+  words[#words + 1] = word_of(self.script)
   local captures = self.is_moved and self.sources or self.captures
-  for _, path in ipairs(captures) do words[#words + 1] = path end
+  for _, path in ipairs(captures) do words[#words + 1] = word_of(path) end
   if self.rest[1] then words[#words + 1] = "--" end
   for _, word in ipairs(self.rest) do words[#words + 1] = word end
   return words
@@ -285,10 +288,20 @@ local function remove(path)
   lfs.rmdir(path)
 end
 
+local function is_empty(folder)
+  for name in lfs.dir(folder) do
+    if name ~= "." and name ~= ".." then return false end
+  end
+  return true
+end
+
 --- The folder for the new files: what -o names, or one beside the manifest that does not stay.
 local function make_place(path, named)
   local place = named or path .. ".replay"
-  if named and lfs.attributes(named, "mode") == "directory" then return named end
+  if named and lfs.attributes(named, "mode") == "directory" then
+    if not is_empty(named) then refuse("%s: has files in it, expected a new or empty folder", text.quote(named)) end
+    return named
+  end
   local made, message = lfs.mkdir(place)
   if not made then refuse("%s: %s: expected a new folder, or -o FOLDER", text.quote(place), message) end
   return place

@@ -205,8 +205,8 @@ local function call(sink, method)
   if sink and sink[method] then sink[method](sink) end
 end
 
---- Output that waits for a buffer to fill, on a live run, would wait for how long nobody knows.
-local function show_live(run)
+--- Output that waits for a buffer to fill would wait for how long nobody knows where packets come as they may.
+local function show_so_far(run)
   call(run.sink, "flush")
   io.stdout:flush()
   tell_warnings(run)
@@ -223,7 +223,7 @@ function report.event(run, kind)
     -- Where no log can have been rotated, the terminal has gone: as any program then, end.
     if is_live then call(run.sink, "reopen") else C.nf_interrupt(C.NF_REQUEST_STOP) end
   elseif kind == C.NF_EVENT_PROGRESS then
-    if is_live then show_live(run) end
+    if C.nf_crew_may_wait(run.crew) then show_so_far(run) end
     run:tick()
     if report.wants_progress() then progress(run, false) end
   end

@@ -122,7 +122,7 @@ function run.open(parameters, sink, owner)
     self.flows = given
     report.event(self, kind)
   end
-  if self.meters > 1 then
+  if self.meters > 1 and instances[1] then
     local ok, plan = pcall(worker().plan, parameters, instances, self.meters)
     if not ok then self:fail(plan) end
     self.plan = plan
@@ -193,6 +193,7 @@ function run:merge()
     local state = C.nf_crew_state(self.crew, meter, size)
     if state ~= nil and size[0] > 0 then states[#states + 1] = ffi.string(state, size[0]) end
   end
+  if not states[1] then return nil end
   local ok, failure = pcall(worker().merge, self.all_instances, states)
   if not ok then failure = "merge: " .. failure end -- what a meter has made may not be had here
   local merged = with_hook(self.all_instances, "merge")

@@ -100,7 +100,7 @@ end
 
 --- The same as IPFIX (RFC 7011), one record a flow with both its directions: into a file, or to the collector at
 -- "udp://HOST:PORT" or "tcp://HOST:PORT".
--- @param options besides those of to_csv: enterprise, domain, message_size, refresh, patience; see docs/ipfix.md
+-- @param options besides those of to_csv: enterprise, domain, message_size, refresh, rate, patience; see docs/ipfix.md
 function methods:to_ipfix(path, options)
   return self:to(output.file(self, path, "ipfix", options))
 end

@@ -13,10 +13,10 @@ local columns, record = sample:c_columns(), sample:record()
 local elements = ffi.new("struct nf_element[2]")
 for i = 0, 1 do elements[i].enterprise, elements[i].number = 32473, i + 1 end
 
-local function open(url, given, patience)
+local function open(url, given, patience, rate)
   local settings = { elements = elements, enterprise = 32473, message_size = 512, time_unit = C.NF_MILLISECONDS }
   for name, value in pairs(given or {}) do settings[name] = value end
-  local to = { descriptor = -1, collector = url, patience_s = patience or 0,
+  local to = { descriptor = -1, collector = url, patience_s = patience or 0, rate = rate or 0,
     ipfix = ffi.new("struct nf_ipfix", settings) }
   local writer = rows.open(to, C.NF_FORMAT_IPFIX, columns, 2, message)
   if writer == nil then return nil, ffi.string(message) end
@@ -163,6 +163,24 @@ describe("a collector by UDP", function()
     close(writer)
   end)
 
+  it("gets no more messages a second than it is to get", function()
+    local function seconds_for(count, rate)
+      local writer = assert(open(socket.url, {}, 0, rate))
+      local began = C.nf_now()
+      write_apart(writer, count)
+      local took = C.nf_now() - began
+      close(writer)
+      assert.equal(count, #read_all(socket:receive_all()).records)
+      return took
+    end
+    local took = seconds_for(500, 1000)
+    assert.is_true(took > 0.49 and took < 2, took .. " s")
+    assert.is_true(seconds_for(500, 0) < 0.4)
+    finally(function() C.nf_interrupt(0) end)
+    C.nf_interrupt(C.NF_REQUEST_STOP)
+    assert.is_true(seconds_for(500, 100) < 0.4) -- once a stop was asked for there is no time for that
+  end)
+
   it("has nothing to warn of where all went well", function()
     local writer = assert(open(socket.url))
     write(writer, 10)
@@ -245,6 +263,37 @@ describe("a collector by TCP", function()
     assert.equal(C.NF_ERR_OUTPUT, C.nf_writer_finish(writer))
     assert.same({ C.NF_ERR_OUTPUT, ('cannot write "%s": Connection reset by peer'):format(socket.url) },
       { close(writer) })
+  end)
+
+  it("that does not read is waited for two seconds once a stop was asked for, then records are counted", function()
+    socket:close()
+    socket = collector.tcp(nil, 65536)
+    local writer = assert(open(socket.url, { message_size = 65507 }))
+    connection = socket:accept()
+    finally(function() C.nf_interrupt(0) end)
+    C.nf_interrupt(C.NF_REQUEST_STOP)
+    local began, count = C.nf_now(), 200000
+    assert.equal(C.NF_OK, write(writer, count))
+    assert.equal(C.NF_ERR_OUTPUT, C.nf_writer_finish(writer))
+    local waited, sent = C.nf_now() - began, tonumber(C.nf_writer_rows(writer))
+    assert.is_true(waited > 1.9 and waited < 6, waited .. " s")
+    assert.is_true(sent > 0 and sent < count)
+    local status, problem = close(writer)
+    assert.equal(C.NF_ERR_OUTPUT, status)
+    assert.matches(('^cannot write "%s": interrupted: %d of %d records were not sent, %%d+ bytes are on the way$')
+      :format(socket.url, count - sent, count), problem)
+    local reader = ipfix.reader():stream(ipfix.whole_messages(connection:read_all()))
+    assert.equal(sent, #reader.records)
+  end)
+
+  it("that has all but has not read it keeps nobody waiting", function()
+    local writer = assert(open(socket.url))
+    connection = socket:accept()
+    finally(function() C.nf_interrupt(0) end)
+    C.nf_interrupt(C.NF_REQUEST_STOP)
+    assert.equal(C.NF_OK, write(writer, 1000))
+    assert.same({ C.NF_OK, "" }, { close(writer) })
+    assert.equal(1000, #ipfix.reader():stream(connection:read_all()).records)
   end)
 
   it("that accepts and closes again and again is given up", function()

@@ -462,6 +462,38 @@ describe("what is told of masks", function()
     end
   end)
 
+  local SERVER = "198.51.100.80"
+
+  it("tells no flow by which a run has failed", function()
+    local path, plugin = program.temporary ".csv", program.write([[
+      return require("nfengine").plugin { name = "fails", columns = { { "n", "uint8", "n" } },
+        on_init = function(_, packet) if packet.dst_ip == "]] .. SERVER .. [[" then error(packet.dst_ip) end end }]],
+      ".lua")
+    for _, mask in ipairs { "--anonymize-addresses", "--columns-to-anonymize=dst_ip", "--drop-leaky" } do
+      local result = program.run("-q", "flows", "--manifest", mask, "--plugin=" .. plugin, "-o", path,
+        "samples/web.pcap")
+      assert.same({ 1, SERVER }, { result.status, result.err:match(SERVER) })
+      local told = program.read(path .. ".manifest.json")
+      assert.equal("not told", cjson.decode(told).run.failure)
+      assert.is_nil(told:find(SERVER, 1, true))
+    end
+    program.run("-q", "flows", "--manifest", "--plugin=" .. plugin, "-o", path, "samples/web.pcap")
+    assert.matches(SERVER, cjson.decode(program.read(path .. ".manifest.json")).run.failure, 1, true)
+  end)
+
+  it("tells no filter in files that say what they hold", function()
+    local path = program.temporary ".parquet"
+    local function said(...)
+      program.run("-q", "flows", "-o", path, "--bpf-filter=host " .. SERVER,
+        ("--filter=flow.dst_ip == %q"):format(SERVER), ..., "samples/web.pcap")
+      return program.read(path)
+    end
+    assert.is_truthy(said("--no-dpi"):find('"filter": "flow.dst_ip == \\"' .. SERVER, 1, true))
+    local told = said "--anonymize-addresses"
+    assert.is_truthy(told:find('"filter": "not told"', 1, true))
+    assert.is_nil(told:find(SERVER, 1, true))
+  end)
+
   it("refuses them where a script shows what plugins see", function()
     for _, name in ipairs { "dns", "http", "tls", "top" } do
       local result = program.run(name, "--anonymize-addresses", "samples/dns.pcap")
@@ -471,7 +503,7 @@ describe("what is told of masks", function()
     assert.equal("nfengine: --time-shift: this script shows when packets were seen, expected none\n",
       program.run("timeline", "--time-shift=5", "samples/dns.pcap").err)
     for _, name in ipairs { "summary", "report", "applications" } do
-      assert.equal("nfengine: --drop-leaky: this script shows what it leaves out, expected another script\n",
+      assert.equal("nfengine: --drop-leaky: this script shows what it leaves out, expected another\n",
         program.run(name, "--drop-leaky", "samples/dns.pcap").err)
     end
   end)

@@ -35,10 +35,10 @@ local function set(descriptor, option, value)
   ffi.C.setsockopt(descriptor, SOL_SOCKET, option, ffi.new("int[1]", value), 4)
 end
 
-local function bound(scheme, type, port)
+local function bound(scheme, type, port, room)
   local descriptor = ffi.C.socket(AF_INET, type, 0)
   set(descriptor, SO_REUSEADDR, 1)
-  set(descriptor, SO_RCVBUF, 4194304)
+  set(descriptor, SO_RCVBUF, room or 4194304)
   local address, size = ffi.new "struct spec_address", ffi.new("uint32_t[1]", ffi.sizeof "struct spec_address")
   address.family, address.host = AF_INET, { 127, 0, 0, 1 }
   address.port = { math.floor((port or 0) / 256), (port or 0) % 256 }
@@ -51,9 +51,9 @@ end
 --- A socket for datagrams, on any port or this one.
 function collector.udp(port) return bound("udp", SOCK_DGRAM, port) end
 
---- A socket that takes connections.
-function collector.tcp(port)
-  local self = bound("tcp", SOCK_STREAM, port)
+--- A socket that takes connections, of which nobody reads has room for so many bytes if `room` is given.
+function collector.tcp(port, room)
+  local self = bound("tcp", SOCK_STREAM, port, room)
   assert(ffi.C.listen(self.descriptor, 5) == 0)
   return self
 end

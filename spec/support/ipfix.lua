@@ -135,6 +135,17 @@ function reader:stream(bytes)
   return self
 end
 
+--- A stream that was cut off, without the part of a message at its end.
+function ipfix.whole_messages(bytes)
+  local at = 1
+  while at + 3 <= #bytes do
+    local next_at = at + number(bytes:sub(at + 2, at + 3))
+    if next_at > #bytes + 1 then break end
+    at = next_at
+  end
+  return bytes:sub(1, at - 1)
+end
+
 --- The value of a record's element of that number, as bytes; nil where it has none.
 function ipfix.value(record, element, enterprise)
   for i, each in ipairs(record.elements) do

@@ -10,7 +10,7 @@ local text = require "nfengine.text"
 local sink = {}
 sink.__index = sink
 
-local BATCH_ROWS = 50000 -- of a transaction; live runs end one with every flush, too
+local BATCH_ROWS = 50000 -- of a transaction; live runs and pipes end one with every flush, too
 
 -- https://duckdb.org/docs/stable/clients/c/api. Timestamps are structs of one integer there, which are passed as that.
 local DECLARATIONS = [[

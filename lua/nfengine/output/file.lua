@@ -34,7 +34,7 @@ local function destination(self)
     descriptor = self.descriptor or -1, packing = self.packing, is_beside = self.is_beside,
   })
   if self.is_sent then
-    to.collector, to.patience_s = self.path, self.ipfix.options.patience
+    to.collector, to.patience_s, to.rate = self.path, self.ipfix.options.patience, self.ipfix.options.rate
   elseif type(self.path) == "string" then
     to.path = self.path -- which the sink keeps
   else

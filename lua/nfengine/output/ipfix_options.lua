@@ -13,6 +13,8 @@ return {
     doc = "IPFIX over UDP: bytes of a message at most" },
   { name = "refresh", kind = "integer", min = 1, max = 86400, value = "SECONDS", default = 60,
     doc = "IPFIX over UDP: templates are sent again after this long, and after 500 messages" },
+  { name = "rate", kind = "integer", min = 0, max = 1000000, value = "MESSAGES", default = 0,
+    doc = "IPFIX over UDP: messages a second at most, 0 for no limit" },
   { name = "patience", kind = "integer", min = 0, max = 86400, value = "SECONDS", default = 30,
     doc = "IPFIX over TCP: how long a collector that went away is waited for" },
 }

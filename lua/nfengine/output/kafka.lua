@@ -270,7 +270,7 @@ function kafka:write(flow)
   return not self.failure
 end
 
---- On a live run that has no records for a while, what is told is taken all the same.
+--- Where there are no records for a while, what is told is taken all the same.
 function kafka:flush() self:serve(0) end
 
 -- ---- ending ----

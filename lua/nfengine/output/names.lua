@@ -21,12 +21,20 @@ function names.collector(path)
   return scheme ~= "kafka" and scheme or nil
 end
 
+local called = {} -- by where it goes: what it was called
+
 --- Where a file or folder of records goes that is called so: into the command line's folder, if it names one. Raises
--- one line for an address then: nothing is to leave that folder.
+-- one line for an address then: nothing is to leave that folder; and for what would replace another there.
 function names.placed(path)
   if not names.into or type(path) ~= "string" or path == "-" then return path end
   if names.scheme(path) then error(("--into %s: expected a file, got %s"):format(names.into, path), 0) end
-  return names.into .. "/" .. path:match "([^/]*)/*$"
+  local place = names.into .. "/" .. path:match "([^/]*)/*$"
+  local before = called[place] or path
+  if path ~= before and path ~= place then
+    error(("--into %s: %s and %s have the same name there"):format(names.into, before, path), 0)
+  end
+  called[place] = before
+  return place
 end
 
 --- Names of what this process has open, whatever that is.

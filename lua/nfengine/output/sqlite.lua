@@ -11,7 +11,7 @@ local text = require "nfengine.text"
 local sink = {}
 sink.__index = sink
 
-local BATCH_ROWS = 10000 -- of a transaction; live runs end one with every flush, too
+local BATCH_ROWS = 10000 -- of a transaction; live runs and pipes end one with every flush, too
 local quote = database.quote
 
 --- Makes a sink. Raises one line where SQLite cannot do what is asked for.
