@@ -6,7 +6,7 @@ return {
     "place", "privileges", "shortest", "thread", "warnings" },
   { "crypto", "format", "table", "features", "decode_parts", "decode", "stream" },
   { "flow", "fragments", "capfile", "cell", "device", "dpi_cache", "dpi_text", "output",
-    "sockets", "sockets_parts", "values" },
+    "sockets", "sockets_parts", "values", "vector" },
   { "files", "dpi", "mask", "merge", "writer" }, { "columnar", "rows" }, { "source" }, { "intake" }, { "meter" },
   { "handout" }, { "crew" }, { "script" }, { "main" },
 }
