@@ -335,8 +335,8 @@ struct nf_layout nf_layout_of(const struct nf_options *options);
 /*
  * To be called before the first nf_crew_next: starts the threads that the run needs, with the rights that the process
  * has by now. With several meters that is one for each. Where there is a plan, each has a Lua state with these search
- * paths, which calls require("nfengine.worker").run(crew, index, plan); without, nobody's hooks wait. Returns once all of them are ready to read, or an error with a
- * one-line reason in `error`.
+ * paths, which calls require("nfengine.worker").run(crew, index, plan); without, nobody's hooks wait. Returns once all
+ * of them are ready to read, or an error with a one-line reason in `error`.
  */
 int nf_crew_start(struct nf_crew *crew, const char *path, const char *cpath, const char *plan, size_t plan_size,
                   char *error);
