@@ -81,8 +81,8 @@ local function columns_for(self, available, names)
       :format(text.quote(self.path), self.feature_count), 0)
   end
   if #names ~= self.feature_count then
-    error(("model %s: %d columns, expected %d, one a feature"):format(text.quote(self.path), #names, self.feature_count),
-      0)
+    error(("model %s: %d columns, expected %d, one a feature")
+      :format(text.quote(self.path), #names, self.feature_count), 0)
   end
   for i, name in ipairs(names) do
     local column = by_name[name]

@@ -18,8 +18,8 @@ parts.__index = parts
 -- @param output_count sums that it makes: one, or one a class
 function parts.new(feature_count, output_count)
   local self = {
-    feature_count = feature_count, output_count = output_count, nodes = {}, trees = {}, sets = {}, link = C.NF_LINK_NONE,
-    slope = 1, divisor = 1, is_single = false, is_normalized = false,
+    feature_count = feature_count, output_count = output_count, nodes = {}, trees = {}, sets = {},
+    link = C.NF_LINK_NONE, slope = 1, divisor = 1, is_single = false, is_normalized = false,
   }
   return setmetatable(self, parts)
 end

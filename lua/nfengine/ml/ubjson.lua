@@ -7,8 +7,9 @@ local ubjson = {}
 
 local DEPTH = 64
 
-local INTEGERS = { i = { "int8_t", 1 }, U = { "uint8_t", 1 }, I = { "int16_t", 2 }, l = { "int32_t", 4 }, L = { "int64_t", 8 } }
-local REALS = { d = { "float", 4 }, D = { "double", 8 } }
+-- The union's member and the bytes of each type.
+local INTEGERS = { i = { "i8", 1 }, U = { "u8", 1 }, I = { "i16", 2 }, l = { "i32", 4 }, L = { "i64", 8 } }
+local REALS = { d = { "f", 4 }, D = { "d", 8 } }
 
 local reader = {}
 reader.__index = reader
@@ -22,17 +23,16 @@ function reader:take(size)
   return bytes
 end
 
-local union = ffi.new "union { uint8_t bytes[8]; float f; double d; int8_t i8; uint8_t u8; int16_t i16; int32_t i32; int64_t i64; }"
-local MEMBERS = {
-  float = "f", double = "d", int8_t = "i8", uint8_t = "u8", int16_t = "i16", int32_t = "i32", int64_t = "i64",
-}
+local union = ffi.new [[union {
+  uint8_t bytes[8]; float f; double d; int8_t i8; uint8_t u8; int16_t i16; int32_t i32; int64_t i64;
+}]]
 
 --- A number of big-endian bytes.
 local function number(self, kind)
-  local ctype, size = kind[1], kind[2]
+  local member, size = kind[1], kind[2]
   local bytes = self:take(size)
   for i = 0, size - 1 do union.bytes[i] = bytes:byte(size - i) end
-  return tonumber(union[MEMBERS[ctype]])
+  return tonumber(union[member])
 end
 
 local function length(self)

@@ -160,7 +160,8 @@ function xgboost.read(content)
   else root, problem = ubjson.decode(content) end
   if type(root) ~= "table" then fail("no model of XGBoost: %s", text.one_line(tostring(problem))) end
   local learner = field(root, "learner", "table")
-  local parameters, booster = field(learner, "learner_model_param", "table"), field(learner, "gradient_booster", "table")
+  local parameters = field(learner, "learner_model_param", "table")
+  local booster = field(learner, "gradient_booster", "table")
   local objective = field(field(learner, "objective", "table"), "name", "string")
   local link = LINKS[objective]
   if not link then fail("objective %s, expected one that is known: %s", objective, text.list(LINKS)) end
