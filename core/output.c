@@ -21,6 +21,7 @@
 #include <zstd.h>
 
 enum {
+  PATIENCE_MS = 1000,
   PACKED_SIZE = 1 << 16,
   GZIP_LEVEL = 2, /* three times as fast as zlib's own choice, for a fifth more bytes */
   ZSTD_LEVEL = 3,
@@ -120,6 +121,16 @@ static bool is_at(const struct nf_output *o, const char *path) {
          here.st_ino == there.st_ino;
 }
 
+/* False where another run has the file. One that was killed has it until it is gone, which may take a moment. Some file
+   systems have no locks. */
+static bool lock(int descriptor) {
+  for (int tries = 1; flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; tries++) {
+    if (tries * NF_LOOK_MS > PATIENCE_MS || nf_interrupted()) return false;
+    (void)poll(NULL, 0, NF_LOOK_MS);
+  }
+  return true;
+}
+
 /*
  * Opens the file beside. What an earlier run has left is written over; what another run is writing is not, as both
  * would write into one file and one of them say that it is right. Of that name may be anything: no link is followed,
@@ -128,8 +139,7 @@ static bool is_at(const struct nf_output *o, const char *path) {
 static int open_part(struct nf_output *o) {
   o->descriptor = open(o->part, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
   if (o->descriptor < 0) return errno;
-  /* Some file systems have no locks. */
-  if (flock(o->descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return EBUSY;
+  if (!lock(o->descriptor)) return EBUSY;
   if (!is_at(o, o->part)) return EBUSY; /* it has got its name just now */
   return ftruncate(o->descriptor, 0) != 0 ? errno : 0;
 }
