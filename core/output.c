@@ -21,6 +21,7 @@
 #include <zstd.h>
 
 enum {
+  PATIENCE_MS = 1000,
   PACKED_SIZE = 1 << 16,
   GZIP_LEVEL = 2, /* three times as fast as zlib's own choice, for a fifth more bytes */
   ZSTD_LEVEL = 3,
@@ -89,11 +90,45 @@ static int choose_place(struct nf_output *o, bool is_beside) {
   return asprintf(&o->part, "%s.part", o->path) < 0 ? ENOMEM : 0;
 }
 
+static bool is_fifo(const char *path) {
+  struct stat status;
+  return stat(path, &status) == 0 && S_ISFIFO(status.st_mode);
+}
+
+/* Opens a path to write. A pipe that nobody reads yet is waited for, until the run is to stop. -1 with errno, EINTR
+   then. */
+static int open_place(const char *path, int flags) {
+  for (;;) {
+    const int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | flags, 0666);
+    if (descriptor >= 0) {
+      (void)fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK);
+      return descriptor;
+    }
+    if (errno != ENXIO || !is_fifo(path)) break;
+    if (nf_interrupted()) {
+      errno = EINTR;
+      break;
+    }
+    (void)poll(NULL, 0, NF_LOOK_MS);
+  }
+  return -1;
+}
+
 /* Whether the path names the file that is open. */
 static bool is_at(const struct nf_output *o, const char *path) {
   struct stat here, there;
   return fstat(o->descriptor, &here) == 0 && stat(path, &there) == 0 && here.st_dev == there.st_dev &&
          here.st_ino == there.st_ino;
+}
+
+/* False where another run has the file. One that was killed has it until it is gone, which may take a moment. Some file
+   systems have no locks. */
+static bool lock(int descriptor) {
+  for (int tries = 1; flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; tries++) {
+    if (tries * NF_LOOK_MS > PATIENCE_MS || nf_interrupted()) return false;
+    (void)poll(NULL, 0, NF_LOOK_MS);
+  }
+  return true;
 }
 
 /*
@@ -104,8 +139,7 @@ static bool is_at(const struct nf_output *o, const char *path) {
 static int open_part(struct nf_output *o) {
   o->descriptor = open(o->part, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
   if (o->descriptor < 0) return errno;
-  /* Some file systems have no locks. */
-  if (flock(o->descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return EBUSY;
+  if (!lock(o->descriptor)) return EBUSY;
   if (!is_at(o, o->part)) return EBUSY; /* it has got its name just now */
   return ftruncate(o->descriptor, 0) != 0 ? errno : 0;
 }
@@ -126,7 +160,7 @@ static int open_descriptor(struct nf_output *o, const struct nf_destination *to)
     if (problem) return problem;
     o->is_own = true;
     if (o->part) return open_part(o);
-    o->descriptor = open(o->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    o->descriptor = open_place(o->path, O_TRUNC);
     if (o->descriptor < 0) return errno;
   }
   o->is_own = true;
@@ -162,8 +196,9 @@ struct nf_output *nf_output_open(const struct nf_destination *to, char *error) {
 }
 
 int nf_writer_reserve(const char *path, char *error) {
-  int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-  if (descriptor < 0) nf_fail(error, "cannot write \"%.*s\": %s", NAME_SIZE - 3, path, strerror(errno));
+  int descriptor = open_place(path, 0);
+  const char *reason = errno == EINTR ? "interrupted" : strerror(errno);
+  if (descriptor < 0) nf_fail(error, "cannot write \"%.*s\": %s", NAME_SIZE - 3, path, reason);
   return descriptor;
 }
 

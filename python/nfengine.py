@@ -268,6 +268,10 @@ def _rows(batch, absent):
     return zip(*columns)
 
 
+# Options of the program that would turn its stream of records into something else.
+_NO_PARAMETERS = {"format", "help", "into", "interface", "output", "progress", "quiet", "replay", "schema", "version"}
+
+
 class NFStreamer:
     """Flows of captures or of a network interface.
 
@@ -282,13 +286,18 @@ class NFStreamer:
     """
 
     def __init__(self, source=None, udps=None, progress=None, **parameters):
+        for name in _NO_PARAMETERS & parameters.keys():
+            raise TypeError(f"{name} = {parameters[name]!r}: no parameter, expected one of NFStream's or the program's")
         self.source, self.udps, self.progress, self.parameters = source, udps, progress, parameters
         self.account = None
 
-    def _words(self, more):
+    def _sources(self):
         sources = self.source if isinstance(self.source, (list, tuple)) else [self.source]
-        if self.source is None or not all(isinstance(path, (str, os.PathLike)) for path in sources):
+        if not sources or not all(isinstance(path, (str, os.PathLike)) for path in sources):
             raise ValueError(f"source = {self.source!r}: expected a capture, a folder, an interface, or a list of them")
+        return [os.fspath(path) for path in sources]
+
+    def _words(self, more):
         words = ["flows"]
         given = {**self.parameters, **{name: value for name, value in more.items() if value is not None}}
         given.pop("performance_report_file", None)  # written here, from what comes on standard error
@@ -297,7 +306,7 @@ class NFStreamer:
                 words.append(f"--{name.replace('_', '-')}={_word(value)}")
         if self.udps is not None:
             words += _plugin_words(self.udps)
-        return words + [os.path.join(".", path) if path.startswith("-") else path for path in map(os.fspath, sources)]
+        return words + [os.path.join(".", path) if path.startswith("-") else path for path in self._sources()]
 
     def _start(self, has_stream, **more):
         progress = _wants_progress() if self.progress is None else self.progress
@@ -364,9 +373,9 @@ class NFStreamer:
         return self._export("parquet", path, columns_to_anonymize, flows_per_file, rotate_files)
 
     def _export(self, format, path, columns_to_anonymize, flows_per_file, rotate_files):
-        first = self.source[0] if isinstance(self.source, (list, tuple)) else self.source
-        path = os.fspath(path) if path is not None else f"{os.fspath(first)}.{format}"
-        run = self._start(False, format=format, output=path, columns_to_anonymize=columns_to_anonymize,
+        if path is None:
+            path = f"{self._sources()[0]}.{format}"
+        run = self._start(False, format=format, output=os.fspath(path), columns_to_anonymize=columns_to_anonymize,
                           flows_per_file=flows_per_file or None, rotate_files=rotate_files or None)
         is_cut_short = True
         try:

@@ -176,9 +176,12 @@ class Failures(unittest.TestCase):
         self.assertEqual(2, caught.exception.status)
 
     def test_what_cannot_be_asked(self):
-        for wrong in (None, 3, [3]):
-            with self.assertRaisesRegex(ValueError, "expected a capture"):
-                NFStreamer(source=wrong).to_pandas()
+        for wrong in (None, 3, [3], []):
+            for export in (NFStreamer(source=wrong).to_pandas, NFStreamer(source=wrong).to_csv):
+                with self.assertRaisesRegex(ValueError, "expected a capture"):
+                    export()
+        with self.assertRaisesRegex(TypeError, "output = 'a.csv': no parameter"):
+            NFStreamer(source=WEB, output="a.csv")
         for wrong in (object(), ("tcp_rtt", "histogram"), ("tcp_rtt", {}, 3)):
             with self.assertRaisesRegex(TypeError, "expected the name or path of a Lua plugin"):
                 NFStreamer(source=WEB, udps=wrong).to_pandas()

@@ -203,6 +203,16 @@ status=$(cat $folder/status)]]):format(DNS))
     assert.same({ 0, "0\n", "" }, { result.status, result.out, result.err })
   end)
 
+  it("is waited for where it has not come to a pipe, but not against a signal", function()
+    local path = program.temporary ".fifo"
+    program.shell("mkfifo " .. path)
+    local command = ("%s -q flows --no-dpi -o %s %s"):format(PROGRAM, path, DNS)
+    local result = program.shell("timeout -k 10 -s INT 0.3 " .. command)
+    assert.equal(('nfengine: cannot write "%s": interrupted\n'):format(path), result.err)
+    local read = program.shell(("(sleep 0.2; cat %s) & timeout 10 %s; wait"):format(path, command))
+    assert.equal(program.shell(("%s -q flows --no-dpi %s"):format(PROGRAM, DNS)).out, read.out)
+  end)
+
   it("ends what prints without a run quietly", function()
     local result = program.shell(PROGRAM .. " --help | head -n 1")
     assert.same({ 0, "" }, { result.status, result.err })

@@ -150,6 +150,13 @@ local function masked(list, plan)
   return kept
 end
 
+--- The columns of masked records. Raises one line where there are none.
+local function given_of(made, plan)
+  local list = masked(made.columns, plan)
+  if not list[1] then error("drop_leaky: leaves none of the columns that were asked for", 0) end
+  return list
+end
+
 --- Declares the texts' section, and says where it will be.
 local function lay_out(plan, record_size)
   local members, offset = {}, record_size
@@ -205,8 +212,7 @@ end
 function privacy.mask(parameters, made, owner, further)
   if not privacy.is_wanted(parameters) then return nil end
   local plan, key = plan_of(parameters, made, further), key_of(parameters, owner)
-  local self = setmetatable({ columns = masked(made.columns, plan), available = masked(made.available, plan) }, mask)
-  if not self.columns[1] then error("drop_leaky: leaves none of the columns that were asked for", 0) end
+  local self = setmetatable({ columns = given_of(made, plan), available = masked(made.available, plan) }, mask)
   local record_size = ffi.sizeof(made.record_type)
   local texts, size = lay_out(plan, record_size)
   self.record_type = flow.masked_type {
@@ -223,7 +229,7 @@ end
 --- The columns of records, as the run's parameters have them masked.
 -- @param made the run's shape
 function privacy.columns(parameters, made)
-  return privacy.is_wanted(parameters) and masked(made.columns, plan_of(parameters, made)) or made.columns
+  return privacy.is_wanted(parameters) and given_of(made, plan_of(parameters, made)) or made.columns
 end
 
 --- Whose the key of a run's masks is, if it makes a difference: "file", "given" (by the script) or "random"; else nil.

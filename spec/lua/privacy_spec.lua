@@ -442,6 +442,11 @@ describe("what is told of masks", function()
     os.remove(path .. ".manifest.json")
   end)
 
+  it("is that nothing would be left of the schema", function()
+    assert.equal("nfengine: drop_leaky: leaves none of the columns that were asked for\n",
+      program.run("flows", "--schema", "--no-dpi", "--drop-leaky", "--columns=src_ip", "samples/dns.pcap").err)
+  end)
+
   it("is in the schema of records", function()
     local result = program.run("flows", "--schema", "--no-dpi", "--drop-leaky",
       "--columns-to-anonymize=bidirectional_packets", "samples/dns.pcap")

@@ -419,9 +419,13 @@ describe("a run that ends early", function()
   it("leaves all flows when it is interrupted", function()
     local path = program.temporary ".db"
     local source = engine.capture(singles(2000))
-    local result = program.fed("cat " .. source, ("timeout -s INT 6 %s flows --n-dissections=0 -o %s -")
-      :format(program.path, path))
-    assert.matches("2,000 flows", result.err, 1, true)
+    local said = program.temporary ".err"
+    local result = program.fed("cat " .. source, ([[sh -c 'exec 3<&0
+      %s flows --n-dissections=0 --performance-report=1 -o %s - <&3 2>%s & run=$!
+      for try in $(seq 200); do grep -q "\"flows_live\": 2000" %s && break; sleep 0.1; done
+      kill -INT $run; wait $run']]):format(program.path, path, said, said))
+    assert.equal(130, result.status)
+    assert.matches("2,000 flows", program.read(said), 1, true)
     assert.equal("2000", query(path, "SELECT count(*) FROM flows"))
   end)
 end)
