@@ -303,7 +303,7 @@ install: all
 	install -D -m 755 nfengine "$(ROOT)/bin/nfengine"
 	install -D -m 644 libnfengine.so "$(ROOT)/lib/libnfengine.so"
 	install -D -m 644 docs/nfengine.1 "$(ROOT)/share/man/man1/nfengine.1"
-	for file in lua/nfengine/*.lua lua/nfengine/*/*.lua scripts/*.lua plugins/*.lua samples/*.pcap*; do \
+	for file in lua/nfengine/*.lua lua/nfengine/*/*.lua scripts/*.lua plugins/*.lua samples/*.pcap* samples/model.txt; do \
 	  [ -e $$file ] || continue; install -D -m 644 $$file "$(SHARE)/$$file" || exit 1; done
 
 uninstall:

@@ -91,7 +91,7 @@ rows.ours = {
 --- A row for each plugin that comes along, and one for all at once that look at every packet and go together.
 function rows.plugins()
   local list, together = {}, {}
-  for _, each in ipairs(plugins.that_are "plugin or profile") do
+  for _, each in ipairs(plugins.that_are "(plugin or profile) and not model") do
     local option = each.kind == "profile" and "--profile=" or "--plugin="
     local row = on_mix("plugin_" .. each.name, each.name, { NO_DPI, option .. each.name })
     row.group = "plugins"

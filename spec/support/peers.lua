@@ -71,7 +71,7 @@ function peers.distance(model, path)
   model:predict(rows, count, got)
   for i = 0, count * outputs - 1 do
     local distance = far(got[i], answers[i])
-    if not (distance <= worst) then worst = distance end
+    if distance > worst or distance ~= distance then worst = distance end
   end
   return worst, count
 end
@@ -105,7 +105,7 @@ function peers.distance_in_flows(model, folder, name, meters)
     others = others + (is_other and 1 or 0)
     for k = 1, is_other and 0 or width do
       local distance = far(scores[k], answers[at * width + k - 1])
-      if not (distance <= worst) then worst = distance end
+      if distance > worst or distance ~= distance then worst = distance end
     end
     at = at + 1
   end

@@ -77,7 +77,9 @@ local function set_objective(made, given)
   local said = words(given or "custom") -- one of a program of its own is not in the file
   local name = said[1] or "custom"
   local objective = OBJECTIVES[name]
-  if not objective then fail("objective %s, expected one of %s", text.quote(name), table.concat(text.sorted_keys(OBJECTIVES), ", ")) end
+  if not objective then
+    fail("objective %s, expected one of %s", text.quote(name), table.concat(text.sorted_keys(OBJECTIVES), ", "))
+  end
   made.link = objective[1]
   for i = 2, #said do
     local sigmoid = said[i]:match "^sigmoid:(.*)$"

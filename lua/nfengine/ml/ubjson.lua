@@ -99,7 +99,8 @@ local function array(self, depth)
   while count and seen < count or not count and not is_next(self, "]") do
     local element = value(self, mark or self:take(1), depth)
     seen = seen + 1
-    list[seen] = element == nil and false or element
+    if element == nil then element = false end
+    list[seen] = element
   end
   return list
 end

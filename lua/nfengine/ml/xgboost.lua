@@ -174,10 +174,7 @@ local BOOSTERS = {
 --- Texts that stand one behind the other, as the numbers of their bytes.
 local function texts_of(bytes, offsets)
   local characters, texts = {}, {}
-  for i, byte in ipairs(bytes) do
-    if type(byte) ~= "number" then fail("byte %s of a category, expected a number", text.quote(byte)) end
-    characters[i] = string.char(byte % 256)
-  end
+  for i = 1, #bytes do characters[i] = string.char(whole(bytes, i, -128, 255) % 256) end
   local joined = table.concat(characters)
   for i = 1, #offsets - 1 do
     texts[i] = joined:sub((tonumber(offsets[i]) or 0) + 1, tonumber(offsets[i + 1]) or 0)
