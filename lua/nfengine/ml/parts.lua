@@ -149,11 +149,12 @@ end
 -- output), `base` (by output), `link`, `slope`, `divisor`, `is_single`, `is_normalized`, as in struct nf_model_parts.
 function parts:finish()
   local given, message = ffi.new "struct nf_model_parts", ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local trees = numbers("uint32_t[?]", self.trees)
+  local trees, anchors = numbers("uint32_t[?]", self.trees), {}
+  self.anchors = anchors -- alive as long as the parts are: C is given mere pointers
+  anchors.trees = trees
   given.feature_count, given.output_count = self.feature_count, self.output_count
   given.nodes, given.node_count, given.trees, given.tree_count = self.nodes.items, self.nodes.count, trees, #self.trees
   given.sets, given.set_words = self.sets.items, self.sets.count
-  local anchors = {} -- which the call has to find alive
   for name, size in pairs { fills = self.feature_count, offsets = self.feature_count, scales = self.feature_count,
     weights = self.feature_count * self.output_count, base = self.output_count } do
     local list = self[name]

@@ -80,11 +80,12 @@ local function categories_of(tree)
   local nodes, first = field(tree, "categories_nodes", "table"), field(tree, "categories_segments", "table")
   local sizes, categories = field(tree, "categories_sizes", "table"), field(tree, "categories", "table")
   local left = #categories -- no two nodes share any
-  for i, node in ipairs(nodes) do
-    local from, size = tonumber(first[i]), tonumber(sizes[i])
-    left = size and left - size or -1
-    if not from or from < 0 or size < 0 or from + size > #categories or left < 0 then
-      fail("categories of node %s, expected some of %d", text.quote(node), #categories)
+  for i = 1, #nodes do
+    local node = whole(nodes, i, 0, 2^31)
+    local from, size = tonumber(first[i]) or -1, tonumber(sizes[i]) or -1
+    left = left - size
+    if not (from >= 0 and size >= 0 and from + size <= #categories and left >= 0) then
+      fail("categories of node %d, expected some of %d", node, #categories)
     end
     local set = {}
     for k = 1, size do set[k] = categories[from + k] end
