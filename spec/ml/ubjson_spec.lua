@@ -19,6 +19,21 @@ describe("UBJSON", function()
     same(1 / 3, "D\63\213\85\85\85\85\85\85")
   end)
 
+  it("has one NaN, whatever its bits are in the file", function()
+    for _, bytes in ipairs {
+      "d\255\255\255\255", "d\127\192\0\1", "d\255\128\0\1", "D\255\255\255\255\255\255\255\255",
+      "D\255\251\0\0\0\0\0\1", "D\255\240\0\0\0\0\0\1", "D\127\248\0\0\0\0\0\0",
+    } do
+      local number = ubjson.decode(bytes)
+      assert.equal("number", type(number))
+      assert.is_true(number ~= number)
+      local kept = ubjson.decode("[" .. bytes .. "]")[1]
+      assert.equal(("%.14g"):format(0 / 0), ("%.14g"):format(kept))
+    end
+    same(1 / 0, "D\127\240\0\0\0\0\0\0")
+    same(1 / 0, "d\127\128\0\0")
+  end)
+
   it("has texts, truth values and null", function()
     same("abc", "SU\3abc")
     same("", "SL\0\0\0\0\0\0\0\0")

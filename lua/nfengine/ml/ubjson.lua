@@ -23,6 +23,11 @@ local function i32(bytes, at)
   return bit.bor(bit.lshift(bytes[at], 24), bit.lshift(bytes[at + 1], 16), bit.lshift(bytes[at + 2], 8), bytes[at + 3])
 end
 
+-- LuaJIT takes what FFI reads for a number as it is, and keeps references in the bits of NaNs: only its own NaN is one.
+local function is_nan(high, exponent, rest)
+  return bit.band(high, exponent) == exponent and (bit.band(high, bit.bnot(bit.bor(exponent, 0x80000000))) ~= 0 or rest)
+end
+
 local READERS = {
   U = function(bytes, at) return bytes[at] end,
   i = function(bytes, at) return (bytes[at] + 128) % 256 - 128 end,
@@ -31,10 +36,13 @@ local READERS = {
   L = function(bytes, at) return i32(bytes, at) * 2^32 + i32(bytes, at + 4) % 2^32 end,
   d = function(bytes, at)
     word.bits = i32(bytes, at)
+    if is_nan(i32(bytes, at), 0x7f800000, false) then return 0 / 0 end
     return tonumber(word.real)
   end,
   D = function(bytes, at)
-    double_word.high, double_word.low = i32(bytes, at), i32(bytes, at + 4)
+    local high, low = i32(bytes, at), i32(bytes, at + 4)
+    if is_nan(high, 0x7ff00000, low ~= 0) then return 0 / 0 end
+    double_word.high, double_word.low = high, low
     return double_word.real
   end,
 }
