@@ -16,7 +16,7 @@ PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev 
 OPTIONAL_PACKAGES = librdkafka1
 # What `make lint`, `make asan`, `make valgrind`, `make fuzz` and the specs with others' readers need on top, ...
 DEV_PACKAGES = lua-check cppcheck clang-format-14 clang-tidy-14 clang libclang-rt-14-dev valgrind python3-venv sqlite3 \
-               tshark nfdump pyflakes3
+               tshark nfdump pyflakes3 libxgboost0
 # ... and the specs on live capture, which send packets through network namespaces and run real programs in them.
 LIVE_PACKAGES = iproute2 procps tcpreplay tcpdump curl openssl nginx-light dnsmasq bind9-dnsutils openssh-server \
                 openssh-client busybox python3
@@ -58,7 +58,7 @@ OBJ  = $(CORE:core/%.c=$(BUILD)/%.o) $(BUILD)/shortest.o
 Q = $(if $(filter 0,$(V)),@)
 say = @printf '  %-6s %s\n' $(1) $(2)
 
-.PHONY: all help deps dev-deps run test check meters collection readers lint asan tsan fuzz leak valgrind faults \
+.PHONY: all help deps dev-deps run test check meters collection readers peers lint asan tsan fuzz leak valgrind faults \
         golden docs bench install uninstall clean FORCE
 all: nfengine libnfengine.so
 
@@ -70,6 +70,7 @@ help:
 	@echo 'make meters     the same output with 1, 2, 3 and 8 meters, for every capture of the reference data'
 	@echo 'make collection every plugin and script over every capture of the reference data'
 	@echo 'make readers    the Python packages that read what is written, for spec/{readers,python}_spec.lua'
+	@echo 'make peers      the Python packages that train models, for spec/ml'
 	@echo 'make lint       formatting, static analysis, include order, the contract header'
 	@echo 'make asan       every spec against a build with address and undefined behaviour sanitizers'
 	@echo 'make tsan       the specs that run threads, with the thread sanitizer'
@@ -170,6 +171,12 @@ collection: all
 readers: | $(BUILD)
 	python3 -m venv $(BUILD)/readers
 	$(BUILD)/readers/bin/pip install --quiet --disable-pip-version-check duckdb pandas polars pyarrow
+
+# Others' libraries of machine learning, likewise.
+peers: | $(BUILD)
+	python3 -m venv $(BUILD)/peers
+	$(BUILD)/peers/bin/pip install --quiet --disable-pip-version-check xgboost lightgbm scikit-learn onnx onnxruntime \
+	  skl2onnx onnxmltools pandas pyarrow
 
 golden: all
 	$(LUAJIT) spec/support/golden.lua
@@ -296,7 +303,7 @@ install: all
 	install -D -m 755 nfengine "$(ROOT)/bin/nfengine"
 	install -D -m 644 libnfengine.so "$(ROOT)/lib/libnfengine.so"
 	install -D -m 644 docs/nfengine.1 "$(ROOT)/share/man/man1/nfengine.1"
-	for file in lua/nfengine/*.lua lua/nfengine/*/*.lua scripts/*.lua plugins/*.lua samples/*.pcap*; do \
+	for file in lua/nfengine/*.lua lua/nfengine/*/*.lua scripts/*.lua plugins/*.lua samples/*.pcap* samples/model.txt; do \
 	  [ -e $$file ] || continue; install -D -m 644 $$file "$(SHARE)/$$file" || exit 1; done
 
 uninstall:

@@ -1,9 +1,9 @@
 --- What is measured: one row a command, in the order of the table.
 --
 -- A row has an `id`, the `name` that the table shows, the `group` it stands under, the `trace` it reads, and `words`:
--- its command, made from the places { trace, csv, jsonl, parquet, arrow, sqlite, ipfix, folder, program, floor }. Runs
--- are quiet (-q) but for the first, so that `flows` finds their number in what it says. Rows of other tools have
--- `version`, and `like`, the row of ours that does the same work.
+-- its command, made from the places { trace, csv, jsonl, parquet, arrow, sqlite, ipfix, folder, model, program,
+-- floor }. Runs are quiet (-q) but for the first, so that `flows` finds their number in what it says. Rows of other
+-- tools have `version`, and `like`, the row of ours that does the same work.
 
 local plugins = require "spec.support.plugins"
 local text = require "nfengine.text"
@@ -54,6 +54,19 @@ end
 
 local function scripted(id, name, script, ...) return ours(id, name, "mix", "mix", script, { NO_DPI, ... }) end
 
+-- A model of 100 trees of depth 6, asked about each flow.
+local function with_model(id, name)
+  local row = on_mix(id, name, { NO_DPI })
+  local words = row.words
+  function row.words(places)
+    local list = words(places)
+    table.insert(list, 3, "--plugin=model")
+    table.insert(list, 4, "--set=model.file=" .. places.model)
+    return list
+  end
+  return row
+end
+
 local function on_flood(id, name, options) return ours(id, name, "syn_flood", "syn_flood", "flows", options) end
 
 rows.ours = {
@@ -67,6 +80,7 @@ rows.ours = {
   scripted("counter_safe", "one counting plugin, closed in by --safe", "bench/counter.lua", "--safe"),
   scripted("eight", "eight plugins", "bench/eight.lua"),
   scripted("eight_safe", "eight plugins, closed in by --safe", "bench/eight.lua", "--safe"),
+  with_model("model", "a model of 100 trees of depth 6"),
   on_mix("core_csv", "core, to CSV", { NO_DPI }, "csv"),
   on_mix("core_csv_masked", "core, addresses masked, to CSV", { NO_DPI, unpack(MASKS) }, "csv"),
   on_mix("core_csv_hashed", "core, four columns hashed, to CSV", { NO_DPI, HASHES }, "csv"),
@@ -91,7 +105,7 @@ rows.ours = {
 --- A row for each plugin that comes along, and one for all at once that look at every packet and go together.
 function rows.plugins()
   local list, together = {}, {}
-  for _, each in ipairs(plugins.that_are "plugin or profile") do
+  for _, each in ipairs(plugins.that_are "(plugin or profile) and not model") do
     local option = each.kind == "profile" and "--profile=" or "--plugin="
     local row = on_mix("plugin_" .. each.name, each.name, { NO_DPI, option .. each.name })
     row.group = "plugins"

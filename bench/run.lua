@@ -103,6 +103,12 @@ local function chosen_rows(settings)
   return chosen
 end
 
+local function made_model(scratch)
+  local path = scratch .. "/model.txt"
+  need(shell(("%s bench/model.lua --write=%s"):format(quote(arg[-1]), quote(path))), "cannot make the model " .. path)
+  return path
+end
+
 -- ---- measuring ----
 
 -- A folder in memory, if there is one: disks are not what is measured.
@@ -128,7 +134,7 @@ function Bench:run(row, is_first)
   local words = row.words {
     trace = self.traces[row.trace], folder = folder, csv = folder .. "/flows.csv", jsonl = folder .. "/flows.jsonl",
     parquet = folder .. "/flows.parquet", arrow = folder .. "/flows.arrow", sqlite = folder .. "/flows.sqlite",
-    ipfix = folder .. "/flows.ipfix",
+    ipfix = folder .. "/flows.ipfix", model = self.model,
     program = self.settings.program, floor = self.settings.floor,
   }
   local out, err = self.scratch .. "/out", self.scratch .. "/err"
@@ -239,6 +245,7 @@ local function run(settings)
   self.is_terminal = ffi.C.isatty(2) == 1
   self.traces = trace_paths(settings.packets)
   self.scratch = make_scratch()
+  self.model = made_model(self.scratch)
   local load = report.load_average()
   local ok, problem = pcall(self.measure, self)
   shell("rm -rf " .. quote(self.scratch))

@@ -4,6 +4,20 @@
 -- as NAME_1, NAME_2 …; also those of plugins that stand before this one. Classes are called by their numbers, from 0,
 -- or as `classes` says. The score is the probability of that class; of a regression, the value. A model that does not
 -- fit the run's columns is refused before the first packet.
+--
+-- A feature that the model knows as a category takes a column of texts, or of numbers, where the file says which: what
+-- is not among them is absent. docs/ml.md tells more.
+--
+-- @usage nfengine flows --plugin model -a model.file=samples/model.txt -a model.classes=web,names,other \
+--   --n-dissections=0 --columns=dst_port,protocol,udps.model_class --max-nflows=6 samples/web.pcap
+-- @output
+-- dst_port,protocol,udps.model_class
+-- 67,17,"other"
+-- 0,1,"other"
+-- 0,58,"other"
+-- 0,58,"other"
+-- 0,58,"other"
+-- 53,17,"names"
 
 local nf = require "nfengine"
 
@@ -15,6 +29,16 @@ local function put_scores(self, udps, outputs)
     return
   end
   for i = 1, math.min(self.scores, self.model.output_count) do udps.model_scores[i] = outputs[i - 1] end
+end
+
+--- What the classes are called: as `classes` says, or the file.
+local function class_names(self)
+  local model, given = self.model, #self.classes
+  local count = model.task == "regression" and 0 or math.max(model.output_count, 2)
+  if given > 0 and given ~= count then
+    error(("model: %d names of classes, expected %d, as %s has"):format(given, count, self.file), 0)
+  end
+  return given > 0 and self.classes or model.classes or {}
 end
 
 return nf.plugin {
@@ -48,13 +72,14 @@ return nf.plugin {
     local ml = require "nfengine.ml"
     if self.file == "" then error("model: no file, expected one with a model", 0) end
     self.model = ml.load(self.file)
+    self.names = class_names(self)
     self.bound = self.model:bind(run.columns, self.columns[1] and self.columns or nil)
   end,
 
   on_expire = function(self, flow)
     local udps, outputs = flow.udps, self.bound:ask(flow)
     local class, score = self.model:verdict(outputs)
-    udps.model_class = class and (self.classes[class + 1] or tostring(class)) or ""
+    udps.model_class = class and (self.names[class + 1] or tostring(class)) or ""
     udps.model_score = score
     put_scores(self, udps, outputs)
   end,

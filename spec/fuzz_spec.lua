@@ -50,7 +50,7 @@ describe("the seeds of fuzz targets", function()
     local folder = program.temporary()
     local made = program.shell(("NFENGINE_DATA=/nowhere luajit spec/fuzz/seeds.lua %s"):format(folder))
     assert.same({ status = 0, out = "", err = "" }, made)
-    for _, target in ipairs { "decode", "dpi", "lua", "meter", "quic", "reader" } do
+    for _, target in ipairs { "decode", "dpi", "lua", "meter", "model", "quic", "reader" } do
       local seeds = folder .. "/" .. target
       assert.is_true(#program.names_in(seeds) > 0 or target == "quic") -- no sample has any
       local result = program.shell(("%s/replay_%s $(find %s -type f)"):format(build, target, seeds))

@@ -110,6 +110,25 @@ local function write_texts()
   end
 end
 
+-- ---- models, for fuzz_model ----
+
+-- Numbers from -128 to 127, as the target reads them.
+local function small(number) return "\11" .. string.char(number + 128) end
+
+-- Two features, a node that compares the first one in each way, with each link and each rule for what is absent.
+local function write_models()
+  local OUTPUTS, NODES, TREES, SET_WORDS, SPLITS, LINKS = 1, 3, 1, 1, 7, 9
+  for i = 0, SPLITS * LINKS - 1 do
+    local split, link, absent = i % SPLITS + 1, i % LINKS, i % 16
+    local condition = split == SPLITS and "\0\1" or small(2)
+    local is_normalized, fills = i % 3 == 0 and 1 or 0, i % 5 == 0 and "\1" .. small(0) .. small(1) or "\0"
+    write("model", tostring(i), string.char(2, OUTPUTS, NODES, TREES, SET_WORDS, link, i % 2, is_normalized),
+      small(1 + i % 2), small(1), fills, "\0\0\0\1", small(1), "\0\0\0\5", "\0",
+      string.char(split, absent, 0, 1, 2), condition, "\0\0\0\1\0", small(3), "\0\0\0\1\0", small(-4), small(0),
+      small(1), "\255\255", small(5), small(2))
+  end
+end
+
 -- ---- captures ----
 
 --- A plugin that writes what it sees of a capture.
@@ -145,8 +164,11 @@ local function write_packets(path, name)
 end
 
 lfs.mkdir(folder)
-for _, target in ipairs { "reader", "meter", "decode", "dpi", "quic", "lua" } do lfs.mkdir(folder .. "/" .. target) end
+for _, target in ipairs { "reader", "meter", "decode", "dpi", "quic", "lua", "model" } do
+  lfs.mkdir(folder .. "/" .. target)
+end
 write_texts()
+write_models()
 local captures = program.lines "ls samples/*.pcap*"
 for _, path in ipairs(data.captures(1)) do captures[#captures + 1] = path end
 for i, path in ipairs(captures) do

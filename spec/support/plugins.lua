@@ -1,6 +1,7 @@
 -- The plugins and profiles that come along, and which of them go together in one run.
 
 local commands = require "nfengine.commands"
+local text = require "nfengine.text"
 
 local plugins = {}
 
@@ -13,9 +14,12 @@ function plugins.that_are(expression)
   return list
 end
 
+--- Whether it does nothing without a file that its options name.
+function plugins.needs_file(described) return text.contains(described.categories, "model") end
+
 --- All that go together: what ends or freezes flows would hide from the others what comes after, or spare them work;
 -- profiles are sets of these.
-function plugins.together() return plugins.that_are "plugin and not expiry" end
+function plugins.together() return plugins.that_are "plugin and not (expiry or model)" end
 
 --- All the others, which run alone.
 function plugins.apart() return plugins.that_are "profile or expiry" end

@@ -9,6 +9,7 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local lfs = require "nfengine.lfs"
 local columns = require "nfengine.columns"
 local text = require "nfengine.text"
 
@@ -18,7 +19,7 @@ local ml = {}
 
 -- How a file begins, in the order of trying, and who reads it.
 local FORMATS = {
-  { "^tree\n", "nfengine.ml.lightgbm" },
+  { "^tree\r?\n", "nfengine.ml.lightgbm" },
   { "^%s*{", "nfengine.ml.xgboost" },
   { "^\8", "nfengine.ml.onnx" },
 }
@@ -31,6 +32,8 @@ local function reader_of(content)
 end
 
 local function read_file(path)
+  local kind = lfs.attributes(path, "mode")
+  if kind and kind ~= "file" then error(("cannot read model %s: a %s, expected a file"):format(path, kind), 0) end
   local file, message = io.open(path, "rb")
   if not file then error(("cannot read model %s"):format(message), 0) end
   local content, problem = file:read "*a"
@@ -47,7 +50,8 @@ model.__index = model
 --- Loads a model. Raises one line.
 -- @param path of its file
 -- @return a table: `path`; `format`, who has made it; `task`, "binary", "multiclass" or "regression"; `names` of the
---   features, where the file has them; `classes`, their names, where it has those; `feature_count`, `output_count`
+--   features, where the file has them; `classes`, their names, where it has those; `feature_count`, `output_count`;
+--   `categories` by feature, where the file has them: texts or numbers whose places, from 0, are what the model takes
 function ml.load(path)
   local content = read_file(path)
   local ok, read = pcall(function() return reader_of(content).read(content) end)
@@ -90,13 +94,54 @@ local function columns_for(self, available, names)
       error(("model %s: no column %s in this run%s"):format(text.quote(self.path), text.quote(name),
         text.suggest(name, known)), 0)
     end
-    if not columns.is_numeric(column) then
+    local is_category = column.type == "text" and self.categories and self.categories[i]
+    if not is_category and not columns.is_numeric(column) then
       error(("model %s: column %s is %s, expected a number"):format(text.quote(self.path), text.quote(name),
         column.type), 0)
     end
     list[i] = column
   end
   return list
+end
+
+--- The numbers of a feature's categories, by the text or the number that a column has.
+local function category_numbers(categories)
+  local numbers = {}
+  for i, category in ipairs(categories) do
+    if type(category) == "boolean" then category = category and 1 or 0 end
+    if category == category then numbers[category] = i - 1 end
+  end
+  return numbers
+end
+
+--- What turns columns into the numbers of their categories: a list of { place in the row, from 0, numbers by category,
+-- offset of a text in the record or nil }.
+local function categories_of(self, list)
+  local mapped = {}
+  for i, column in ipairs(list) do
+    local categories, offset = self.categories and self.categories[i], column.type == "text" and column.offset or nil
+    if categories then
+      mapped[#mapped + 1] = { place = i - 1, numbers = category_numbers(categories), offset = offset }
+    end
+  end
+  return mapped
+end
+
+--- The columns that a row is read from. Texts give a byte, until the number of their category takes its place.
+local function in_numbers(list)
+  local given = {}
+  for i, column in ipairs(list) do
+    local first_byte = { name = column.name, type = "uint8", offset = column.offset, length = 1 }
+    given[i] = column.type == "text" and first_byte or column
+  end
+  return given
+end
+
+local function put_categories(mapped, flow, row)
+  for _, each in ipairs(mapped) do
+    local value = each.offset and ffi.string(ffi.cast("const char *", flow.core) + each.offset) or row[each.place]
+    row[each.place] = each.numbers[value] or 0 / 0
+  end
 end
 
 local binding = {}
@@ -107,10 +152,10 @@ binding.__index = binding
 -- @param names those that the features are, in their order; nil for the model's own
 function model:bind(available, names)
   local list, message = columns_for(self, available, names), ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local vector = C.nf_vector_new(columns.to_c(list), #list, message)
+  local vector = C.nf_vector_new(columns.to_c(in_numbers(list)), #list, message)
   if vector == nil then error(("model %s: %s"):format(text.quote(self.path), ffi.string(message)), 0) end
   return setmetatable({
-    model = self, columns = list, vector = ffi.gc(vector, C.nf_vector_free),
+    model = self, columns = list, vector = ffi.gc(vector, C.nf_vector_free), mapped = categories_of(self, list),
     row = ffi.new("double[?]", self.feature_count), outputs = ffi.new("double[?]", self.output_count),
   }, binding)
 end
@@ -119,6 +164,7 @@ end
 -- @return its outputs, double *, valid until the next call
 function binding:ask(flow)
   C.nf_vector_read(self.vector, flow.core, self.row)
+  put_categories(self.mapped, flow, self.row)
   self.model:predict(self.row, 1, self.outputs)
   return self.outputs
 end

@@ -7,87 +7,137 @@
 -- Readers of formats say of each node what it is; numbers of nodes may be in any order there. What they refer to is
 -- checked here as far as trees go, and once more in C: a model file may be anybody's.
 
+local bit = require "bit"
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local text = require "nfengine.text"
 
 local parts = {}
 parts.__index = parts
+
+-- ---- arrays that grow ----
+
+local array = {}
+array.__index = array
+
+local function new_array(ctype)
+  return setmetatable({ ctype = ffi.typeof(ctype), room = 64, count = 0, items = ffi.new(ctype, 64) }, array)
+end
+
+--- Adds so many zeros and says where they begin.
+function array:add(more)
+  local first = self.count
+  self.count = first + more
+  if self.count > self.room then
+    self.room = math.max(self.count, 2 * self.room)
+    local items = ffi.new(self.ctype, self.room)
+    ffi.copy(items, self.items, ffi.sizeof(self.ctype, first))
+    self.items = items
+  end
+  return first
+end
+
+-- ---- gathering ----
 
 --- Begins a model.
 -- @param feature_count features that it takes
 -- @param output_count sums that it makes: one, or one a class
 function parts.new(feature_count, output_count)
   local self = {
-    feature_count = feature_count, output_count = output_count, nodes = {}, trees = {}, sets = {},
+    feature_count = feature_count, output_count = output_count, trees = {},
+    nodes = new_array "struct nf_tree_node[?]", sets = new_array "uint32_t[?]",
     link = C.NF_LINK_NONE, slope = 1, divisor = 1, is_single = false, is_normalized = false,
   }
   return setmetatable(self, parts)
 end
 
-parts.SPLITS = {
+local SPLITS = {
   ["<"] = C.NF_SPLIT_LT, ["<="] = C.NF_SPLIT_LE, [">"] = C.NF_SPLIT_GT, [">="] = C.NF_SPLIT_GE, ["=="] = C.NF_SPLIT_EQ,
   ["~="] = C.NF_SPLIT_NE, ["in"] = C.NF_SPLIT_IN,
 }
 
---- What nodes are, a level of the tree behind the other, and where each will lie. Raises one line.
-local function in_order(root, describe, first)
-  local order, place, described, next_place = { root }, {}, {}, first
-  for at = 1, math.huge do
-    local id = order[at]
-    if not id then return described, place end
-    if place[id] then error(("node %s is reached twice"):format(tostring(id)), 0) end
-    local node = describe(id)
-    if not node then error(("node %s is not there"):format(tostring(id)), 0) end
-    described[at], place[id] = node, next_place
-    next_place = next_place + (node.values and #node.values or 1)
-    if node.split then order[#order + 1], order[#order + 2] = node.yes, node.no end
-  end
-end
+-- Sets are as long as their largest category says, however few words a file needs for that.
+local MOST_SET_WORDS = 2^24
 
 local function add_set(self, categories)
-  local first, words = #self.sets, 0
-  for _, category in ipairs(categories) do words = math.max(words, math.floor(category / 32) + 1) end
-  for i = 1, words do self.sets[first + i] = 0 end
+  local words = 0
   for _, category in ipairs(categories) do
-    local word = first + math.floor(category / 32) + 1
-    self.sets[word] = self.sets[word] + 2 ^ (category % 32)
+    if type(category) ~= "number" or category % 1 ~= 0 or category < 0 then
+      error(("category %s, expected an integer from 0"):format(text.quote(category)), 0)
+    end
+    words = math.max(words, math.floor(category / 32) + 1)
+  end
+  if self.sets.count + words > MOST_SET_WORDS then
+    error(("sets of categories take more than %d words"):format(MOST_SET_WORDS), 0)
+  end
+  local first = self.sets:add(words)
+  local items = self.sets.items + first
+  for _, category in ipairs(categories) do
+    local word = math.floor(category / 32)
+    items[word] = bit.bor(items[word], bit.lshift(1, category % 32))
   end
   return first, words
 end
 
---- Adds a tree. Raises one line where its nodes are none of a tree.
--- @param root the number of its first node
--- @param describe function from a node's number to what it is: a leaf, { value = number, output = 0 } or { values = { {
---   output, number } … } }; or { split = "<", feature = 0, threshold = number, yes = number, no = number, absent =
---   flags of enum nf_absent }, of split "in" with `categories`, a list of different integers from 0, in place of
---   threshold. nil where there is no such node
-function parts:add_tree(root, describe)
-  local first = #self.nodes
-  local described, place = in_order(root, describe, first)
-  self.trees[#self.trees + 1] = first
-  for _, node in ipairs(described) do
-    if node.split then
-      node.yes_place, node.no_place = place[node.yes], place[node.no]
-      self.nodes[#self.nodes + 1] = node
-      if node.categories then node.set, node.words = add_set(self, node.categories) end
-    else
-      for i, each in ipairs(node.values or { { node.output or 0, node.value } }) do
-        local following = node.values and #node.values - i + 1 or 1
-        self.nodes[#self.nodes + 1] = { output = each[1], value = each[2], following = following }
-      end
-    end
-  end
+local function number_of(node, what)
+  local number = node[what]
+  if type(number) ~= "number" then error(("%s %s, expected a number"):format(what, text.quote(number)), 0) end
+  return number
 end
 
-local function fill_node(to, node)
-  if not node.split then
-    to.value, to.feature, to.yes = node.value, node.output, node.following
-    return
+local function fill_split(self, to, node)
+  to.split, to.feature, to.absent = SPLITS[node.split], number_of(node, "feature"), node.absent or 0
+  if node.categories then to.set, to.words = add_set(self, node.categories)
+  else to.threshold = number_of(node, "threshold") end
+end
+
+local function fill_leaf(to, output, value, following)
+  if type(output) ~= "number" or type(value) ~= "number" then
+    error(("value %s of output %s, expected numbers"):format(text.quote(value), text.quote(output)), 0)
   end
-  to.split, to.feature, to.absent = parts.SPLITS[node.split], node.feature, node.absent or 0
-  to.yes, to.no = node.yes_place, node.no_place
-  if node.categories then to.set, to.words = node.set, node.words
-  else to.threshold = node.threshold end
+  to.feature, to.value, to.yes = output, value, following
+end
+
+--- Adds a node, and says where it lies.
+local function add_node(self, node)
+  local values = node.values
+  local place = self.nodes:add(values and #values or 1)
+  local to = self.nodes.items + place
+  if node.split then
+    fill_split(self, to, node)
+  elseif values then
+    for i, each in ipairs(values) do fill_leaf(to + (i - 1), each[1], each[2], #values - i + 1) end
+  else
+    fill_leaf(to, node.output or 0, node.value, 1)
+  end
+  return place
+end
+
+--- Adds a tree, a level of it behind the other. Raises one line where its nodes are none of a tree.
+-- @param root the number of its first node
+-- @param describe function from a node's number to what it is, until the next call: a leaf, { value = number, output =
+--   0 } or { values = { { output, number } … } }; or { split = "<", feature = 0, threshold = number, yes = number, no =
+--   number, absent = flags of enum nf_absent }, of split "in" with `categories`, a list of integers from 0, in place of
+--   threshold. nil where there is no such node
+function parts:add_tree(root, describe)
+  local waiting, parents, is_reached = { root }, {}, {} -- the two below a node wait side by side: `yes`, then `no`
+  local at, last = 0, 1
+  self.trees[#self.trees + 1] = self.nodes.count
+  while at < last do
+    at = at + 1
+    local id = waiting[at]
+    if is_reached[id] then error(("node %s is reached twice"):format(text.quote(id)), 0) end
+    local node = describe(id)
+    if not node then error(("node %s is not there"):format(text.quote(id)), 0) end
+    is_reached[id] = true
+    local place = add_node(self, node)
+    if at > 1 then self.nodes.items[parents[at]][at % 2 == 0 and "yes" or "no"] = place end
+    if node.split then
+      waiting[last + 1], waiting[last + 2] = number_of(node, "yes"), number_of(node, "no")
+      parents[last + 1], parents[last + 2] = place, place
+      last = last + 2
+    end
+  end
 end
 
 local function numbers(ctype, list)
@@ -99,13 +149,12 @@ end
 -- output), `base` (by output), `link`, `slope`, `divisor`, `is_single`, `is_normalized`, as in struct nf_model_parts.
 function parts:finish()
   local given, message = ffi.new "struct nf_model_parts", ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local nodes = ffi.new("struct nf_tree_node[?]", math.max(#self.nodes, 1))
-  for i, node in ipairs(self.nodes) do fill_node(nodes[i - 1], node) end
-  local trees, sets = numbers("uint32_t[?]", self.trees), numbers("uint32_t[?]", self.sets)
+  local trees, anchors = numbers("uint32_t[?]", self.trees), {}
+  self.anchors = anchors -- alive as long as the parts are: C is given mere pointers
+  anchors.trees = trees
   given.feature_count, given.output_count = self.feature_count, self.output_count
-  given.nodes, given.node_count, given.trees, given.tree_count = nodes, #self.nodes, trees, #self.trees
-  given.sets, given.set_words = sets, #self.sets
-  local anchors = {} -- which the call has to find alive
+  given.nodes, given.node_count, given.trees, given.tree_count = self.nodes.items, self.nodes.count, trees, #self.trees
+  given.sets, given.set_words = self.sets.items, self.sets.count
   for name, size in pairs { fills = self.feature_count, offsets = self.feature_count, scales = self.feature_count,
     weights = self.feature_count * self.output_count, base = self.output_count } do
     local list = self[name]

@@ -1,9 +1,9 @@
 --- Reads models of XGBoost, as its libraries save them from 1.0 on: JSON, or the same as UBJSON.
 --
 -- Source: xgboost/doc/model.schema, and what the library does with it: features and sums in single precision, a feature
--- is compared by "less than", one that is absent goes where `default_left` says.
+-- is compared by "less than", one that is absent goes where `default_left` says. Where early stopping has found a best
+-- iteration, later trees do not count, as in XGBClassifier.predict.
 
-local bit = require "bit"
 local C = require "nfengine.lib"
 local cjson = require "cjson.safe"
 local parts = require "nfengine.ml.parts"
@@ -40,10 +40,11 @@ end
 
 local function logit(p) return -math.log(1 / p - 1) end
 
--- What an objective makes of sums, and how sums begin, for the probability, count … that base_score is.
+-- What an objective makes of sums, and how sums begin, for the probability, count … that base_score is. Probabilities
+-- also of those that differ from others only by not giving any.
 local LINKS = {
   ["binary:logistic"] = { C.NF_LINK_LOGISTIC, logit }, ["reg:logistic"] = { C.NF_LINK_LOGISTIC, logit },
-  ["binary:logitraw"] = { C.NF_LINK_NONE, logit }, ["binary:hinge"] = { C.NF_LINK_HINGE },
+  ["binary:logitraw"] = { C.NF_LINK_LOGISTIC }, ["binary:hinge"] = { C.NF_LINK_HINGE },
   ["multi:softprob"] = { C.NF_LINK_SOFTMAX }, ["multi:softmax"] = { C.NF_LINK_SOFTMAX },
   ["count:poisson"] = { C.NF_LINK_EXP, math.log }, ["reg:gamma"] = { C.NF_LINK_EXP, math.log },
   ["reg:tweedie"] = { C.NF_LINK_EXP, math.log }, ["survival:cox"] = { C.NF_LINK_EXP, math.log },
@@ -59,6 +60,9 @@ end
 --- base_score by output: a number, or from 3.1 on a list as text, "[5E-1]".
 local function base_scores(given, count)
   local scores = {}
+  if type(given) ~= "string" and type(given) ~= "number" then
+    fail("base_score is %s, expected numbers", text.quote(given))
+  end
   for word in tostring(given):gmatch "[^%[%],%s]+" do
     scores[#scores + 1] = tonumber(word) or fail("base_score is %s, expected numbers", text.quote(given))
   end
@@ -69,19 +73,23 @@ end
 
 -- ---- trees ----
 
+--- The categories that a tree's nodes ask for, by the number of the node.
 local function categories_of(tree)
-  local sets, nodes = {}, tree.categories_nodes or {}
-  for i, node in ipairs(nodes) do
-    local first, size = tree.categories_segments[i], tree.categories_sizes[i]
-    local list, seen = {}, {}
-    for at = first + 1, first + size do
-      local category = tree.categories[at]
-      if type(category) ~= "number" or category % 1 ~= 0 or category < 0 or category > 2^24 or seen[category] then
-        fail("category %s of node %d, expected different integers from 0", text.quote(category), node)
-      end
-      seen[category], list[#list + 1] = true, category
+  local sets = {}
+  if not tree.categories_nodes then return sets end -- as files were before 1.3
+  local nodes, first = field(tree, "categories_nodes", "table"), field(tree, "categories_segments", "table")
+  local sizes, categories = field(tree, "categories_sizes", "table"), field(tree, "categories", "table")
+  local left = #categories -- no two nodes share any
+  for i = 1, #nodes do
+    local node = whole(nodes, i, 0, 2^31)
+    local from, size = tonumber(first[i]) or -1, tonumber(sizes[i]) or -1
+    left = left - size
+    if not (from >= 0 and size >= 0 and from + size <= #categories and left >= 0) then
+      fail("categories of node %d, expected some of %d", node, #categories)
     end
-    sets[node] = list
+    local set = {}
+    for k = 1, size do set[k] = categories[from + k] end
+    sets[node] = set
   end
   return sets
 end
@@ -90,58 +98,101 @@ local function add_tree(made, tree, output, scale)
   local left, right = field(tree, "left_children", "table"), field(tree, "right_children", "table")
   local features, conditions = field(tree, "split_indices", "table"), field(tree, "split_conditions", "table")
   local default_left, sets = field(tree, "default_left", "table"), categories_of(tree)
+  local leaf, split, among = { output = output }, { split = "<" }, { split = "in" }
   made:add_tree(0, function(id)
     local at = id + 1
     local goes_left, condition = left[at], tonumber(conditions[at])
     if not goes_left or not condition then return nil end
-    if goes_left == -1 then return { value = condition * scale, output = output } end
-    local is_left_default = default_left[at] == true or default_left[at] == 1
-    local node = { feature = features[at], threshold = condition }
-    if sets[id] then -- the set is of those that go right
-      node.split, node.yes, node.no, node.categories = "in", right[at], goes_left, sets[id]
-      node.absent = bit.bor(is_left_default and 0 or C.NF_ABSENT_YES, C.NF_NEGATIVE_IS_ABSENT)
-    else
-      node.split, node.yes, node.no = "<", goes_left, right[at]
-      node.absent = is_left_default and C.NF_ABSENT_YES or 0
+    if goes_left == -1 then
+      leaf.value = condition * scale
+      return leaf
     end
-    return node
+    local is_left_default = default_left[at] == true or default_left[at] == 1
+    if sets[id] then -- the set is of those that go right
+      among.feature, among.yes, among.no, among.categories = features[at], right[at], goes_left, sets[id]
+      among.absent = is_left_default and 0 or C.NF_ABSENT_YES
+      return among
+    end
+    split.feature, split.threshold, split.yes, split.no = features[at], condition, goes_left, right[at]
+    split.absent = is_left_default and C.NF_ABSENT_YES or 0
+    return split
   end)
 end
 
-local function add_trees(made, booster, weights)
-  local model = field(booster, "model", "table")
-  local trees, info = field(model, "trees", "table"), field(model, "tree_info", "table")
-  for i, tree in ipairs(trees) do
-    local output = info[i]
-    if type(output) ~= "number" then fail("tree %d of no output", i - 1) end
-    local leaf = tree.tree_param and tonumber(tree.tree_param.size_leaf_vector) or 0
-    if leaf > 1 then fail("leaves of %d outputs, expected one_output_per_tree", leaf) end
-    local ok, problem = pcall(add_tree, made, tree, output, weights and weights[i] or 1)
-    if not ok then fail("tree %d: %s", i - 1, text.raised(problem)) end
-  end
+--- How many trees count: all, or those up to the best iteration.
+local function count_trees(learner, model, outputs)
+  local trees, attributes = field(model, "trees", "table"), learner.attributes
+  if type(attributes) ~= "table" or attributes.best_iteration == nil then return #trees end
+  local rounds = whole(attributes, "best_iteration", 0, #trees) + 1
+  local ends = model.iteration_indptr
+  if type(ends) == "table" then return whole(ends, rounds + 1, 0, #trees) end
+  local parallel = whole(field(model, "gbtree_model_param", "table"), "num_parallel_tree", 0, #trees, 1)
+  return math.min(#trees, rounds * outputs * math.max(parallel, 1))
 end
 
---- Weights of a linear booster, feature by feature and the bias last, as a list output by output.
-local function add_weights(made, booster, base)
+local function add_trees(made, learner, booster, weights)
+  local model = field(booster, "model", "table")
+  local trees, info = field(model, "trees", "table"), field(model, "tree_info", "table")
+  if #trees == 0 then fail "no trees, expected a trained model" end
+  for i = 1, count_trees(learner, model, made.output_count) do
+    local tree, output, weight = field(trees, i, "table"), info[i], weights and weights[i] or 1
+    if type(output) ~= "number" or type(weight) ~= "number" then fail("tree %d of no output or weight", i - 1) end
+    local leaf = type(tree.tree_param) == "table" and tonumber(tree.tree_param.size_leaf_vector) or 0
+    if leaf > 1 then fail("leaves of %d outputs, expected multi_strategy one_output_per_tree", leaf) end
+    local ok, problem = pcall(add_tree, made, tree, output, weight)
+    if not ok then fail("tree %d: %s", i - 1, text.raised(problem)) end
+  end
+  return model
+end
+
+--- Weights of a linear booster, feature by feature and the bias last, as a list output by output. The library begins
+-- all sums with the first base score.
+local function add_weights(made, _, booster, base)
   local given = field(field(booster, "model", "table"), "weights", "table")
   local features, outputs = made.feature_count, made.output_count
   if #given ~= (features + 1) * outputs then
     fail("%d weights, expected %d", #given, (features + 1) * outputs)
   end
   made.weights = {}
+  local first = base[1]
   for k = 1, outputs do
-    for i = 0, features - 1 do made.weights[#made.weights + 1] = given[i * outputs + k] end
-    base[k] = base[k] + given[features * outputs + k]
+    for i = 0, features - 1 do made.weights[#made.weights + 1] = number_of(given, i * outputs + k) end
+    base[k] = first + number_of(given, features * outputs + k)
   end
 end
 
+-- Each adds what a booster has to the model; trees may come with the categories of features.
 local BOOSTERS = {
-  gbtree = function(made, booster) add_trees(made, booster) end,
-  dart = function(made, booster)
-    add_trees(made, field(booster, "gbtree", "table"), field(booster, "weight_drop", "table"))
+  gbtree = function(made, learner, booster) return add_trees(made, learner, booster) end,
+  dart = function(made, learner, booster)
+    return add_trees(made, learner, field(booster, "gbtree", "table"), field(booster, "weight_drop", "table"))
   end,
   gblinear = add_weights,
 }
+
+-- ---- categories ----
+
+--- Texts that stand one behind the other, as the numbers of their bytes.
+local function texts_of(bytes, offsets)
+  local characters, texts = {}, {}
+  for i = 1, #bytes do characters[i] = string.char(whole(bytes, i, -128, 255) % 256) end
+  local joined = table.concat(characters)
+  for i = 1, #offsets - 1 do
+    texts[i] = joined:sub((tonumber(offsets[i]) or 0) + 1, tonumber(offsets[i + 1]) or 0)
+  end
+  return texts
+end
+
+--- The categories that features have, texts or numbers in the order of their codes, as versions from 3.1 on save them.
+local function categories_by_feature(model)
+  local cats, by_feature = model and model.cats, {}
+  for i, values in ipairs(type(cats) == "table" and type(cats.enc) == "table" and cats.enc or {}) do
+    local list = field(values, "values", "table")
+    if type(values.offsets) == "table" then list = texts_of(list, values.offsets) end
+    if #list > 0 then by_feature[i] = list end
+  end
+  return by_feature
+end
 
 -- ---- the file ----
 
@@ -164,17 +215,23 @@ function xgboost.read(content)
   local booster = field(learner, "gradient_booster", "table")
   local objective = field(field(learner, "objective", "table"), "name", "string")
   local link = LINKS[objective]
-  if not link then fail("objective %s, expected one that is known: %s", objective, text.list(LINKS)) end
+  if not link then
+    fail("objective %s, expected one of %s", text.quote(objective), table.concat(text.sorted_keys(LINKS), ", "))
+  end
   local features, classes = whole(parameters, "num_feature", 1, 65536), whole(parameters, "num_class", 0, 65536, 0)
   local outputs = math.max(classes, whole(parameters, "num_target", 1, 65536, 1), 1)
   local made, base = parts.new(features, outputs), base_scores(parameters.base_score, outputs)
   for k = 1, outputs do base[k] = link[2] and link[2](base[k]) or base[k] end
   local add = BOOSTERS[booster.name]
   if not add then fail("booster %s, expected gbtree, dart or gblinear", text.quote(booster.name)) end
-  add(made, booster, base)
+  local model = add(made, learner, booster, base)
   made.link, made.base, made.is_single = link[1], base, true
-  local task = classes > 1 and "multiclass" or objective:match "^binary:" and "binary" or "regression"
-  return { format = "XGBoost", made = made, names = names_of(learner, features), task = task, objective = objective }
+  local is_binary = outputs == 1 and objective:find "^binary:"
+  local task = classes > 1 and "multiclass" or is_binary and "binary" or "regression"
+  return {
+    format = "XGBoost", made = made, names = names_of(learner, features), task = task, objective = objective,
+    categories = categories_by_feature(model),
+  }
 end
 
 return xgboost
