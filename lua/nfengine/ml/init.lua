@@ -11,6 +11,7 @@ local ffi = require "ffi"
 local C = require "nfengine.lib"
 local columns = require "nfengine.columns"
 local text = require "nfengine.text"
+local vector = require "nfengine.ml.vector"
 
 local ml = {}
 
@@ -65,6 +66,18 @@ end
 -- @param outputs double *, to be filled: `output_count` numbers a row
 function model:predict(rows, count, outputs) C.nf_model_predict(self.handle, rows, count, outputs) end
 
+--- Asks about each of some rows.
+-- @param rows as nfengine.ml.rows gathers them
+-- @param take function of the row's number, from 1, and its outputs, double *, valid until it returns
+function model:each(rows, take)
+  local row, outputs = ffi.new("double[?]", self.feature_count), ffi.new("double[?]", self.output_count)
+  for i = 1, rows.count do
+    for k = 0, rows.width - 1 do row[k] = rows.values[(i - 1) * rows.width + k] end
+    self:predict(row, 1, outputs)
+    take(i, outputs)
+  end
+end
+
 -- ---- columns ----
 
 --- The columns that the features are, of those that a run has. Raises one line that names what does not fit.
@@ -106,21 +119,20 @@ binding.__index = binding
 -- @param available columns that the run has, arrays as what they are: elements are called NAME_1, NAME_2 …
 -- @param names those that the features are, in their order; nil for the model's own
 function model:bind(available, names)
-  local list, message = columns_for(self, available, names), ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local vector = C.nf_vector_new(columns.to_c(list), #list, message)
-  if vector == nil then error(("model %s: %s"):format(text.quote(self.path), ffi.string(message)), 0) end
+  local list = columns_for(self, available, names)
+  local ok, reader = pcall(vector.new, list)
+  if not ok then error(("model %s: %s"):format(text.quote(self.path), text.raised(reader)), 0) end
   return setmetatable({
-    model = self, columns = list, vector = ffi.gc(vector, C.nf_vector_free),
-    row = ffi.new("double[?]", self.feature_count), outputs = ffi.new("double[?]", self.output_count),
+    model = self, columns = list, vector = reader, outputs = ffi.new("double[?]", self.output_count),
   }, binding)
 end
 
 --- Asks the model about a flow, in a hook or as a record.
--- @return its outputs, double *, valid until the next call
+-- @return its outputs, double *, and the row of features that they are for, both valid until the next call
 function binding:ask(flow)
-  C.nf_vector_read(self.vector, flow.core, self.row)
-  self.model:predict(self.row, 1, self.outputs)
-  return self.outputs
+  local row = self.vector:read(flow)
+  self.model:predict(row, 1, self.outputs)
+  return self.outputs, row
 end
 
 --- What the outputs come to.
