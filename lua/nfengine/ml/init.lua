@@ -11,7 +11,6 @@ local ffi = require "ffi"
 local C = require "nfengine.lib"
 local columns = require "nfengine.columns"
 local text = require "nfengine.text"
-local vector = require "nfengine.ml.vector"
 
 local ml = {}
 
@@ -119,20 +118,21 @@ binding.__index = binding
 -- @param available columns that the run has, arrays as what they are: elements are called NAME_1, NAME_2 …
 -- @param names those that the features are, in their order; nil for the model's own
 function model:bind(available, names)
-  local list = columns_for(self, available, names)
-  local ok, reader = pcall(vector.new, list)
-  if not ok then error(("model %s: %s"):format(text.quote(self.path), text.raised(reader)), 0) end
+  local list, message = columns_for(self, available, names), ffi.new("char[?]", C.NF_ERROR_SIZE)
+  local vector = C.nf_vector_new(columns.to_c(list), #list, message)
+  if vector == nil then error(("model %s: %s"):format(text.quote(self.path), ffi.string(message)), 0) end
   return setmetatable({
-    model = self, columns = list, vector = reader, outputs = ffi.new("double[?]", self.output_count),
+    model = self, columns = list, vector = ffi.gc(vector, C.nf_vector_free),
+    row = ffi.new("double[?]", self.feature_count), outputs = ffi.new("double[?]", self.output_count),
   }, binding)
 end
 
 --- Asks the model about a flow, in a hook or as a record.
 -- @return its outputs, double *, and the row of features that they are for, both valid until the next call
 function binding:ask(flow)
-  local row = self.vector:read(flow)
-  self.model:predict(row, 1, self.outputs)
-  return self.outputs, row
+  C.nf_vector_read(self.vector, flow.core, self.row)
+  self.model:predict(self.row, 1, self.outputs)
+  return self.outputs, self.row
 end
 
 --- What the outputs come to.

@@ -183,10 +183,10 @@ end
 
 --- Trains a model. Raises one line.
 -- @param given `rows`, see nfengine.ml.rows; `labels`, a number a row: of a class, from 0, or the value of a
---   regression; `weights`, a number a row, or nil; `names` of the features; `task`, "binary", "multiclass" (with `class_count`) or
---   "regression"; `kind`, "boost" or "forest"; `trees` (of boosting: rounds, each a tree a class), `depth`,
---   `learning_rate` (of boosting), `seed`, `threads`; `validation`, { rows =, labels = } by which boosting stops once
---   `patience` rounds have made nothing better, or nil
+--   regression; `weights`, a number a row, or nil; `names` of the features; `task`, "binary", "multiclass" (with
+--   `class_count`) or "regression"; `kind`, "boost" or "forest"; `trees` (of boosting: rounds, each a tree a class),
+--   `depth`, `learning_rate` (of boosting), `seed`, `threads`; `validation`, { rows =, labels = } by which boosting
+--   stops once `patience` rounds have made nothing better, or nil
 -- @return a table: `model`, XGBoost's JSON; `rounds`, how many are in it; `gains`, by name of a feature its share of
 --   the gain of all splits, of those that are in some; `library`, whose version
 function training.train(given)

@@ -1,4 +1,4 @@
---- Records as rows of numbers: the one place from which a model gets its features, in training as in deployment.
+--- Records as rows of numbers, by the same reader in C from which a model gets its features when it is asked.
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
