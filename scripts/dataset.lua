@@ -78,7 +78,7 @@ local streamer = nf.streamer {
   dpi_cache = false, -- so that L7, if asked for, is the same for any number of meters
   udps = labels:plugins(),
 }
-if labels.is_by_file or is_by_time then labelling.check_files(streamer) end
+if labels.is_apart or is_by_time then labelling.check_files(streamer) end
 
 -- ---- writing ----
 

@@ -7,8 +7,9 @@
 --
 -- The test part is the latest flows, never a random choice: flows of one host or one minute know each other, and a
 -- model that has seen one of them has seen the other, which looks like skill and is none. --group=host or pair keeps
--- all flows of a client, or of two addresses, in one part instead. Captures labelled by file are parted one by one.
--- With three shares the middle part says when boosting stops: once --patience rounds have not made it better.
+-- all flows of a client, or of two addresses, in one part instead. Recordings that have nothing to do with each other
+-- are read and parted one by one with --apart, or labelled by file: else one would be the test of another. With three
+-- shares the middle part says when boosting stops: once --patience rounds have not made it better.
 --
 -- What is printed is about the test part: per class precision, recall and F1; accuracy, its mean over classes
 -- (balanced) and the mean F1 (macro); who is taken for whom; and which features the trees gain most by. Warnings tell
@@ -20,11 +21,25 @@
 -- Debian's package libxgboost0.
 --
 -- @categories model
--- @usage nfengine train samples/web.pcap --n-dissections=20 \
---   --columns=protocol,bidirectional_packets,bidirectional_mean_ps,dst2src_max_ps \
---   -- --label=application_category_name --split=0.6,0.4 --trees=20 --few=0 --write=model 2>/dev/null
+-- @usage printf '%s\n' dst_port,label 22,shell 53,names 443,tls 853,tls 993,tls >rules.csv && \
+--   nfengine train samples/dns.pcap samples/ssh.pcap samples/tls.pcap \
+--   --columns=src2dst_max_ps,dst2src_mean_ps,bidirectional_max_ps \
+--   -- --label-rules=rules.csv --apart --few=0 --write=model 2>/dev/null
 -- @output
 -- CLASS                       FLOWS  PRECISION   RECALL       F1
+-- names                           3     0.6667   0.6667   0.6667
+-- shell                           2     1.0000   1.0000   1.0000
+-- tls                             3     0.6667   0.6667   0.6667
+-- accuracy 0.7500, balanced accuracy 0.7778, macro F1 0.7778, of 8 flows
+--
+-- IS, BELOW; PREDICTED          [1]      [2]      [3]
+-- [1] names                       2        0        1
+-- [2] shell                       0        2        0
+-- [3] tls                         1        0        2
+--
+-- FEATURE                                      GAIN
+-- src2dst_max_ps                              65.1%
+-- dst2src_mean_ps                             34.9%
 
 local nf = require "nfengine"
 local bundle = require "nfengine.bundle"
@@ -39,6 +54,7 @@ local pretty = require "nfengine.pretty"
 local privacy = require "nfengine.privacy"
 local report = require "nfengine.report"
 local show = require "nfengine.show"
+local sources = require "nfengine.sources"
 local split = require "nfengine.dataset.split"
 local training = require "nfengine.ml.training"
 
@@ -78,7 +94,7 @@ local streamer = nf.streamer {
   dpi_cache = false, -- so that L7, if asked for, is the same for any number of meters
   udps = labels:plugins(),
 }
-if labels.is_by_file or options.group == "time" then labelling.check_files(streamer) end
+if labels.is_apart or options.group == "time" then labelling.check_files(streamer) end
 if privacy.is_wanted(streamer:resolved()) then
   error("masks: what they change is what a model would learn from, expected none", 0)
 end
@@ -237,6 +253,10 @@ local function warn(task, ranges)
   add("features with one value only", constant(ranges))
   add("features that give the label away alone", leaks(task))
   if test_part.rows.count == 0 then lines[#lines + 1] = "no flow with a label in the test part" end
+  local is_parted_as_one = options.group == "time" and not labels.is_apart and #sources.files(streamer.source) > 1
+  if is_parted_as_one and table.concat(lines):find "none in" then
+    lines[#lines + 1] = "several captures are parted as one by time, --apart parts each by itself"
+  end
   for _, line in ipairs(lines) do report.say("warning: " .. line) end
 end
 
@@ -272,7 +292,8 @@ end
 
 local function owner_of_label()
   local learnt_columns = learnt.columns.learnt
-  return learnt_columns[#learnt_columns].owner
+  local owner = learnt_columns[#learnt_columns].owner
+  return owner and owner:match "^plugin (.*)$"
 end
 
 local function describe(files, trained, task, found, ranges)

@@ -20,6 +20,7 @@ function labelling.options(own)
   own.label_rules = { "", "rules that say what flows are, for the plugin label", is_file = true }
   own.label_by_file = { "no", "label flows by the name of their capture, or of the folder that it is in",
     choices = { "no", "file", "folder" } }
+  own.apart = { false, "read each capture by itself, as a recording whose times say nothing about the others'" }
   return own
 end
 
@@ -41,8 +42,9 @@ end
 --- Takes the options' values. Raises a usage error where they contradict each other.
 -- @param options values of labelling.options
 -- @param others instances of further plugins for all runs, behind the one that labels; none if left out
--- @return an object: `column`, the label's name; `is_by_file`; `n_dissections`, packets that nDPI is to see where the
---   command line does not say: it takes most of the time, and is needed where it gives the label
+-- @return an object: `column`, the label's name; `is_apart`, whether captures are recordings of their own;
+--   `n_dissections`, packets that nDPI is to see where the command line does not say: it takes most of the time, and is
+--   needed where it gives the label
 function labelling.new(options, others)
   local is_by_file = options.label_by_file ~= "no"
   if is_by_file and (options.label_rules ~= "" or options.label ~= "udps.label") then
@@ -50,6 +52,7 @@ function labelling.new(options, others)
   end
   return setmetatable({
     column = options.label, rules = options.label_rules, by = options.label_by_file, is_by_file = is_by_file,
+    is_apart = is_by_file or options.apart,
     others = others or {}, n_dissections = options.label:match "^application_" and 20 or 0,
   }, labelling)
 end
@@ -66,7 +69,7 @@ end
 
 --- The captures that are recordings of their own, so that each is read by itself: all of them, or none.
 function labelling:recordings(streamer)
-  self.captures = self.captures or self.is_by_file and sources.files(streamer.source) or {}
+  self.captures = self.captures or self.is_apart and sources.files(streamer.source) or {}
   return self.captures
 end
 

@@ -114,6 +114,11 @@ end
 local binding = {}
 binding.__index = binding
 
+-- Of what a meter's thread leaves behind, models and bindings are no part.
+model.__carry = function() return "nfengine.ml", "left_behind", {} end
+binding.__carry = model.__carry
+function ml.left_behind(nothing) return nothing end
+
 --- Binds a model to a run's columns. Raises one line where they do not fit.
 -- @param available columns that the run has, arrays as what they are: elements are called NAME_1, NAME_2 …
 -- @param names those that the features are, in their order; nil for the model's own

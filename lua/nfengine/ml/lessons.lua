@@ -34,12 +34,12 @@ local function refuse_late(self)
   local is_late = {}
   for _, instance in ipairs(self.plugins) do
     local class = plugin.class_of(instance)
-    is_late[class.name] = class.on_record ~= nil
+    is_late["plugin " .. class.name] = class.on_record ~= nil
   end
   for _, column in ipairs(self.columns.features) do
     local owner = column.owner
     if is_late[owner] then
-      error(("column %s: plugin %s fills it in after a model is asked, expected --columns without it")
+      error(("column %s: %s fills it in after a model is asked, expected --columns without it")
         :format(text.quote(column.name), owner), 0)
     end
   end
