@@ -97,7 +97,8 @@ describe("scripts/train.lua", function()
     assert.same(0, result.status, result.err)
     assert.same({ train = 56, test = 24 }, trained.manifest(folder).split.flows)
     for _, class in ipairs(trained.manifest(folder).test.classes) do assert.equal(12, class.flows) end
-    assert.same({ train = 56, test = 24 }, trained.manifest((trained.model({ early, late }, { "--apart" }))).split.flows)
+    local about = trained.manifest((trained.model({ early, late }, { "--apart" })))
+    assert.same({ train = 56, test = 24 }, about.split.flows)
   end)
 
   it("learns numbers", function()

@@ -90,24 +90,30 @@ end
 
 -- ---- plugins ----
 
---- The class of a plugin: one that the command line adds, which may be a file, else that of the name.
-local function class_of(name)
+--- An instance of a plugin that the command line adds, which may be a file; nil where it does not.
+local function added(name)
   for _, make in ipairs(additions.makers) do
     for _, instance in ipairs(make()) do
-      if plugin.class_of(instance).name == name then return plugin.class_of(instance) end
+      if plugin.class_of(instance).name == name then return instance end
     end
   end
+end
+
+local function loaded(name)
   local class = collection.load(name)
   if not plugin.is_class(class) then error(("plugin %s: a profile, expected a plugin"):format(name), 0) end
   return class
 end
 
-local function major(version) return version:match "^%d+" end
+local function is_of(class, category) return text.contains(class.definition.categories or {}, category) end
+
+local function major(version) return tostring(version):match "^%d+" end
 
 --- Refuses a plugin whose columns mean something else by now, and tells of one that is another.
 local function compare(class, trained)
   if major(class.version) ~= major(trained.version) then
-    error(("plugin %s: version %s, expected %s as in training"):format(class.name, class.version, trained.version), 0)
+    error(("plugin %s: version %s, expected %s as in training"):format(class.name, tostring(class.version),
+      tostring(trained.version)), 0)
   end
   local file = collection.file_of(class)
   if file and trained.sha256 and digests.of_file(file) ~= trained.sha256 then
@@ -116,16 +122,23 @@ local function compare(class, trained)
   end
 end
 
+--- A plugin as training had it. What may open files does so as the command line says, never as a manifest does, which
+-- may be anybody's.
+local function instance_of(trained)
+  local given = added(trained.name)
+  local class = given and plugin.class_of(given) or loaded(trained.name)
+  compare(class, trained)
+  if is_of(class, "safe") then return class(trained.options) end
+  return given or error(("plugin %s is not of category safe, expected --plugin %s and its options, as in training")
+    :format(trained.name, trained.name), 0)
+end
+
 --- Plugins of a run: those of training, without the one that gave the label, and the model's behind them.
 -- @param more further options of plugin model, by name
 function deployment:plugins(more)
   local list = {}
   for _, trained in ipairs(self.about.plugins) do
-    if trained.name ~= self.about.label.plugin then
-      local class = class_of(trained.name)
-      compare(class, trained)
-      list[#list + 1] = class(trained.options)
-    end
+    if trained.name ~= self.about.label.plugin then list[#list + 1] = instance_of(trained) end
   end
   local given = { file = self.model, manifest = self.about.path }
   for name, value in pairs(more or {}) do given[name] = value end
@@ -144,10 +157,14 @@ local function shown(value)
   return type(value) == "number" and ("%.14g"):format(value) or tostring(value)
 end
 
+--- An option that the plugin had not yet then was as it is by default.
 local function check_options(instance, trained)
   local class = plugin.class_of(instance)
   for _, option in ipairs(class.options) do
-    local now, before = shown(rawget(instance, option.name)), shown(trained.options[option.name])
+    local before = trained.options[option.name]
+    if before == nil then before = option.default end
+    local now = shown(rawget(instance, option.name))
+    before = shown(before)
     if now ~= before then
       refuse("-a %s.%s=%s: the model was trained with %s, expected the same", class.name, option.name, now, before)
     end
@@ -162,7 +179,7 @@ local function check_plugins(self, instances)
     local trained = trained_as[class.name]
     if trained and class.name ~= self.about.label.plugin then
       check_options(instance, trained)
-    elseif not trained and text.contains(class.definition.categories or {}, "expiry") then
+    elseif not trained and is_of(class, "expiry") then
       refuse("--plugin %s: it ends flows otherwise than in training, where it was not, expected no such plugin",
         class.name)
     end

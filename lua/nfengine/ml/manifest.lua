@@ -28,10 +28,10 @@ local function is_column(value)
     and (value.min == nil or is_number(value.min) and is_number(value.max))
 end
 
--- A plugin is looked for by its name, which therefore is no path.
+-- A plugin is looked for by its name, which therefore is no path. One that a script has itself has no version.
 local function is_plugin(value)
-  return is_table(value) and is_text(value.name) and value.name:match "^[%w_]+$" and is_text(value.version)
-    and is_table(value.options) or false
+  return is_table(value) and is_text(value.name) and value.name:match "^[%w_]+$" ~= nil
+    and (value.version == nil or is_text(value.version)) and is_table(value.options)
 end
 
 local function is_file(value) return is_table(value) and is_text(value.name) and is_text(value.sha256) end

@@ -84,7 +84,7 @@ function ranges:line(most)
     parts[i] = ("%s in %s"):format(each.name, text.thousands(each.flows))
   end
   if not found[1] then return nil end
-  local rest = #found > most and (" and %d features more"):format(#found - most) or ""
+  local rest = #found > most and " and " .. text.plural(#found - most, "feature") .. " more" or ""
   return ("features outside the range of training, of %s: %s%s"):format(text.plural(self.flows[0], "flow"),
     table.concat(parts, ", "), rest)
 end
