@@ -59,7 +59,7 @@ Q = $(if $(filter 0,$(V)),@)
 say = @printf '  %-6s %s\n' $(1) $(2)
 
 .PHONY: all help deps dev-deps run test check meters collection readers lint asan tsan fuzz leak valgrind faults \
-        golden docs bench install uninstall clean FORCE
+        golden docs ml-demo bench install uninstall clean FORCE
 all: nfengine libnfengine.so
 
 help:
@@ -79,6 +79,7 @@ help:
 	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (60) each, up to the first finding'
 	@echo 'make golden     write the expected outputs of scripts anew'
 	@echo 'make docs       write the generated parts of README.md and docs/ anew'
+	@echo 'make ml-demo    a model trained, evaluated and deployed on the samples, as root also live'
 	@echo 'make bench      what each part costs, and other tools where they are installed'
 	@echo 'make install    PREFIX=/usr/local DESTDIR=; make uninstall takes it away again'
 	@echo 'make deps       install the Debian packages that are missing; make dev-deps those of options and checks, too'
@@ -258,6 +259,11 @@ $(BUILD)/replay_%: spec/fuzz/fuzz_%.c spec/fuzz/replay.c $(FUZZ_SHARED) $(LIBRAR
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_) -iquote core $(LDFLAGS) -Wl,-rpath,'$$ORIGIN:$$ORIGIN/..' -o $@ $(filter-out %.h,$^) \
 	  $(PKG_LIBS) -lm
+
+# ---- showing ----
+
+ml-demo: all
+	@samples/ml-demo
 
 # ---- measuring ----
 

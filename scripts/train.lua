@@ -56,6 +56,7 @@ local report = require "nfengine.report"
 local show = require "nfengine.show"
 local sources = require "nfengine.sources"
 local split = require "nfengine.dataset.split"
+local text = require "nfengine.text"
 local training = require "nfengine.ml.training"
 
 local options = nf.options(labelling.options {
@@ -136,7 +137,7 @@ local function task_of()
   if options.regression then return { name = "regression", classes = {} } end
   local classes, number = learnt:classes(), {}
   if not classes[2] then
-    error(("label %q alone in the train part, expected two or more"):format(classes[1]), 0)
+    error(("label %s alone in the train part, expected two or more"):format(text.quote(classes[1])), 0)
   end
   for i, class in ipairs(classes) do number[class] = i - 1 end
   return { name = classes[3] and "multiclass" or "binary", classes = classes, number = number }
@@ -332,7 +333,7 @@ local function run()
   tell(found, trained.gains)
   if not report.is_quiet then
     report.say(("%s, %d features, trained in %s"):format(
-      require("nfengine.text").plural(train_part.rows.count, "flow"), train_part.rows.width, show.duration(took)))
+      text.plural(train_part.rows.count, "flow"), train_part.rows.width, show.duration(took)))
   end
   return true
 end
