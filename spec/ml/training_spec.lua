@@ -64,6 +64,14 @@ describe("nfengine.ml.features", function()
     assert.same({ quantiles = {} }, ranges[3])
   end)
 
+  it("misses neither end of a range, however many rows there are", function()
+    local all = rows.new(1)
+    for i = 1, 25000 do all:add(ffi.new("double[1]", i == 12346 and -7 or i == 12347 and 1e6 or i)) end
+    local range = features.ranges(all)[1]
+    assert.same({ -7, 1e6 }, { range.min, range.max })
+    assert.near(12500, range.quantiles[4], 5)
+  end)
+
   it("tells how much of the label each feature gives away", function()
     local all, labels = some(400, 4)
     local test, test_labels = some(200, 4)

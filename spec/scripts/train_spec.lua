@@ -1,6 +1,7 @@
 local engine = require "spec.support.engine"
 local example = require "spec.support.example"
 local json = require "nfengine.json"
+local lfs = require "nfengine.lfs"
 local program = require "spec.support.program"
 local trained = require "spec.support.trained"
 
@@ -181,6 +182,30 @@ describe("scripts/train.lua", function()
       assert.equal("--split: expected two or three shares", refusal({ trained.capture(10) }, { "--split=1" }))
       assert.equal("expected --write=FOLDER behind --",
         program.run("train", "samples/web.pcap").err:match "nfengine: ([^\n]*)\n$")
+    end)
+
+    it("to go on without the library, in one line that names the package", function()
+      local script = engine.script_file [[
+        local ffi = require "ffi"
+        ffi.load = function() error "no such file" end
+        dofile "scripts/train.lua"
+      ]]
+      local result = program.run(script, "samples/web.pcap", "--", "--write=never")
+      assert.same({ 1, "nfengine: training: libxgboost.so.0 is not there, expected the Debian package libxgboost0\n" },
+        { result.status, result.err })
+    end)
+
+    it("to leave a part of a model behind where it is interrupted", function()
+      local plugin = program.write([[
+        return require "nfengine".plugin { name = "slow", on_expire = function(_, flow)
+          if flow.src_port == 5010 then io.popen("kill -INT $PPID"):close() end
+        end }
+      ]], ".lua")
+      local result, folder = trained.train({ trained.capture(), "--plugin=" .. plugin, "--n-meters=1",
+        "--idle-timeout=0" }, { trained.rules() })
+      assert.equal(130, result.status)
+      assert.matches("nfengine: interrupted: no model was written\n$", result.err)
+      assert.is_nil(lfs.attributes(folder))
     end)
 
     it("a folder that has a model", function()

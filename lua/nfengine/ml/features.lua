@@ -3,21 +3,28 @@
 --
 --   local ranges = features.ranges(rows)      --> by feature, from 1: { min =, max =, quantiles = { … } }
 --
--- Quantiles are those of at most 10,000 rows, evenly spaced, so that large sets take no longer.
+-- All but the smallest and the largest value is found out of at most 10,000 rows, evenly spaced, so that large sets take
+-- no longer.
 
 local features = {}
 
 --- Shares below the quantiles of a range, by which a manifest tells what is usual.
 features.QUANTILES = { 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99 }
 
-local MOST = 10000 -- rows that quantiles are taken of
+local MOST = 10000 -- rows to look at
 local BINS = 32    -- of a feature's values, when it is asked whether it gives the label away
 
---- Values of a feature, sorted, those that are no number left out; of at most MOST rows.
+--- How many rows to look at.
+local function some(rows) return math.min(rows.count, MOST) end
+
+--- The number of the ith of these, from 0.
+local function place_of(rows, i) return math.floor((i - 1) * math.max(1, rows.count / MOST)) end
+
+--- Values of a feature, sorted, those that are no number left out.
 local function some_sorted(rows, feature)
-  local list, step = {}, math.max(1, rows.count / MOST)
-  for i = 0, math.min(rows.count, MOST) - 1 do
-    local value = rows.values[math.floor(i * step) * rows.width + feature]
+  local list = {}
+  for i = 1, some(rows) do
+    local value = rows.values[place_of(rows, i) * rows.width + feature]
     if value == value then list[#list + 1] = value end
   end
   table.sort(list)
@@ -69,8 +76,9 @@ end
 --- The label that most of a bin's rows have, for each bin.
 local function majorities(rows, labels, feature, bounds)
   local counts, best = {}, {}
-  for i = 1, rows.count do
-    local bin, label = bin_of(bounds, rows.values[(i - 1) * rows.width + feature]), labels[i]
+  for i = 1, some(rows) do
+    local place = place_of(rows, i)
+    local bin, label = bin_of(bounds, rows.values[place * rows.width + feature]), labels[place + 1]
     counts[bin] = counts[bin] or {}
     counts[bin][label] = (counts[bin][label] or 0) + 1
     local most = best[bin] and counts[bin][best[bin]] or 0
@@ -80,11 +88,13 @@ local function majorities(rows, labels, feature, bounds)
 end
 
 local function share_right(rows, labels, feature, bounds, best)
-  local right = 0
-  for i = 1, rows.count do
-    if best[bin_of(bounds, rows.values[(i - 1) * rows.width + feature])] == labels[i] then right = right + 1 end
+  local right, count = 0, some(rows)
+  for i = 1, count do
+    local place = place_of(rows, i)
+    local value = rows.values[place * rows.width + feature]
+    if best[bin_of(bounds, value)] == labels[place + 1] then right = right + 1 end
   end
-  return right / math.max(rows.count, 1)
+  return right / math.max(count, 1)
 end
 
 --- What share of labels each feature gets right by itself: in each of at most 32 bins of its values the label that most
