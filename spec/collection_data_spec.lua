@@ -101,7 +101,8 @@ describe("over the reference data", function()
     evaluate = function(path) return options_with_model("evaluate", path, "--label=protocol") end,
     predict = function(path) return options_with_model("predict", path) end,
     train = function(path)
-      return { "train", path, "--splt-analysis=3", "--", "--write=" .. capture.folder() .. "/model", "--label=protocol" }
+      local folder = capture.folder() .. "/model"
+      return { "train", path, "--splt-analysis=3", "--", "--write=" .. folder, "--label=protocol" }
     end,
     report = function(path) return { "report", path, "--", "--write=" .. program.temporary ".html" } end,
   }

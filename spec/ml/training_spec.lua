@@ -82,6 +82,31 @@ describe("nfengine.ml.features", function()
 end)
 
 local missing = training.missing()
+local python = os.getenv "NFENGINE_ML_PYTHON" or "build/peers/bin/python"
+local has_xgboost = program.shell(python .. " -c 'import xgboost'").status == 0
+
+-- What XGBoost in Python says of rows, by a model in a file: lists of numbers.
+local function asked_in_python(path, all)
+  local lines = {}
+  for i = 0, all.count - 1 do
+    local cells = {}
+    for k = 0, all.width - 1 do cells[k + 1] = ("%.17g"):format(all.values[i * all.width + k]) end
+    lines[#lines + 1] = table.concat(cells, ",")
+  end
+  local script = program.write(([[
+import numpy, xgboost
+booster = xgboost.Booster(model_file="%s")
+rows = numpy.genfromtxt("%s", delimiter=",", dtype=numpy.float32)
+for scores in booster.predict(xgboost.DMatrix(rows, feature_names=booster.feature_names)).reshape(len(rows), -1):
+    print(*[repr(float(score)) for score in scores])
+]]):format(path, program.write(table.concat(lines, "\n") .. "\n", ".csv")), ".py")
+  local answers = {}
+  for i, line in ipairs(program.lines(python .. " " .. script)) do
+    answers[i] = {}
+    for word in line:gmatch "%S+" do table.insert(answers[i], tonumber(word)) end
+  end
+  return answers
+end
 
 describe("nfengine.ml.training", function()
   after_each(program.remove_temporaries)
@@ -108,6 +133,24 @@ describe("nfengine.ml.training", function()
         local trees = json.decode(trained.model).learner.gradient_booster.model.trees
         assert.equal(10 * (classes == 2 and 1 or 3), #trees)
         assert(trained.gains.size > 0.8, trained.gains.size)
+      end)
+    end
+  end
+
+  if not has_xgboost then
+    pending("has the same answers as XGBoost in Python: no " .. python .. " with it, see make peers")
+  else
+    for _, kind in ipairs { "boost", "forest" } do
+      it("has the same answers as XGBoost in Python, " .. kind, function()
+        local all, labels = some(300, 3)
+        local trained = training.train(given { rows = all, labels = labels, kind = kind, task = "multiclass",
+          class_count = 3 })
+        local path = program.write(trained.model, ".json")
+        local answers, model = asked_in_python(path, all), ml.load(path)
+        assert.equal(300, #answers)
+        model:each(all, function(i, outputs)
+          for k = 1, 3 do assert.near(answers[i][k], outputs[k - 1], 1e-6) end
+        end)
       end)
     end
   end

@@ -3,8 +3,8 @@
 --
 --   local ranges = features.ranges(rows)      --> by feature, from 1: { min =, max =, quantiles = { … } }
 --
--- All but the smallest and the largest value is found out of at most 10,000 rows, evenly spaced, so that large sets take
--- no longer.
+-- All but the smallest and the largest value is found out of at most 10,000 rows, evenly spaced, so that large sets
+-- take no longer.
 
 local features = {}
 
