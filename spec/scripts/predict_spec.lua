@@ -1,4 +1,5 @@
 local cable = require "spec.support.cable"
+local deployment = require "nfengine.ml.deployment"
 local engine = require "spec.support.engine"
 local example = require "spec.support.example"
 local json = require "nfengine.json"
@@ -160,6 +161,38 @@ describe("scripts/predict.lua", function()
       local _, said = predicted({ trained.capture(4) }, folder)
       local warning = "warning: plugin quantiles is another than in training, version 1.0.0 now and 1.9.9 then\n"
       assert.matches(warning, said, 1, true)
+    end)
+
+    it("whatever else a manifest may hold, in one line that is no fault of Lua's", function()
+      local WRONG = { 1, -1, 1e300, "x", "", true, false, {}, { 1 }, { a = 1 }, json.null, "../x" }
+      math.randomseed(1)
+      local function spoil(value, depth)
+        local names = {}
+        for name in pairs(value) do names[#names + 1] = name end
+        table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
+        local name = names[math.random(#names)]
+        local inner = value[name]
+        if type(inner) == "table" and next(inner) and depth < 5 and math.random() < 0.8 then spoil(inner, depth + 1)
+        else value[name] = WRONG[math.random(#WRONG)] end
+      end
+      local before, refused = program.read(folder .. "/manifest.json"), 0
+      local capture = trained.capture(4)
+      for _ = 1, 300 do
+        trained.change(folder, function(about) spoil(about, 0) end)
+        local ok, raised = pcall(engine.quietly, function()
+          local deployed = deployment.new(folder)
+          local given = deployed:parameters()
+          given.udps, given.source = deployed:plugins(), capture
+          local streamer = require "nfengine".streamer(given)
+          deployed:check(streamer:resolved())
+          streamer:to { write = function() return true end }
+        end)
+        local said = ok and "" or type(raised) == "table" and raised.usage or raised
+        assert.is_nil(said:match "\n" or said:match "%.lua:%d", said)
+        refused = refused + (ok and 0 or 1)
+        program.write(before, folder .. "/manifest.json")
+      end
+      assert(refused > 30, refused)
     end)
 
     it("to open files where a manifest says so", function()

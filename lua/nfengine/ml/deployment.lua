@@ -128,7 +128,10 @@ local function instance_of(trained)
   local given = added(trained.name)
   local class = given and plugin.class_of(given) or loaded(trained.name)
   compare(class, trained)
-  if is_of(class, "safe") then return class(trained.options) end
+  if is_of(class, "safe") then
+    local ok, made = pcall(class, trained.options)
+    return ok and made or error(text.raised(made), 0)
+  end
   return given or error(("plugin %s is not of category safe, expected --plugin %s and its options, as in training")
     :format(trained.name, trained.name), 0)
 end
