@@ -12,11 +12,11 @@ V       ?= 0
 PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev luajit lua-cjson lua-filesystem \
            lua-busted libzstd-dev zlib1g-dev libsodium-dev libcap-ng-dev libseccomp-dev libdragonbox-dev \
            libgcrypt20-dev libssl3 libsqlite3-0
-# What the program loads where it is asked for: output to Kafka.
-OPTIONAL_PACKAGES = librdkafka1
+# What the program loads where it is asked for: output to Kafka, training of models.
+OPTIONAL_PACKAGES = librdkafka1 libxgboost0
 # What `make lint`, `make asan`, `make valgrind`, `make fuzz` and the specs with others' readers need on top, ...
 DEV_PACKAGES = lua-check cppcheck clang-format-14 clang-tidy-14 clang libclang-rt-14-dev valgrind python3-venv sqlite3 \
-               tshark nfdump pyflakes3 libxgboost0
+               tshark nfdump pyflakes3
 # ... and the specs on live capture, which send packets through network namespaces and run real programs in them.
 LIVE_PACKAGES = iproute2 procps tcpreplay tcpdump curl openssl nginx-light dnsmasq bind9-dnsutils openssh-server \
                 openssh-client busybox python3
@@ -59,7 +59,7 @@ Q = $(if $(filter 0,$(V)),@)
 say = @printf '  %-6s %s\n' $(1) $(2)
 
 .PHONY: all help deps dev-deps run test check meters collection readers peers lint asan tsan fuzz leak valgrind faults \
-        golden docs bench install uninstall clean FORCE
+        golden docs ml-demo bench install uninstall clean FORCE
 all: nfengine libnfengine.so
 
 help:
@@ -80,6 +80,7 @@ help:
 	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (60) each, up to the first finding'
 	@echo 'make golden     write the expected outputs of scripts anew'
 	@echo 'make docs       write the generated parts of README.md and docs/ anew'
+	@echo 'make ml-demo    a model trained, evaluated and deployed on the samples, as root also live'
 	@echo 'make bench      what each part costs, and other tools where they are installed'
 	@echo 'make install    PREFIX=/usr/local DESTDIR=; make uninstall takes it away again'
 	@echo 'make deps       install the Debian packages that are missing; make dev-deps those of options and checks, too'
@@ -265,6 +266,11 @@ $(BUILD)/replay_%: spec/fuzz/fuzz_%.c spec/fuzz/replay.c $(FUZZ_SHARED) $(LIBRAR
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_) -iquote core $(LDFLAGS) -Wl,-rpath,'$$ORIGIN:$$ORIGIN/..' -o $@ $(filter-out %.h,$^) \
 	  $(PKG_LIBS) -lm
+
+# ---- showing ----
+
+ml-demo: all
+	@samples/ml-demo
 
 # ---- measuring ----
 

@@ -5,6 +5,10 @@
 -- or as `classes` says. The score is the probability of that class; of a regression, the value. A model that does not
 -- fit the run's columns is refused before the first packet.
 --
+-- `manifest`, the one that nfengine train has written beside the model, has columns and classes, and the range of each
+-- feature in training: model_outside then counts the features of a flow that are outside, and when the run ends a line
+-- says which these were, or all of it the file `drift`.
+--
 -- A feature that the model knows as a category takes a column of texts, or of numbers, where the file says which: what
 -- is not among them is absent. docs/ml.md tells more.
 --
@@ -41,6 +45,31 @@ local function class_names(self)
   return given > 0 and self.classes or model.classes or {}
 end
 
+--- Takes what the manifest says where no option says it.
+local function read_manifest(self)
+  local about = require("nfengine.ml.manifest").read(self.manifest)
+  self.watch = require("nfengine.ml.ranges").new(about.features)
+  if not self.classes[1] then self.classes = about.classes end
+  if self.columns[1] then return end
+  for i, feature in ipairs(about.features) do self.columns[i] = feature.name end
+end
+
+local function open_drift(path, mode)
+  if path == "-" then return io.stderr end
+  local file, message = io.open(path, mode)
+  if not file then error(("drift: %s, expected a file to write, or -"):format(message), 0) end
+  return file
+end
+
+local function tell_drift(self)
+  local line = self.watch:line(5)
+  if line then require("nfengine.report").say("warning: model: " .. line) end
+  if self.drift == "" then return end
+  local file = open_drift(self.drift, "w")
+  file:write(self.watch:json())
+  if file ~= io.stderr then assert(file:close()) end
+end
+
 return nf.plugin {
   name        = "model",
   version     = "1.0.0",
@@ -54,16 +83,21 @@ return nf.plugin {
     file    = { "", "the model: XGBoost's JSON or UBJSON, LightGBM's text, or ONNX", is_file = true },
     columns = { {}, "columns that its features are, in its order; none for the names in the file" },
     classes = { {}, "names of its classes, from the first" },
+    manifest = { "", "what nfengine train has written beside it: columns, classes, ranges", is_file = true },
+    drift   = { "", "with manifest: file for how often each feature was outside, JSON; - for standard error" },
     scores  = { 0, "give so many probabilities, one a class", integer = true, min = 0, max = 1000 },
   },
   columns     = function(options)
     local list = {
-      { "model_class", "string:31", "class that the model finds most likely; empty for a regression",
+      { "model_class", "string:64", "class that the model finds most likely; empty for a regression",
         is_identifying = false },
       { "model_score", "double", "probability of that class; of a regression, the value" },
     }
+    if options.manifest ~= "" then
+      list[#list + 1] = { "model_outside", "uint16", "features outside the range that training has seen" }
+    end
     if options.scores > 0 then
-      list[3] = { "model_scores", ("double[%d]"):format(options.scores), "probability of each class" }
+      list[#list + 1] = { "model_scores", ("double[%d]"):format(options.scores), "probability of each class" }
     end
     return list
   end,
@@ -71,16 +105,28 @@ return nf.plugin {
   setup = function(self, run)
     local ml = require "nfengine.ml"
     if self.file == "" then error("model: no file, expected one with a model", 0) end
-    self.model = ml.load(self.file)
+    self.model, self.watch = ml.load(self.file), false
+    if self.manifest ~= "" then read_manifest(self) end
     self.names = class_names(self)
+    if self.watch and self.drift ~= "" and self.drift ~= "-" then open_drift(self.drift, "a"):close() end
     self.bound = self.model:bind(run.columns, self.columns[1] and self.columns or nil)
   end,
 
   on_expire = function(self, flow)
-    local udps, outputs = flow.udps, self.bound:ask(flow)
+    local udps = flow.udps
+    local outputs, row = self.bound:ask(flow)
     local class, score = self.model:verdict(outputs)
     udps.model_class = class and (self.names[class + 1] or tostring(class)) or ""
     udps.model_score = score
     put_scores(self, udps, outputs)
+    if self.watch then udps.model_outside = self.watch:count(row) end
+  end,
+
+  merge = function(self, other)
+    if self.watch then self.watch:add(other.watch) end
+  end,
+
+  cleanup = function(self)
+    if rawget(self, "watch") then tell_drift(self) end
   end,
 }

@@ -50,19 +50,13 @@
 local nf = require "nfengine"
 local bundle = require "nfengine.bundle"
 local dataset = require "nfengine.dataset"
-local lfs = require "nfengine.lfs"
+local labelling = require "nfengine.dataset.labelling"
 local manifest = require "nfengine.manifest"
 local report = require "nfengine.report"
-local sources = require "nfengine.sources"
 local split = require "nfengine.dataset.split"
-local text = require "nfengine.text"
 
-local options = nf.options {
+local options = nf.options(labelling.options {
   write = { "", "folder for the dataset" },
-  label = { "udps.label", "column with what is to be learnt" },
-  label_rules = { "", "rules that say what flows are, for the plugin label", is_file = true },
-  label_by_file = { "no", "label flows by the name of their capture, or of the folder that it is in",
-    choices = { "no", "file", "folder" } },
   unlabelled = { "", "label for flows without one, which otherwise are left out" },
   split = { {}, "shares of train, validation and test, or of train and test" },
   group = { "flow", "what stays in one part", choices = { "flow", "pair", "host", "time" } },
@@ -70,73 +64,21 @@ local options = nf.options {
   keep = { {}, "columns to take for features though they give flows away: dst_port, say" },
   keys = { true, "write what is no feature to files of its own, row by row" },
   few = { 20, "warn of labels with fewer flows", integer = true, min = 0 },
-}
-
-local function refuse(...) error({ usage = string.format(...) }, 0) end
-
--- ---- what is wanted ----
+})
 
 local PARTS = { { "flows" }, { "train", "test" }, { "train", "validation", "test" } }
 
-local function shares_of(words)
-  local shares, sum = {}, 0
-  for i, word in ipairs(words[1] and words or { "1" }) do
-    shares[i] = tonumber(word) or 0
-    sum = shares[i] > 0 and sum + shares[i] or math.huge
-  end
-  if PARTS[#shares] and math.abs(sum - 1) < 1e-9 then return shares end
-  refuse("--split=%s: expected two or three shares that add up to 1", table.concat(words, ","))
-end
+local shares = split.shares(options.split[1] and options.split or { "1" }, #PARTS)
+local is_by_time = options.group == "time" and shares[2] ~= nil
+if options.write == "" then error({ usage = "expected --write=FOLDER behind --" }, 0) end
 
-local shares = shares_of(options.split)
-local is_by_file, is_by_time = options.label_by_file ~= "no", options.group == "time" and shares[2] ~= nil
-if options.write == "" then refuse "expected --write=FOLDER behind --" end
-if is_by_file and (options.label_rules ~= "" or options.label ~= "udps.label") then
-  refuse "--label-by-file: expected neither --label nor --label-rules with it"
-end
-
-local FileLabel = nf.plugin {
-  name = "file_label",
-  options = { label = { "", "what the capture's flows are" } },
-  columns = {
-    { "label", "string:64", "name of the capture, or of the folder that it is in", is_identifying = false },
-  },
-  on_init = function(self, _, flow) flow.udps.label = self.label end,
-}
-
+local labels = labelling.new(options)
 local streamer = nf.streamer {
-  statistical_analysis = true,
-  n_dissections = options.label:match "^application_" and 20 or 0, -- gives few features, and takes most of the time
+  statistical_analysis = true, n_dissections = labels.n_dissections,
   dpi_cache = false, -- so that L7, if asked for, is the same for any number of meters
-  udps = is_by_file and FileLabel
-    or options.label_rules ~= "" and require "plugins.label" { rules = options.label_rules } or nil,
+  udps = labels:plugins(),
 }
-
--- ---- reading ----
-
-local captures = (is_by_file or is_by_time) and sources.files(streamer.source) or {}
-for _, path in ipairs(captures) do
-  if lfs.attributes(path, "mode") ~= "file" then refuse("%s: expected a capture file", text.quote(path)) end
-end
-
---- What a capture's path says of its flows.
-local function label_of(path)
-  if options.label_by_file == "folder" then return path:match "([^/]+)/+[^/]*$" or "." end
-  return (path:match("[^/]*$"):gsub("%.gz$", ""):gsub("%.zst$", ""):gsub("(.)%.[^.]*$", "%1"))
-end
-
---- Gives all flows to a sink. Captures with a label each are recordings of their own, and read so. Returns the runs'
--- accounts, or nil where somebody has interrupted one.
-local function read(sink)
-  local accounts = {}
-  for i = 1, is_by_file and #captures or 1 do
-    if is_by_file then streamer.source, streamer.udps = captures[i], FileLabel { label = label_of(captures[i]) } end
-    streamer:to(sink)
-    accounts[i] = streamer:account()
-    if accounts[i].is_interrupted and not accounts[i].is_live then return nil end
-  end
-  return accounts
-end
+if labels.is_apart or is_by_time then labelling.check_files(streamer) end
 
 -- ---- writing ----
 
@@ -154,10 +96,10 @@ local made = dataset.new {
 local function write()
   local about = manifest.new(streamer)
   if is_by_time then
-    if not read(made:counting()) then return false end
+    if not labels:read(streamer, made:counting()) then return false end
     splitter:decide()
   end
-  local accounts = read(made)
+  local accounts = labels:read(streamer, made)
   if not accounts then return false end
   if made.counts.records == 0 then error("no flow has a label: nothing was written", 0) end
   for _, account in ipairs(accounts) do about:add(account) end

@@ -5,6 +5,7 @@
 local capture = require "nfengine.testing.capture"
 local collection = require "nfengine.collection"
 local data = require "spec.support.data"
+local lfs = require "nfengine.lfs"
 local plugins = require "spec.support.plugins"
 local program = require "spec.support.program"
 
@@ -78,6 +79,16 @@ describe("over the reference data", function()
     with_data(option, 97, function(paths) return troubles(paths, flows_with(option)) end)
   end
 
+  -- A model for those that ask one: its folder, which each test makes anew.
+  local model = ""
+  local function options_with_model(script, path, ...)
+    if not lfs.attributes(model) then
+      model = capture.folder() .. "/model"
+      program.run("-q", "train", "samples/web.pcap", "--plugin=rates", "--", "--label=protocol", "--write=" .. model)
+    end
+    return { script, path, "--", "--model=" .. model, ... }
+  end
+
   -- The words of scripts that take more than a capture.
   local special = {
     compare = function(path) return { "compare", "--", "--left=" .. path, "--right=" .. path } end,
@@ -87,6 +98,12 @@ describe("over the reference data", function()
     end,
     export = function(path) return { "export", "-o", program.temporary ".csv", path } end,
     extract = function(path) return { "extract", path, "--", "--write=" .. program.temporary ".pcapng" } end,
+    evaluate = function(path) return options_with_model("evaluate", path, "--label=protocol") end,
+    predict = function(path) return options_with_model("predict", path) end,
+    train = function(path)
+      local folder = capture.folder() .. "/model"
+      return { "train", path, "--splt-analysis=3", "--", "--write=" .. folder, "--label=protocol" }
+    end,
     report = function(path) return { "report", path, "--", "--write=" .. program.temporary ".html" } end,
   }
 

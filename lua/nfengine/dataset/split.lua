@@ -16,6 +16,18 @@ local hash = require "nfengine.hash"
 
 local split = {}
 
+--- Shares of parts, as words say them. Raises a usage error.
+-- @param most parts that there may be
+function split.shares(words, most)
+  local shares, sum = {}, 0
+  for i, word in ipairs(words) do
+    shares[i] = tonumber(word) or 0
+    sum = shares[i] > 0 and sum + shares[i] or math.huge
+  end
+  if #shares <= most and math.abs(sum - 1) < 1e-9 then return shares end
+  error({ usage = ("--split=%s: expected two or three shares that add up to 1"):format(table.concat(words, ",")) }, 0)
+end
+
 -- ---- groups ----
 
 --- Both ends of a flow in an order that does not depend on who spoke first: the higher port, else the lower address.

@@ -69,6 +69,18 @@ end
 -- @param outputs double *, to be filled: `output_count` numbers a row
 function model:predict(rows, count, outputs) C.nf_model_predict(self.handle, rows, count, outputs) end
 
+--- Asks about each of some rows.
+-- @param rows as nfengine.ml.rows gathers them
+-- @param take function of the row's number, from 1, and its outputs, double *, valid until it returns
+function model:each(rows, take)
+  local row, outputs = ffi.new("double[?]", self.feature_count), ffi.new("double[?]", self.output_count)
+  for i = 1, rows.count do
+    for k = 0, rows.width - 1 do row[k] = rows.values[(i - 1) * rows.width + k] end
+    self:predict(row, 1, outputs)
+    take(i, outputs)
+  end
+end
+
 -- ---- columns ----
 
 --- The columns that the features are, of those that a run has. Raises one line that names what does not fit.
@@ -147,6 +159,11 @@ end
 local binding = {}
 binding.__index = binding
 
+-- Of what a meter's thread leaves behind, models and bindings are no part.
+model.__carry = function() return "nfengine.ml", "left_behind", {} end
+binding.__carry = model.__carry
+function ml.left_behind(nothing) return nothing end
+
 --- Binds a model to a run's columns. Raises one line where they do not fit.
 -- @param available columns that the run has, arrays as what they are: elements are called NAME_1, NAME_2 …
 -- @param names those that the features are, in their order; nil for the model's own
@@ -161,12 +178,12 @@ function model:bind(available, names)
 end
 
 --- Asks the model about a flow, in a hook or as a record.
--- @return its outputs, double *, valid until the next call
+-- @return its outputs, double *, and the row of features that they are for, both valid until the next call
 function binding:ask(flow)
   C.nf_vector_read(self.vector, flow.core, self.row)
   put_categories(self.mapped, flow, self.row)
   self.model:predict(self.row, 1, self.outputs)
-  return self.outputs
+  return self.outputs, self.row
 end
 
 --- What the outputs come to.

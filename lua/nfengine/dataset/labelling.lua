@@ -1,0 +1,99 @@
+--- What flows are, as the command line says it: by rules, by the name of their capture, or by any other column. What
+-- the scripts that make datasets, train and evaluate have in common.
+--
+--   local options = nf.options(labelling.options { write = { "", "folder" } })
+--   local labels = labelling.new(options)
+--   local streamer = nf.streamer { n_dissections = labels.n_dissections, udps = labels:plugins() }
+--   local accounts = labels:read(streamer, sink)
+
+local lfs = require "nfengine.lfs"
+local nf = require "nfengine"
+local sources = require "nfengine.sources"
+local text = require "nfengine.text"
+
+local labelling = {}
+labelling.__index = labelling
+
+--- Declarations of the options, added to a script's own.
+function labelling.options(own)
+  own.label = { "udps.label", "column with what flows are" }
+  own.label_rules = { "", "rules that say what flows are, for the plugin label", is_file = true }
+  own.label_by_file = { "no", "label flows by the name of their capture, or of the folder that it is in",
+    choices = { "no", "file", "folder" } }
+  own.apart = { false, "read each capture by itself, as a recording whose times say nothing about the others'" }
+  return own
+end
+
+local FileLabel = nf.plugin {
+  name = "file_label",
+  options = { label = { "", "what the capture's flows are" } },
+  columns = {
+    { "label", "string:64", "name of the capture, or of the folder that it is in", is_identifying = false },
+  },
+  on_init = function(self, _, flow) flow.udps.label = self.label end,
+}
+
+--- What a capture's path says of its flows.
+local function label_of(path, by)
+  if by == "folder" then return path:match "([^/]+)/+[^/]*$" or "." end
+  return (path:match("[^/]*$"):gsub("%.gz$", ""):gsub("%.zst$", ""):gsub("(.)%.[^.]*$", "%1"))
+end
+
+--- Takes the options' values. Raises a usage error where they contradict each other.
+-- @param options values of labelling.options
+-- @param others instances of further plugins for all runs, behind the one that labels; none if left out
+-- @return an object: `column`, the label's name; `is_apart`, whether captures are recordings of their own;
+--   `n_dissections`, packets that nDPI is to see where the command line does not say: it takes most of the time, and is
+--   needed where it gives the label
+function labelling.new(options, others)
+  local is_by_file = options.label_by_file ~= "no"
+  if is_by_file and (options.label_rules ~= "" or options.label ~= "udps.label") then
+    error({ usage = "--label-by-file: expected neither --label nor --label-rules with it" }, 0)
+  end
+  return setmetatable({
+    column = options.label, rules = options.label_rules, by = options.label_by_file, is_by_file = is_by_file,
+    is_apart = is_by_file or options.apart,
+    others = others or {}, n_dissections = options.label:match "^application_" and 20 or 0,
+  }, labelling)
+end
+
+--- The plugins of a run: the one that labels, if there is one, and the others.
+-- @param path of the run's capture, where each is labelled by its name
+function labelling:plugins(path)
+  local list = {}
+  if self.is_by_file then list[1] = FileLabel { label = path and label_of(path, self.by) or "" }
+  elseif self.rules ~= "" then list[1] = require "plugins.label" { rules = self.rules } end
+  for _, instance in ipairs(self.others) do list[#list + 1] = instance end
+  return list
+end
+
+--- The captures that are recordings of their own, so that each is read by itself: all of them, or none.
+function labelling:recordings(streamer)
+  self.captures = self.captures or self.is_apart and sources.files(streamer.source) or {}
+  return self.captures
+end
+
+--- Raises a usage error where something to be read is no file, and so could not be read by itself, or twice.
+function labelling.check_files(streamer)
+  for _, path in ipairs(sources.files(streamer.source or {})) do
+    if lfs.attributes(path, "mode") ~= "file" then
+      error({ usage = ("%s: expected a capture file"):format(text.quote(path)) }, 0)
+    end
+  end
+end
+
+--- Gives all flows to a sink: recordings one after another, whose number the sink is told as its field `recording`.
+-- @return the runs' accounts, or nil where somebody has interrupted one
+function labelling:read(streamer, sink)
+  local accounts, recordings = {}, self:recordings(streamer)
+  for i = 1, math.max(#recordings, 1) do
+    if recordings[i] then streamer.source, streamer.udps = recordings[i], self:plugins(recordings[i]) end
+    sink.recording = i
+    streamer:to(sink)
+    accounts[i] = streamer:account()
+    if accounts[i].is_interrupted and not accounts[i].is_live then return nil end
+  end
+  return accounts
+end
+
+return labelling

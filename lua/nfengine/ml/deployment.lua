@@ -1,0 +1,204 @@
+--- A model in use: the parameters and plugins of its training, and the plugin that asks it.
+--
+--   local deployed = deployment.new "model/"
+--   local streamer = nf.streamer(deployed:parameters())
+--   streamer.udps = deployed:plugins()
+--   deployed:check(streamer:resolved())        -- what the command line says may not make other features
+--   streamer:write()
+
+local additions = require "nfengine.additions"
+local collection = require "nfengine.collection"
+local columns = require "nfengine.columns"
+local digests = require "nfengine.digests"
+local manifest = require "nfengine.ml.manifest"
+local options = require "nfengine.options"
+local parameters = require "nfengine.parameters"
+local plugin = require "nfengine.plugin"
+local report = require "nfengine.report"
+local text = require "nfengine.text"
+
+local deployment = {}
+deployment.__index = deployment
+
+-- Parameters with which the same packets give other features, and those with which nDPI's columns are others.
+local OF_FEATURES = {
+  "decode_tunnels", "defragment", "idle_timeout", "active_timeout", "linger", "accounting_mode", "time_unit",
+}
+local OF_L7 = { "n_dissections", "dpi_cache" }
+-- Parameters that add columns; where one is missing, the model is refused for that.
+local OF_COLUMNS = { "statistical_analysis", "splt_analysis", "l7_columns" }
+
+local function refuse(...) error({ usage = string.format(...) }, 0) end
+
+-- ---- parameters ----
+
+local function option_of(name)
+  for _, option in ipairs(parameters.list) do
+    if option.name == name then return option end
+  end
+end
+
+--- A parameter as the manifest has it. Raises one line.
+local function value_of(about, name)
+  local value, expected = options.check(option_of(name), about.parameters[name])
+  if value == nil then
+    error(("%s: parameter %s = %s: expected %s"):format(text.quote(about.path), name,
+      text.quote(about.parameters[name]), expected), 0)
+  end
+  return value
+end
+
+--- Whether some feature is one of nDPI's columns.
+local function has_l7(about)
+  local names = {}
+  for _, group in ipairs { "l7", "l7_extra" } do
+    for _, name in ipairs(columns.names(group)) do names[name] = true end
+  end
+  for _, feature in ipairs(about.features) do
+    if names[feature.name] then return true end
+  end
+  return false
+end
+
+-- ---- the folder ----
+
+--- Reads what nfengine train has written. Raises one line.
+-- @param folder with model.json and manifest.json
+-- @return an object: `about`, see nfengine.ml.manifest; `model`, the file's path
+function deployment.new(folder)
+  folder = folder:gsub("(.)/+$", "%1")
+  local about, model = manifest.read(folder .. "/manifest.json"), folder .. "/model.json"
+  local found = digests.of_file(model)
+  if found ~= about.sha256 then
+    error(("%s: SHA-256 %s, expected %s as its manifest has it"):format(text.quote(model), found or "of no file",
+      about.sha256), 0)
+  end
+  local self = { about = about, model = model, decisive = {}, has_l7 = has_l7(about) }
+  for _, list in ipairs { OF_FEATURES, self.has_l7 and OF_L7 or {} } do
+    for _, name in ipairs(list) do self.decisive[name] = value_of(about, name) end
+  end
+  return setmetatable(self, deployment)
+end
+
+--- Parameters of a streamer, as training had them, by name. nDPI is off unless a feature is its.
+function deployment:parameters()
+  local given = { n_dissections = 0 }
+  for _, name in ipairs(OF_COLUMNS) do given[name] = value_of(self.about, name) end
+  for name, value in pairs(self.decisive) do given[name] = value end
+  return given
+end
+
+-- ---- plugins ----
+
+--- An instance of a plugin that the command line adds, which may be a file; nil where it does not.
+local function added(name)
+  for _, make in ipairs(additions.makers) do
+    for _, instance in ipairs(make()) do
+      if plugin.class_of(instance).name == name then return instance end
+    end
+  end
+end
+
+local function loaded(name)
+  local class = collection.load(name)
+  if not plugin.is_class(class) then error(("plugin %s: a profile, expected a plugin"):format(name), 0) end
+  return class
+end
+
+local function is_of(class, category) return text.contains(class.definition.categories or {}, category) end
+
+local function major(version) return tostring(version):match "^%d+" end
+
+--- Refuses a plugin whose columns mean something else by now, and tells of one that is another.
+local function compare(class, trained)
+  if major(class.version) ~= major(trained.version) then
+    error(("plugin %s: version %s, expected %s as in training"):format(class.name, tostring(class.version),
+      tostring(trained.version)), 0)
+  end
+  local file = collection.file_of(class)
+  if file and trained.sha256 and digests.of_file(file) ~= trained.sha256 then
+    report.say(("warning: plugin %s is another than in training, version %s now and %s then"):format(class.name,
+      class.version, trained.version))
+  end
+end
+
+--- A plugin as training had it. What may open files does so as the command line says, never as a manifest does, which
+-- may be anybody's.
+local function instance_of(trained)
+  local given = added(trained.name)
+  local class = given and plugin.class_of(given) or loaded(trained.name)
+  compare(class, trained)
+  if is_of(class, "safe") then
+    local ok, made = pcall(class, trained.options)
+    return ok and made or error(text.raised(made), 0)
+  end
+  return given or error(("plugin %s is not of category safe, expected --plugin %s and its options, as in training")
+    :format(trained.name, trained.name), 0)
+end
+
+--- Plugins of a run: those of training, without the one that gave the label, and the model's behind them.
+-- @param more further options of plugin model, by name
+function deployment:plugins(more)
+  local list = {}
+  for _, trained in ipairs(self.about.plugins) do
+    if trained.name ~= self.about.label.plugin then list[#list + 1] = instance_of(trained) end
+  end
+  local given = { file = self.model, manifest = self.about.path }
+  for name, value in pairs(more or {}) do given[name] = value end
+  list[#list + 1] = require "plugins.model"(given)
+  return list
+end
+
+-- ---- what must be as in training ----
+
+local function shown(value)
+  if type(value) == "table" then
+    local parts = {}
+    for i, part in ipairs(value) do parts[i] = shown(part) end
+    return table.concat(parts, ",")
+  end
+  return type(value) == "number" and ("%.14g"):format(value) or tostring(value)
+end
+
+--- An option that the plugin had not yet then was as it is by default.
+local function check_options(instance, trained)
+  local class = plugin.class_of(instance)
+  for _, option in ipairs(class.options) do
+    local before = trained.options[option.name]
+    if before == nil then before = option.default end
+    local now = shown(rawget(instance, option.name))
+    before = shown(before)
+    if now ~= before then
+      refuse("-a %s.%s=%s: the model was trained with %s, expected the same", class.name, option.name, now, before)
+    end
+  end
+end
+
+local function check_plugins(self, instances)
+  local trained_as = {}
+  for _, trained in ipairs(self.about.plugins) do trained_as[trained.name] = trained end
+  for _, instance in ipairs(instances) do
+    local class = plugin.class_of(instance)
+    local trained = trained_as[class.name]
+    if trained and class.name ~= self.about.label.plugin then
+      check_options(instance, trained)
+    elseif not trained and is_of(class, "expiry") then
+      refuse("--plugin %s: it ends flows otherwise than in training, where it was not, expected no such plugin",
+        class.name)
+    end
+  end
+end
+
+--- Raises a usage error where something would make other features than those of training.
+-- @param resolved a run's parameters, as streamer:resolved() gives them
+function deployment:check(resolved)
+  for _, name in ipairs(text.sorted_keys(self.decisive)) do
+    local now, before = shown(resolved[name]), shown(self.decisive[name])
+    if now ~= before then
+      refuse("--%s=%s: the model was trained with %s, expected the same", (name:gsub("_", "-")), now, before)
+    end
+  end
+  check_plugins(self, plugin.instances(resolved.udps))
+end
+
+return deployment

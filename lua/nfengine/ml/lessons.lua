@@ -1,0 +1,124 @@
+--- What a model is to learn from: a sink that gathers flows' features and labels in memory, in parts.
+--
+--   local lessons = lessons.new { parts = { "train", "test" }, splitters = { … }, label = "udps.label", kept = {} }
+--   streamer:to(lessons:counting())                -- where the splitters count first
+--   streamer:to(lessons)
+--   lessons.taken[1].rows, lessons.taken[1].labels  --> of the first part
+--
+-- A feature takes four bytes a flow. Roles of columns are those of datasets (nfengine.dataset.roles), and flows without
+-- a label are left out.
+
+local balance = require "nfengine.dataset.balance"
+local columns = require "nfengine.columns"
+local plugin = require "nfengine.plugin"
+local roles = require "nfengine.dataset.roles"
+local rows = require "nfengine.ml.rows"
+local text = require "nfengine.text"
+local vector = require "nfengine.ml.vector"
+
+local lessons = {}
+lessons.__index = lessons
+
+--- Begins without flows.
+-- @param given `parts`, names; `splitters`, by number of the recording (nfengine.dataset.labelling), see
+--   nfengine.dataset.split; `label`, a column's name; `kept`, see roles.sort; `is_regression`, whether the label is a
+--   number to be predicted; `plugins`, the run's instances
+function lessons.new(given)
+  local self = { counts = balance.new(given.parts), left_out = 0, taken = {}, recording = 1 }
+  for name, value in pairs(given) do self[name] = value end
+  return setmetatable(self, lessons)
+end
+
+--- A model is asked when a flow ends, before hooks on records: what these fill in is not there yet.
+local function refuse_late(self)
+  local is_late = {}
+  for _, instance in ipairs(self.plugins) do
+    local class = plugin.class_of(instance)
+    is_late["plugin " .. class.name] = class.on_record ~= nil
+  end
+  for _, column in ipairs(self.columns.features) do
+    local owner = column.owner
+    if is_late[owner] then
+      error(("column %s: %s fills it in after a model is asked, expected --columns without it")
+        :format(text.quote(column.name), owner), 0)
+    end
+  end
+end
+
+local function sort(self, selected, all)
+  local sorted = roles.sort(selected, all, self.label, self.kept)
+  local label = sorted.learnt[#sorted.learnt]
+  if self.is_regression and (not columns.is_numeric(label) or label.is_array) then
+    error(("label %s is %s, expected a number with --regression"):format(text.quote(self.label), label.type), 0)
+  end
+  return sorted
+end
+
+function lessons:open(selected, _, all)
+  if self.columns then return end
+  self.columns = sort(self, selected, all)
+  refuse_late(self)
+  self.reader = vector.new(self.columns.features)
+  for i in ipairs(self.parts) do self.taken[i] = { rows = rows.new(self.reader.width), labels = {} } end
+end
+
+--- A flow's label as a text, or nil where it has none.
+function lessons:label_of(flow)
+  local label = flow[self.label]
+  if label == "" then return nil end
+  return tostring(label)
+end
+
+local function number_of(self, flow)
+  local number = tonumber(flow[self.label])
+  if number - number == 0 then return number end
+  error(("label %s is %s, expected a finite number"):format(text.quote(self.label), tostring(number)), 0)
+end
+
+function lessons:write(flow)
+  local label = self:label_of(flow)
+  if not label then
+    self.left_out = self.left_out + 1
+    return true
+  end
+  local part = self.splitters[self.recording]:part_of(flow)
+  local taken = self.taken[part]
+  local infinite = taken.rows:add(self.reader:read(flow))
+  if infinite then
+    error(("column %s is infinite in single precision, expected --columns without it")
+      :format(text.quote(self.columns.features[infinite + 1].name)), 0)
+  end
+  taken.labels[taken.rows.count] = self.is_regression and number_of(self, flow) or label
+  self.counts:add(self.is_regression and "all" or label, part)
+  return true
+end
+
+--- A sink for the first of two passes, where splitters have to count flows: those that have a label.
+function lessons:counting()
+  return {
+    open = function(_, selected, _, all) sort(self, selected, all) end,
+    write = function(counting, flow)
+      if self:label_of(flow) then self.splitters[counting.recording]:count(flow) end
+      return true
+    end,
+  }
+end
+
+--- Names of the features, in order.
+function lessons:names()
+  local names = {}
+  for i, column in ipairs(self.columns.features) do names[i] = column.name end
+  return names
+end
+
+--- Names of the classes that the first part has, sorted.
+function lessons:classes()
+  local is_there, list = {}, {}
+  for _, label in ipairs(self.taken[1].labels) do
+    if not is_there[label] then is_there[label], list[#list + 1] = true, label end
+  end
+  table.sort(list)
+  return list
+end
+
+return lessons

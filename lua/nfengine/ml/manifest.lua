@@ -1,0 +1,83 @@
+--- Manifests that nfengine train writes beside a model, read. Nothing of one is believed: it may be anybody's.
+
+local json = require "nfengine.json"
+local lfs = require "nfengine.lfs"
+local text = require "nfengine.text"
+
+local manifest = {}
+
+local LONGEST = 2 ^ 26 -- bytes
+
+local function is_text(value) return type(value) == "string" end
+local function is_number(value) return type(value) == "number" and value - value == 0 end
+local function is_table(value) return type(value) == "table" end
+
+local function is_list(value, is_element)
+  if not is_table(value) then return false end
+  local count = 0
+  for _ in pairs(value) do count = count + 1 end
+  for i = 1, count do
+    if not is_element(value[i]) then return false end
+  end
+  return true
+end
+
+local function is_column(value)
+  return is_table(value) and is_text(value.name) and is_text(value.role)
+    and (value.min == nil) == (value.max == nil)
+    and (value.min == nil or is_number(value.min) and is_number(value.max))
+end
+
+-- A plugin is looked for by its name, which therefore is no path. One that a script has itself has no version.
+local function is_plugin(value)
+  return is_table(value) and is_text(value.name) and value.name:match "^[%w_]+$" ~= nil
+    and (value.version == nil or is_text(value.version)) and is_table(value.options)
+end
+
+local function is_file(value) return is_table(value) and is_text(value.name) and is_text(value.sha256) end
+
+--- Why it is no manifest of a model, or nil.
+local function problem_of(about)
+  if not is_table(about) or about.manifest ~= 1 then return "no manifest of format 1" end
+  if not is_table(about.training) or not is_text(about.training.task) then return "nothing about training" end
+  if not is_list(about.classes, is_text) then return "no list of classes" end
+  if not is_list(about.columns, is_column) then return "no list of columns" end
+  if not is_list(about.plugins, is_plugin) then return "no list of plugins" end
+  if not is_list(about.files, is_file) or #about.files == 0 then return "no file of a model" end
+  if not is_table(about.parameters) then return "no parameters" end
+  if not is_table(about.label) or not is_text(about.label.column) then return "no label" end
+end
+
+local function read_all(path)
+  local size = lfs.attributes(path, "mode") == "file" and lfs.attributes(path, "size")
+  if not size then error(("%s: no such file, expected the manifest that nfengine train writes"):format(path), 0) end
+  if size > LONGEST then error(("%s: %d bytes, expected %d at most"):format(path, size, LONGEST), 0) end
+  local file, message = io.open(path, "rb")
+  local content = file and file:read "*a"
+  if file then file:close() end
+  return content or error(message or path .. ": cannot be read", 0)
+end
+
+--- What a manifest says of a model. Raises one line.
+-- @return a table: `path`; `task`; `classes`, names in order; `features`: name, min and max of each, in order;
+--   `plugins` of training: name, version, sha256, options; `parameters` by name; `label`: column, and the plugin that
+--   gave it, if one did; `sha256` of model.json
+function manifest.read(path)
+  local ok, about = pcall(json.decode, read_all(path))
+  local problem = not ok and "no JSON" or problem_of(about)
+  if problem then
+    error(("%s: %s, expected the manifest that nfengine train writes"):format(text.quote(path), problem), 0)
+  end
+  local features = {}
+  for _, column in ipairs(about.columns) do
+    if column.role == "feature" then
+      features[#features + 1] = { name = column.name, min = column.min, max = column.max }
+    end
+  end
+  return {
+    path = path, task = about.training.task, classes = about.classes, features = features, plugins = about.plugins,
+    parameters = about.parameters, label = about.label, sha256 = about.files[1].sha256,
+  }
+end
+
+return manifest

@@ -1,0 +1,368 @@
+local cable = require "spec.support.cable"
+local deployment = require "nfengine.ml.deployment"
+local engine = require "spec.support.engine"
+local example = require "spec.support.example"
+local json = require "nfengine.json"
+local live = require "spec.support.live"
+local program = require "spec.support.program"
+local trained = require "spec.support.trained"
+
+describe("scripts/predict.lua", function()
+  after_each(engine.cleanup)
+
+  if trained.missing then
+    pending("deploys what was trained: " .. trained.missing)
+    return
+  end
+
+  example.tests "scripts/predict.lua"
+
+  local function predict(words, folder, own)
+    local all = { "--model=" .. folder }
+    for _, word in ipairs(own or {}) do all[#all + 1] = word end
+    return trained.run("predict", words, all)
+  end
+
+  -- What is printed where that succeeds.
+  local function predicted(words, folder, own)
+    local result = predict(words, folder, own)
+    assert.same(0, result.status, result.err)
+    return result.out, result.err
+  end
+
+  local function refusal(words, folder, own)
+    local result = predict(words, folder, own)
+    assert.not_equal(0, result.status)
+    return result.err:match "nfengine: ([^\n]*)\n$"
+  end
+
+  local CLASS = "--columns=dst_port,udps.model_class"
+
+  it("says what each flow is", function()
+    local folder = trained.model { trained.capture() }
+    local out = predicted({ trained.capture(30), CLASS }, folder)
+    local right = 0
+    for port, class in out:gmatch "\n(%d+),\"(%a+)\"" do
+      assert.equal(({ ["53"] = "names", ["80"] = "web" })[port], class)
+      right = right + 1
+    end
+    assert.equal(30, right)
+  end)
+
+  it("gives the same for any number of meters, in any format, and scores where it is asked for them", function()
+    local folder = trained.model { trained.capture() }
+    local words = { trained.capture(60, 1.5), "--format=jsonl" }
+    local one, said = predicted(words, folder, { "--scores=2" })
+    words[3] = "--n-meters=3"
+    local several, said_of_several = predicted(words, folder, { "--scores=2" })
+    assert.equal(one, several)
+    local row = json.decode(one:match "[^\n]+")
+    assert.near(1, row["udps.model_scores"][1] + row["udps.model_scores"][2], 1e-12)
+    local drift = "warning: model: features outside the range of training, of 60 flows: [^\n]*"
+    assert.equal(said:match(drift), said_of_several:match(drift))
+    assert.is_truthy(said:match(drift))
+  end)
+
+  it("counts features that are outside the range of training", function()
+    local folder = trained.model { trained.capture(), "--columns=src2dst_max_ps,dst2src_max_ps,protocol" }
+    local drift = program.temporary ".json"
+    local words = { trained.capture(30, 2), "--columns=src2dst_max_ps,udps.model_outside" }
+    local out, said = predicted(words, folder, { "--drift=" .. drift })
+    local outside, range = 0, trained.manifest(folder).columns[1]
+    for size, count in out:gmatch "\n(%d+),(%d+)" do
+      local is_outside = tonumber(size) > range.max or tonumber(size) < range.min
+      assert.equal(is_outside and 1 or 0, tonumber(count), size)
+      outside = outside + tonumber(count)
+    end
+    assert(outside > 5, outside)
+    assert.same({ flows = 30, outside = { src2dst_max_ps = outside, dst2src_max_ps = 0, protocol = 0 } },
+      json.decode(program.read(drift)))
+    assert.matches(("model: features outside the range of training, of 30 flows: src2dst_max_ps in %d\n")
+      :format(outside), said, 1, true)
+    out, said = predicted({ trained.capture(), "--columns=udps.model_outside", "--max-nflows=70" }, folder)
+    assert.is_nil(out:find "\n[1-9]")
+    assert.is_nil(said:find "outside")
+  end)
+
+  it("has plugins and parameters of training, and adds what the command line does", function()
+    local folder = trained.model { trained.capture(), "--plugin=rates", "--plugin=quantiles", "--splt-analysis=3",
+      "--idle-timeout=7", "--time-unit=us", "-a", "quantiles.keep=50" }
+    local names = {}
+    for i, column in ipairs(trained.manifest(folder).columns) do names[i] = column.name end
+    assert.matches(" splt_piat_us_3 .* udps.rates_", table.concat(names, " "))
+    local out = predicted({ trained.capture(20), "--plugin=community_id", "--format=jsonl" }, folder)
+    local row = json.decode(out:match "[^\n]+")
+    for _, name in ipairs { "udps.rates_down_up_bytes", "udps.community_id", "udps.model_class", "splt_ps",
+      "bidirectional_duration_us" } do
+      assert.is_truthy(row[name], name)
+    end
+    assert.is_nil(row["udps.label"])
+    local about = program.temporary ".csv"
+    predicted({ trained.capture(20), "--manifest", "-o", about }, folder)
+    assert.equal(7, json.decode(program.read(about .. ".manifest.json")).parameters.idle_timeout)
+  end)
+
+  it("masks what it is told to mask, and decides by what is true", function()
+    local folder = trained.model { trained.capture() }
+    local out = predicted({ trained.capture(20), "--anonymize-addresses", "--columns=src_ip,udps.model_class" }, folder)
+    assert.is_nil(out:find("10.0.0.", 1, true))
+    assert.equal(10, select(2, out:gsub('"names"', "")))
+  end)
+
+  it("takes a plugin that is a file from the command line, as training did", function()
+    local path = program.temporary ".lua"
+    local name = path:match "([^/]*)%.lua$"
+    program.write(program.read "plugins/rates.lua":gsub('"rates"', ('"%s"'):format(name)), path)
+    local folder = trained.model { trained.capture(), "--plugin=" .. path }
+    assert.matches('^no plugin "' .. name .. '": expected', refusal({ trained.capture(10) }, folder))
+    predicted({ trained.capture(10), "--plugin=" .. path }, folder)
+  end)
+
+  describe("refuses", function()
+    local folder
+    before_each(function()
+      folder = trained.model { trained.capture(40), "--plugin=quantiles", "--columns=bidirectional_mean_ps,protocol",
+        "--n-dissections=0" }
+    end)
+
+    it("what would make other features, naming both values", function()
+      for _, each in ipairs {
+        { "--idle-timeout=5", "--idle-timeout=5: the model was trained with 120, expected the same" },
+        { "--time-unit=us", "--time-unit=us: the model was trained with ms, expected the same" },
+        { "--no-decode-tunnels", "--decode-tunnels=false: the model was trained with true, expected the same" },
+        { "--accounting-mode=1", "--accounting-mode=1: the model was trained with 0, expected the same" },
+        { "--plugin=first_n", "--plugin first_n: it ends flows otherwise than in training, where it was not, "
+          .. "expected no such plugin" },
+        { "-aquantiles.keep=50", "-a quantiles.keep=50: the model was trained with 64, expected the same" },
+      } do
+        local word = each[1]
+        local words = word:match "^%-a" and { "x", "-a", word:sub(3) } or { "x", word }
+        words[1] = trained.capture(4)
+        local result = predict(words, folder)
+        assert.same({ 2, "nfengine: " .. each[2] .. "\n" }, { result.status, result.err })
+      end
+      predicted({ trained.capture(4), "--n-dissections=20", "--statistical-analysis", "--idle-timeout=120" }, folder)
+    end)
+
+    it("a model that is not its manifest's", function()
+      local path = folder .. "/model.json"
+      program.write(program.read(path) .. " ", path)
+      assert.matches('model.json": SHA%-256 %x+, expected %x+ as its manifest has it$',
+        refusal({ trained.capture(4) }, folder))
+      os.remove(path)
+      assert.matches('model.json": SHA%-256 of no file, expected', refusal({ trained.capture(4) }, folder))
+    end)
+
+    it("a plugin of another version, and tells of one with another text", function()
+      trained.change(folder, function(about) about.plugins[2].version = "7.0.0" end)
+      assert.equal("plugin quantiles: version 1.0.0, expected 7.0.0 as in training",
+        refusal({ trained.capture(4) }, folder))
+      trained.change(folder, function(about) about.plugins[2].version, about.plugins[2].sha256 = "1.9.9", "0" end)
+      local _, said = predicted({ trained.capture(4) }, folder)
+      local warning = "warning: plugin quantiles is another than in training, version 1.0.0 now and 1.9.9 then\n"
+      assert.matches(warning, said, 1, true)
+    end)
+
+    it("whatever else a manifest may hold, in one line that is no fault of Lua's", function()
+      local WRONG = { 1, -1, 1e300, "x", "", true, false, {}, { 1 }, { a = 1 }, json.null, "../x" }
+      math.randomseed(1)
+      local function spoil(value, depth)
+        local names = {}
+        for name in pairs(value) do names[#names + 1] = name end
+        table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
+        local name = names[math.random(#names)]
+        local inner = value[name]
+        if type(inner) == "table" and next(inner) and depth < 5 and math.random() < 0.8 then spoil(inner, depth + 1)
+        else value[name] = WRONG[math.random(#WRONG)] end
+      end
+      local before, refused = program.read(folder .. "/manifest.json"), 0
+      local capture = trained.capture(4)
+      for _ = 1, 300 do
+        trained.change(folder, function(about) spoil(about, 0) end)
+        local ok, raised = pcall(engine.quietly, function()
+          local deployed = deployment.new(folder)
+          local given = deployed:parameters()
+          given.udps, given.source = deployed:plugins(), capture
+          local streamer = require "nfengine".streamer(given)
+          deployed:check(streamer:resolved())
+          streamer:to { write = function() return true end }
+        end)
+        local said = ok and "" or type(raised) == "table" and raised.usage or raised
+        assert.is_nil(said:match "\n" or said:match "%.lua:%d", said)
+        refused = refused + (ok and 0 or 1)
+        program.write(before, folder .. "/manifest.json")
+      end
+      assert(refused > 30, refused)
+    end)
+
+    it("to open files where a manifest says so", function()
+      local path = program.temporary ".txt"
+      trained.change(folder, function(about)
+        about.plugins[#about.plugins + 1] = { name = "label", version = "1.0.0", options = { audit = path } }
+        about.label.plugin = nil
+        table.remove(about.plugins, 1)
+      end)
+      assert.equal("plugin label is not of category safe, expected --plugin label and its options, as in training",
+        refusal({ trained.capture(4) }, folder))
+      assert.equal("-a label.audit=: the model was trained with " .. path .. ", expected the same",
+        refusal({ trained.capture(4), "--plugin=label" }, folder))
+      assert.is_nil(program.read(path))
+      predicted({ trained.capture(4), "--plugin=label", "-a", "label.audit=" .. path }, folder)
+      assert.is_truthy(program.read(path))
+    end)
+
+    it("manifests that are none, in one line", function()
+      local function changed(change)
+        local before = program.read(folder .. "/manifest.json")
+        trained.change(folder, change)
+        local said = refusal({ trained.capture(4) }, folder)
+        program.write(before, folder .. "/manifest.json")
+        return said
+      end
+      for problem, change in pairs {
+        ["no manifest of format 1"] = function(about) about.manifest = 2 end,
+        ["no list of classes"] = function(about) about.classes = { 1, 2 } end,
+        ["no list of columns"] = function(about) about.columns[1].min = "low" end,
+        ["no list of plugins"] = function(about) about.plugins[1].name = "../../tmp/evil" end,
+        ["no file of a model"] = function(about) about.files = {} end,
+        ["no parameters"] = function(about) about.parameters = "all" end,
+        ["nothing about training"] = function(about) about.training = nil end,
+        ["no label"] = function(about) about.label = { column = 1 } end,
+      } do
+        assert.matches('manifest.json": ' .. problem .. ", expected the manifest that nfengine train writes$",
+          changed(change))
+      end
+      assert.matches('parameter idle_timeout = "soon": expected an integer',
+        changed(function(about) about.parameters.idle_timeout = "soon" end))
+      assert.matches('plugin quantiles: unknown option "by"',
+        changed(function(about) about.plugins[2].options.by = 1 end), 1, true)
+      assert.matches('no column "nope" in this run',
+        changed(function(about) about.columns[1].name = "nope" end))
+      program.write("{", folder .. "/manifest.json")
+      assert.matches('": no JSON, expected', refusal({ trained.capture(4) }, folder))
+      assert.matches("no such file, expected the manifest that nfengine train writes$",
+        refusal({ trained.capture(4) }, folder .. "/nowhere"))
+      assert.equal("expected --model=FOLDER behind --", refusal({ trained.capture(4) }, ""))
+    end)
+  end)
+end)
+
+-- ---- the same features ----
+
+-- Runs one of the scripts, and writes each row of features into a file: those that training learns from, or those that
+-- the model is asked about.
+local SPY = [[
+  local ffi = require "ffi"
+  local out = assert(io.open(%q, "wb"))
+  local function keep(row, width) out:write(ffi.string(row, 8 * width)) end
+  if %q == "train" then
+    local vector = require "nfengine.ml.vector"
+    local read = vector.read
+    function vector:read(flow)
+      local row = read(self, flow)
+      keep(row, self.width)
+      return row
+    end
+  else
+    local ml = require "nfengine.ml"
+    local load = ml.load
+    function ml.load(path)
+      local model = load(path)
+      local class = getmetatable(model).__index
+      local predict = class.predict
+      function class.predict(self, rows, count, outputs)
+        keep(rows, count * self.feature_count)
+        return predict(self, rows, count, outputs)
+      end
+      return model
+    end
+  end
+  dofile "scripts/%s.lua"
+  out:close()
+]]
+
+local function spy(script)
+  local path = program.temporary ".rows"
+  return engine.script_file(SPY:format(path, script, script)), path
+end
+
+-- Rows in a fixed order, each as bytes.
+local function rows_in(path, width)
+  local rows, bytes = {}, program.read(path)
+  assert.equal(0, #bytes % (8 * width))
+  for at = 1, #bytes, 8 * width do rows[#rows + 1] = bytes:sub(at, at + 8 * width - 1) end
+  table.sort(rows)
+  return rows
+end
+
+local FEATURES = { "--n-dissections=20", "--l7-columns=risk_score,dns_query_type", "--splt-analysis=6",
+  "--plugin=quantiles", "--plugin=rates", "--plugin=tcp_rtt", "--plugin=active_idle", "--plugin=histogram",
+  "--time-unit=us", "--no-dpi-cache", "--n-meters=1" }
+
+local function with(...)
+  local words = { ... }
+  for _, word in ipairs(FEATURES) do words[#words + 1] = word end
+  return words
+end
+
+-- Trains on a capture; returns the model's folder, its features' number and the rows that were learnt from.
+local function learn(capture)
+  local script, path = spy "train"
+  local words = with(script, capture)
+  local folder = require("nfengine.testing.capture").folder() .. "/model"
+  for _, word in ipairs { "--", "--label=ip_version", "--keep=dst_port", "--few=0", "--trees=3", "--split=0.9,0.1",
+    "--group=pair", "--write=" .. folder } do
+    words[#words + 1] = word
+  end
+  local result = program.run(unpack(words))
+  assert.same(0, result.status, result.err)
+  local width = #trained.manifest(folder).columns - 1
+  return folder, width, rows_in(path, width)
+end
+
+describe("a model's features", function()
+  after_each(engine.cleanup)
+
+  if trained.missing then
+    pending("are in use what they were in training: " .. trained.missing)
+    return
+  end
+
+  it("are in use what they were in training, bit for bit", function()
+    local folder, width, learnt = learn "samples/web.pcap"
+    assert(width > 120 and #learnt == 32, width .. " features, " .. #learnt .. " flows")
+    local script, path = spy "predict"
+    local result = program.run("-q", script, "samples/web.pcap", "--n-meters=1", "--format=null", "--", "--model="
+      .. folder)
+    assert.same(0, result.status, result.err)
+    assert.is_true(table.concat(learnt) == table.concat(rows_in(path, width)))
+  end)
+
+  local missing = cable.missing()
+  if missing then
+    pending("are the same live: " .. missing)
+    return
+  end
+
+  describe("live", function()
+    before_each(cable.lay)
+    after_each(cable.remove)
+
+    it("are those of a recording, bit for bit", function()
+      local folder, width = learn "samples/web.pcap"
+      local dump = live.record(cable.net.b, "vb")
+      local script, path = spy "predict"
+      local run = live.start(cable.net.b, "-i", "vb", "--n-meters=1", script, "--", "--model=" .. folder)
+      cable.send "samples/web.pcap"
+      local sent = live.packets_in "samples/web.pcap"
+      live.wait_for(sent .. " packets recorded", function() return live.packets_in(dump.path) == sent end)
+      live.wait_for_packets(run, sent)
+      local result = run:stop()
+      dump:stop "TERM"
+      assert.equal(0, result.status, result.err)
+      assert.equal(33, select(2, result.out:gsub("\n", "")))
+      local _, _, learnt = learn(dump.path)
+      assert.is_true(table.concat(learnt) == table.concat(rows_in(path, width)))
+    end)
+  end)
+end)
