@@ -167,6 +167,7 @@ struct nf_flow {
   bool is_closing;     /* set by a hook: its connection is over; it takes late packets for linger_s, then ends */
   bool is_frozen;      /* set by a hook: later packets belong to it, but it counts them no more and no hook sees them */
   uint8_t queue;       /* which of the table's orders it stands in */
+  int32_t watchers;    /* bits of those plugins that its packets are still told, see nf_options; 0: of none */
 };
 
 /*
@@ -272,6 +273,7 @@ struct nf_options {
   uint32_t udps_size;            /* bytes of the plugins' section */
   uint32_t
       events; /* bits of INIT, UPDATE and PROGRESS that are wanted; others, and interfaces' PROGRESS, always come */
+  int32_t watchers;            /* UPDATE: a bit for each plugin that wants it; a flow without any left tells no more */
   uint32_t snapshot_length;    /* interfaces: bytes kept of each packet */
   uint32_t socket_buffer_size; /* interfaces: bytes of the kernel's buffer; 0 for libpcap's default */
   uint32_t system_visibility_poll_ms;
@@ -677,6 +679,8 @@ void nf_model_predict(struct nf_model *model, const double *rows, uint32_t count
 struct nf_vector;
 struct nf_vector *nf_vector_new(const struct nf_column *columns, uint32_t count, char *error);
 void nf_vector_free(struct nf_vector *vector);
+/* Where the statistics section begins (nf_layout): flows that still live, too, have deviations from then on. */
+void nf_vector_set_statistics(struct nf_vector *vector, uint32_t offset);
 /* How many numbers there are in a row. */
 uint32_t nf_vector_size(const struct nf_vector *vector);
 void nf_vector_read(const struct nf_vector *vector, const struct nf_flow *record, double *row);
