@@ -6,10 +6,10 @@
 -- fit the run's columns is refused before the first packet.
 --
 -- A flow is decided at its end; or earlier, with `after_packets`, `after_bytes` and `after_ms`, at the first packet
--- that reaches one of these limits, as plugin first_n has them. What the model sees then is the flow up to that packet, with
--- the same values, bit for bit, that first_n's records with these limits have: a model trained on those sees in use
--- what it was trained on. Columns that the flow's end makes or completes are refused then: nDPI's, and those of plugins
--- with an on_expire hook. A flow that ends before is decided at its end. After the decision, `afterwards`,
+-- that reaches one of these limits, as plugin first_n has them. What the model sees then is the flow up to that packet,
+-- with the same values, bit for bit, that first_n's records with these limits have: a model trained on those sees in
+-- use what it was trained on. Columns that the flow's end makes or completes are refused then: nDPI's, and those of
+-- plugins with an on_expire hook. A flow that ends before is decided at its end. After the decision, `afterwards`,
 --
 --   count   the flow goes on, and costs no more than without plugins: its record is that of the whole flow
 --   freeze  later packets belong to it, but are not counted: its record holds what the model has seen
