@@ -508,6 +508,9 @@ bool nf_output_put_end(struct nf_output *output, const void *bytes, size_t size)
    `error`. */
 int nf_output_close(struct nf_output *output, char *error);
 
+/* CRC-32 of bytes that follow those of which it was `before`, 0 of none: as zip files have it (ISO 3309). */
+uint32_t nf_crc32(uint32_t before, const void *data, size_t size);
+
 struct nf_writer;
 
 /*
@@ -797,6 +800,8 @@ void nf_count_bytes(uint16_t *counts, const uint8_t *data, uint32_t size);
 uint32_t nf_count_sum(const uint16_t *counts, uint32_t count);
 /* So many sums, each of `width` counters that follow each other. */
 void nf_count_fold(uint16_t *sums, uint32_t groups, const uint16_t *counts, uint32_t width);
+/* Bits of `size` bytes, the highest of each first, as 0 and 1; then -1 for each that is missing of `room` bytes. */
+void nf_spread_bits(int8_t *bits, const uint8_t *data, uint32_t size, uint32_t room);
 /* Shannon's entropy of what so many counters have counted, in bits; 0 where that is nothing. */
 double nf_count_entropy(const uint16_t *counts, uint32_t count);
 

@@ -49,20 +49,18 @@
 
 local nf = require "nfengine"
 local bundle = require "nfengine.bundle"
+local by_file = require "nfengine.dataset.by_file"
 local dataset = require "nfengine.dataset"
-local lfs = require "nfengine.lfs"
 local manifest = require "nfengine.manifest"
 local report = require "nfengine.report"
-local sources = require "nfengine.sources"
 local split = require "nfengine.dataset.split"
-local text = require "nfengine.text"
 
 local options = nf.options {
   write = { "", "folder for the dataset" },
   label = { "udps.label", "column with what is to be learnt" },
   label_rules = { "", "rules that say what flows are, for the plugin label", is_file = true },
   label_by_file = { "no", "label flows by the name of their capture, or of the folder that it is in",
-    choices = { "no", "file", "folder" } },
+    choices = by_file.CHOICES },
   unlabelled = { "", "label for flows without one, which otherwise are left out" },
   split = { {}, "shares of train, validation and test, or of train and test" },
   group = { "flow", "what stays in one part", choices = { "flow", "pair", "host", "time" } },
@@ -95,47 +93,26 @@ if is_by_file and (options.label_rules ~= "" or options.label ~= "udps.label") t
   refuse "--label-by-file: expected neither --label nor --label-rules with it"
 end
 
-local FileLabel = nf.plugin {
-  name = "file_label",
-  options = { label = { "", "what the capture's flows are" } },
-  columns = {
-    { "label", "string:64", "name of the capture, or of the folder that it is in", is_identifying = false },
-  },
-  on_init = function(self, _, flow) flow.udps.label = self.label end,
-}
-
 local streamer = nf.streamer {
   statistical_analysis = true,
   n_dissections = options.label:match "^application_" and 20 or 0, -- gives few features, and takes most of the time
   dpi_cache = false, -- so that L7, if asked for, is the same for any number of meters
-  udps = is_by_file and FileLabel
+  udps = is_by_file and by_file.plugin()
     or options.label_rules ~= "" and require "plugins.label" { rules = options.label_rules } or nil,
 }
 
 -- ---- reading ----
 
-local captures = (is_by_file or is_by_time) and sources.files(streamer.source) or {}
-for _, path in ipairs(captures) do
-  if lfs.attributes(path, "mode") ~= "file" then refuse("%s: expected a capture file", text.quote(path)) end
-end
-
---- What a capture's path says of its flows.
-local function label_of(path)
-  if options.label_by_file == "folder" then return path:match "([^/]+)/+[^/]*$" or "." end
-  return (path:match("[^/]*$"):gsub("%.gz$", ""):gsub("%.zst$", ""):gsub("(.)%.[^.]*$", "%1"))
-end
+local captures = (is_by_file or is_by_time) and by_file.captures(streamer) or {}
 
 --- Gives all flows to a sink. Captures with a label each are recordings of their own, and read so. Returns the runs'
 -- accounts, or nil where somebody has interrupted one.
 local function read(sink)
-  local accounts = {}
-  for i = 1, is_by_file and #captures or 1 do
-    if is_by_file then streamer.source, streamer.udps = captures[i], FileLabel { label = label_of(captures[i]) } end
-    streamer:to(sink)
-    accounts[i] = streamer:account()
-    if accounts[i].is_interrupted and not accounts[i].is_live then return nil end
-  end
-  return accounts
+  if is_by_file then return by_file.read(streamer, captures, options.label_by_file, {}, sink) end
+  streamer:to(sink)
+  local account = streamer:account()
+  if account.is_interrupted and not account.is_live then return nil end
+  return { account }
 end
 
 -- ---- writing ----
