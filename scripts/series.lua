@@ -21,7 +21,6 @@
 -- "192.0.2.10",53328,"192.0.2.1",53,2
 -- "192.0.2.10",57309,"192.0.2.1",53,2
 
-local ffi = require "ffi"
 local nf = require "nfengine"
 local bundle = require "nfengine.bundle"
 local by_file = require "nfengine.dataset.by_file"
@@ -122,8 +121,6 @@ local function add_array(what, kind, shape)
 end
 
 local time_column = "splt_piat_" .. streamer.time_unit
-local values = ffi.new("float[?]", options.packets * math.max(#scalars, 1))
-local integer, length = ffi.new "int64_t[1]", ffi.new "int32_t[1]"
 
 -- One packet's value, by channel.
 local READ = {
@@ -133,12 +130,13 @@ local READ = {
 }
 
 local function put_scalars(flow, count)
-  ffi.fill(values, ffi.sizeof(values))
+  local row = arrays.x.row
+  arrays.x:clear()
   for channel, what in ipairs(scalars) do
     local read = READ[what]
-    for i = 1, count do values[(i - 1) * #scalars + channel - 1] = read(flow, i) end
+    for i = 1, count do row[(i - 1) * #scalars + channel - 1] = read(flow, i) end
   end
-  arrays.x:write(values)
+  arrays.x:write()
 end
 
 -- ---- labels ----
@@ -158,10 +156,7 @@ local function write_labels()
   end
   add_array("y", "int64", {})
   add_array("classes", "text:" .. longest, {})
-  for _, each in ipairs(labels) do
-    integer[0] = numbers[each]
-    arrays.y:write(integer)
-  end
+  for _, each in ipairs(labels) do arrays.y:write_number(numbers[each]) end
   for _, each in ipairs(names) do arrays.classes:write_text(each) end
 end
 
@@ -198,11 +193,11 @@ function sink:write(flow)
     if not class then return true end
     labels[#labels + 1], classes[class] = class, true
   end
-  length[0] = math.min(flow.bidirectional_packets, options.packets)
-  if scalars[1] then put_scalars(flow, length[0]) end
+  local length = math.min(flow.bidirectional_packets, options.packets)
+  if scalars[1] then put_scalars(flow, length) end
   if payload_size > 0 then arrays.payload:write(flow.udps.series_payload) end
   if has_nprint then arrays.nprint:write(flow.udps.nprint) end
-  arrays.lengths:write(length)
+  arrays.lengths:write_number(length)
   return not self.keys or self.keys:write(flow)
 end
 

@@ -41,8 +41,8 @@ function bytes.copy(view, array, filled)
 end
 
 --- Writes the bits of the view's first `size` bytes into an int8 array, the highest of each byte first, behind its
--- first `filled` elements: room for `room` bytes, with -1 for each bit of those that are not there. The view may be nil.
--- Returns how many elements are filled then.
+-- first `filled` elements: room for `room` bytes, with -1 for each bit of those that are not there. The view may be
+-- nil. Returns how many elements are filled then.
 function bytes.bits(view, size, array, filled, room)
   check("bits", array, 1)
   if not (filled >= 0 and room >= 0 and filled + 8 * room <= #array) then

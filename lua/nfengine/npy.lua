@@ -1,7 +1,7 @@
 --- Arrays for NumPy: .npy files (NEP 1, format 1.0), written row by row, and .npz, the zip of some, stored as they are.
 --
 --   local x = npy.create("x.npy.part", "float32", { 20, 3 })     -- rows of 20 times 3 numbers
---   … x:write(buffer) …                                          -- a row, float *
+--   … x.row[0] = 1.5 … x:write() …                               -- a row
 --   x:close()                                                    -- and with it the number of rows
 --   npy.zip("series.npz.part", { { "x", "x.npy.part" } })
 --
@@ -12,9 +12,10 @@ local C = require "nfengine.lib"
 
 local npy = {}
 
--- Element types: how NumPy calls them, and bytes.
+-- Element types: how NumPy and C call them.
 local TYPES = {
-  float32 = { "<f4", 4 }, int8 = { "|i1", 1 }, uint8 = { "|u1", 1 }, int32 = { "<i4", 4 }, int64 = { "<i8", 8 },
+  float32 = { "<f4", "float" }, int8 = { "|i1", "int8_t" }, uint8 = { "|u1", "uint8_t" },
+  int32 = { "<i4", "int32_t" }, int64 = { "<i8", "int64_t" },
 }
 
 local function check(written, message)
@@ -46,34 +47,48 @@ array.__index = array
 -- @param path of the file, which is replaced
 -- @param kind of its elements: "float32", "int8", "uint8", "int32", "int64"; or "text:N", texts of N characters
 -- @param shape list of a row's dimensions; {} where a row is a single element
+-- @return an array whose `row` has a row's elements, counted from 0, all 0 at first
 function npy.create(path, kind, shape)
   local characters = tonumber(kind:match "^text:(%d+)$")
-  local kinds = characters and { "<U" .. characters, 4 * characters } or TYPES[kind]
-  local size = kinds[2]
-  for _, dimension in ipairs(shape) do size = size * dimension end
-  local self = { file = open(path, "wb"), path = path, descr = kinds[1], shape = shape, row_size = size, count = 0 }
+  local kinds, elements = TYPES[kind], characters or 1
+  for _, dimension in ipairs(shape) do elements = elements * dimension end
+  local self = {
+    file = open(path, "wb"), path = path, descr = characters and "<U" .. characters or kinds[1], shape = shape,
+    elements = elements, row = ffi.new((characters and "uint32_t" or kinds[2]) .. "[?]", elements), count = 0,
+  }
+  self.row_size = ffi.sizeof(self.row)
   check(self.file:write(header(self.descr, 0, shape)))
   return setmetatable(self, array)
 end
 
 --- Writes a row.
--- @param data pointer to its elements, in C's order
+-- @param data its elements in C's order, in memory, a flow's list, say; nil: `row`
 function array:write(data)
-  check(self.file:write(ffi.string(data, self.row_size)))
+  check(self.file:write(ffi.string(data or self.row, self.row_size)))
   self.count = self.count + 1
 end
 
+--- Writes a row of one number.
+function array:write_number(number)
+  self.row[0] = number
+  self:write()
+end
+
+--- Makes all elements of `row` 0.
+function array:clear() ffi.fill(self.row, self.row_size) end
+
 --- Writes a text of an array of texts, valid UTF-8, cut where it is longer than those.
 function array:write_text(text)
-  local row, at = ffi.new("uint32_t[?]", self.row_size / 4), 0
+  local row, at = self.row, 0
+  self:clear()
   for character in text:gmatch "[%z\1-\127\192-\255][\128-\191]*" do
-    if at == self.row_size / 4 then break end
+    if at == self.elements then break end
     local first = character:byte()
     local code = first < 0x80 and first or first < 0xe0 and first % 32 or first < 0xf0 and first % 16 or first % 8
     for i = 2, #character do code = code * 64 + character:byte(i) % 64 end
     row[at], at = code, at + 1
   end
-  self:write(row)
+  self:write()
 end
 
 --- Ends it: the file has its number of rows.
