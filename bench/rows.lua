@@ -78,6 +78,7 @@ rows.ours = {
   on_mix("everything", "DPI, all L7 columns, statistics, SPLT 20", { STATISTICS, SPLT, "--l7-columns=all" }),
   scripted("counter", "one counting plugin", "bench/counter.lua"),
   scripted("counter_safe", "one counting plugin, closed in by --safe", "bench/counter.lua", "--safe"),
+  scripted("decided", "a plugin that is done with a flow after ten packets", "bench/decided.lua"),
   scripted("eight", "eight plugins", "bench/eight.lua"),
   scripted("eight_safe", "eight plugins, closed in by --safe", "bench/eight.lua", "--safe"),
   with_model("model", "a model of 100 trees of depth 6"),

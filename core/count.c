@@ -1,5 +1,5 @@
 /*
- * count.c: how often bytes have each value, and what is said of such counts.
+ * count.c: how often bytes have each value, and what is said of such counts; bytes as their bits.
  */
 #include "base.h"
 
@@ -43,4 +43,13 @@ double nf_count_entropy(const uint16_t *counts, uint32_t count) {
     sum += NF_LIKELY(n < 256) ? weight_of_small[n] : weigh(n);
   }
   return total ? (double)(weigh(total) - sum) * UNIT / total : 0;
+}
+
+void nf_spread_bits(int8_t *bits, const uint8_t *data, uint32_t size, uint32_t room) {
+  enum { BITS = 8 };
+  if (size > room) size = room;
+  for (uint32_t i = 0; i < size; i++) {
+    for (int k = 0; k < BITS; k++) *bits++ = (int8_t)(data[i] >> (BITS - 1 - k) & 1);
+  }
+  if (room > size) memset(bits, -1, (size_t)(room - size) * BITS);
 }

@@ -201,6 +201,8 @@ void nf_dpi_free(struct nf_dpi *dpi) {
   free(dpi);
 }
 
+void nf_dpi_publish(struct nf_dpi *dpi, bool publish) { dpi->publish = publish; }
+
 const char *nf_dpi_version(void) {
   static char text[64];
   (void)pthread_mutex_lock(&module_lock);

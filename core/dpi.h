@@ -12,6 +12,8 @@ struct nf_dpi;
    `cache` keeps what nDPI learns from one flow for the next. NULL with a reason in `error`. */
 struct nf_dpi *nf_dpi_new(uint32_t limit, bool extra, bool publish, bool cache, char *error);
 void nf_dpi_free(struct nf_dpi *dpi);
+/* Whether sections are kept current from now on. */
+void nf_dpi_publish(struct nf_dpi *dpi, bool publish);
 
 /*
  * Shows nDPI a flow's next packet while it still wants any. `l7` and `extra` (NULL when absent) are the flow's

@@ -8,7 +8,8 @@
  *
  *   1. a flow of the same tuple that was idle, or has lasted, too long ends (EXPIRE), and one whose connection is over
  *      where this packet opens another; a frozen flow absorbs the packet, and that is all
- *   2. the packet begins a flow (INIT) or is added to one (UPDATE); counters, statistics, SPLT and DPI are done by then
+ *   2. the packet begins a flow (INIT) or is added to one (UPDATE, while a plugin watches it); counters, statistics,
+ *      SPLT and DPI are done by then
  *   3. if a hook set expiration_id to -1, the flow ends (EXPIRE); if it set is_closing, the flow lingers
  *   4. where a sweep is due, flows idle too long end, least recently seen first (EXPIRE)
  */
@@ -114,8 +115,7 @@ static bool make_parts(struct nf_meter *m, const struct nf_hash_key *key, char *
     return false;
   }
   if (!o->n_dissections) return true;
-  bool publish = o->events & (NF_EVENT_INIT | NF_EVENT_UPDATE);
-  m->dpi = nf_dpi_new(o->n_dissections, m->layout.l7_extra != 0, publish, o->dpi_cache, error);
+  m->dpi = nf_dpi_new(o->n_dissections, m->layout.l7_extra != 0, false, o->dpi_cache, error);
   return m->dpi != NULL;
 }
 
@@ -279,6 +279,7 @@ static struct nf_flow *begin_flow(struct nf_meter *m, struct nf_packet *p, uint6
   struct nf_flow *flow = nf_table_insert(m->table, &p->tuple, hash);
   if (!flow) return NULL;
   nf_flow_start(flow, &m->layout, p);
+  flow->watchers = m->options.watchers;
   if (m->layout.process) *(struct nf_process *)nf_section(flow, m->layout.process) = (struct nf_process){.pid = -1};
   if (m->dpi) {
     memset(l7_of(m, flow), 0, sizeof(struct nf_l7));
@@ -287,11 +288,17 @@ static struct nf_flow *begin_flow(struct nf_meter *m, struct nf_packet *p, uint6
   return flow;
 }
 
+/* Whether a hook will see the flow's later packets. */
+static bool wants_updates(const struct nf_meter *m, const struct nf_flow *flow) {
+  return m->options.events & NF_EVENT_UPDATE && flow->watchers;
+}
+
 /* False when there is no memory for it. */
 static bool dissect(struct nf_meter *m, struct nf_flow *flow, const struct nf_packet *p) {
   struct nf_l7 *l7 = l7_of(m, flow);
   uint64_t count = flow->scope[NF_BIDIRECTIONAL].packets;
   if (count > 1 && !l7->dissection) return true; /* the verdict is there */
+  nf_dpi_publish(m->dpi, count > 1 ? wants_updates(m, flow) : m->options.events & (NF_EVENT_INIT | NF_EVENT_UPDATE));
   return nf_dpi_packet(m->dpi, l7, l7_extra_of(m, flow), p, count, m->ticks_per_ms);
 }
 
@@ -319,7 +326,8 @@ static int handle_packet(struct nf_meter *m, struct nf_packet *p, uint64_t hash)
     }
   }
   bool is_dissected = !m->dpi || dissect(m, flow, p);
-  if (m->options.events & kind) tell_packet(m, kind, flow, p);
+  if (kind == NF_EVENT_UPDATE ? wants_updates(m, flow) : m->options.events & NF_EVENT_INIT)
+    tell_packet(m, kind, flow, p);
   if (NF_LIKELY(is_dissected)) return NF_OK;
   nf_fail(m->error, "out of memory: cannot identify the application of %llu live flows",
           (unsigned long long)nf_table_count(m->table));

@@ -167,6 +167,7 @@ struct nf_flow {
   bool is_closing;     /* set by a hook: its connection is over; it takes late packets for linger_s, then ends */
   bool is_frozen;      /* set by a hook: later packets belong to it, but it counts them no more and no hook sees them */
   uint8_t queue;       /* which of the table's orders it stands in */
+  int32_t watchers;    /* bits of those plugins that its packets are still told, see nf_options; 0: of none */
 };
 
 /*
@@ -272,6 +273,7 @@ struct nf_options {
   uint32_t udps_size;            /* bytes of the plugins' section */
   uint32_t
       events; /* bits of INIT, UPDATE and PROGRESS that are wanted; others, and interfaces' PROGRESS, always come */
+  int32_t watchers;            /* UPDATE: a bit for each plugin that wants it; a flow without any left tells no more */
   uint32_t snapshot_length;    /* interfaces: bytes kept of each packet */
   uint32_t socket_buffer_size; /* interfaces: bytes of the kernel's buffer; 0 for libpcap's default */
   uint32_t system_visibility_poll_ms;
@@ -506,6 +508,9 @@ bool nf_output_put_end(struct nf_output *output, const void *bytes, size_t size)
    `error`. */
 int nf_output_close(struct nf_output *output, char *error);
 
+/* CRC-32 of bytes that follow those of which it was `before`, 0 of none: as zip files have it (ISO 3309). */
+uint32_t nf_crc32(uint32_t before, const void *data, size_t size);
+
 struct nf_writer;
 
 /*
@@ -677,6 +682,8 @@ void nf_model_predict(struct nf_model *model, const double *rows, uint32_t count
 struct nf_vector;
 struct nf_vector *nf_vector_new(const struct nf_column *columns, uint32_t count, char *error);
 void nf_vector_free(struct nf_vector *vector);
+/* Where the statistics section begins (nf_layout): flows that still live, too, have deviations from then on. */
+void nf_vector_set_statistics(struct nf_vector *vector, uint32_t offset);
 /* How many numbers there are in a row. */
 uint32_t nf_vector_size(const struct nf_vector *vector);
 void nf_vector_read(const struct nf_vector *vector, const struct nf_flow *record, double *row);
@@ -793,6 +800,8 @@ void nf_count_bytes(uint16_t *counts, const uint8_t *data, uint32_t size);
 uint32_t nf_count_sum(const uint16_t *counts, uint32_t count);
 /* So many sums, each of `width` counters that follow each other. */
 void nf_count_fold(uint16_t *sums, uint32_t groups, const uint16_t *counts, uint32_t width);
+/* Bits of `size` bytes, the highest of each first, as 0 and 1; then -1 for each that is missing of `room` bytes. */
+void nf_spread_bits(int8_t *bits, const uint8_t *data, uint32_t size, uint32_t room);
 /* Shannon's entropy of what so many counters have counted, in bits; 0 where that is nothing. */
 double nf_count_entropy(const uint16_t *counts, uint32_t count);
 

@@ -383,5 +383,7 @@ int nf_output_close(struct nf_output *o, char *error) {
   return status;
 }
 
+uint32_t nf_crc32(uint32_t before, const void *data, size_t size) { return (uint32_t)crc32_z(before, data, size); }
+
 const char *nf_zlib_version(void) { return zlibVersion(); }
 const char *nf_zstd_version(void) { return ZSTD_versionString(); }

@@ -2,12 +2,14 @@
  * vector.c: records as rows of numbers, which models take.
  */
 #include "cell.h"
+#include "features.h"
 
 #include <math.h>
 
 struct nf_vector {
-  uint32_t count; /* of columns */
-  uint32_t size;  /* of a row */
+  uint32_t count;      /* of columns */
+  uint32_t size;       /* of a row */
+  uint32_t statistics; /* where that section of a flow begins, 0: there is none */
   struct nf_column columns[];
 };
 
@@ -46,10 +48,23 @@ static double number_of(int type, const char *value) {
   }
 }
 
+void nf_vector_set_statistics(struct nf_vector *v, uint32_t offset) { v->statistics = offset; }
+
+/* A live flow's statistics as its end would leave them. */
+static void finish_statistics(const struct nf_flow *flow, const void *live, struct nf_statistics *out) {
+  memcpy(out, live, NF_SCOPES * sizeof *out);
+  for (int i = 0; i < NF_SCOPES; i++) nf_statistics_finish(&out[i], flow->scope[i].packets);
+}
+
 void nf_vector_read(const struct nf_vector *v, const struct nf_flow *record, double *row) {
+  struct nf_statistics finished[NF_SCOPES];
+  const bool is_live = v->statistics && record->end_reason == NF_END_LIVE;
+  if (is_live) finish_statistics(record, (const char *)record + v->statistics, finished);
   for (uint32_t i = 0; i < v->count; i++) {
     const struct nf_column *column = &v->columns[i];
     const char *value = nf_cell_value(column, record);
+    const uint32_t within = column->offset - v->statistics; /* of the section, or very large */
+    if (is_live && within < sizeof finished) value = (const char *)finished + within;
     const uint32_t size = nf_number_size(column->type);
     if (nf_cell_may_be_none(column) && nf_cell_is_none(column, value)) {
       *row++ = (double)NAN;

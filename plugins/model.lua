@@ -12,6 +12,16 @@
 -- A feature that the model knows as a category takes a column of texts, or of numbers, where the file says which: what
 -- is not among them is absent. docs/ml.md tells more.
 --
+-- A flow is decided at its end; or earlier, with `after_packets`, `after_bytes` and `after_ms`, at the first packet
+-- that reaches one of these limits, as plugin first_n has them. What the model sees then is the flow up to that packet,
+-- with the same values, bit for bit, that first_n's records with these limits have: a model trained on those sees in
+-- use what it was trained on. Columns that the flow's end makes or completes are refused then: nDPI's, and those of
+-- plugins with an on_expire hook. A flow that ends before is decided at its end. After the decision, `afterwards`,
+--
+--   count   the flow goes on, and costs no more than without plugins: its record is that of the whole flow
+--   freeze  later packets belong to it, but are not counted: its record holds what the model has seen
+--   end     it ends, with expiration_id -1, and later packets begin another
+--
 -- @usage nfengine flows --plugin model -a model.file=samples/model.txt -a model.classes=web,names,other \
 --   --n-dissections=0 --columns=dst_port,protocol,udps.model_class --max-nflows=6 samples/web.pcap
 -- @output
@@ -70,6 +80,35 @@ local function tell_drift(self)
   if file ~= io.stderr then assert(file:close()) end
 end
 
+local function decide(self, flow)
+  local udps = flow.udps
+  local outputs, row = self.bound:ask(flow)
+  local class, score = self.model:verdict(outputs)
+  udps.model_class = class and (self.names[class + 1] or tostring(class)) or ""
+  udps.model_score = score
+  udps.model_packets = flow.bidirectional_packets
+  put_scores(self, udps, outputs)
+  if self.watch then udps.model_outside = self.watch:count(row) end
+end
+
+local function decide_now(self, flow)
+  decide(self, flow)
+  if self.afterwards == "freeze" then flow.is_frozen = true
+  elseif self.afterwards == "end" then flow.expiration_id = -1
+  else flow:done() end
+end
+
+local function look(self, packet, flow)
+  local udps = flow.udps
+  udps.model_ticks = udps.model_ticks + packet.delta_time
+  if flow.bidirectional_packets >= self.packet_limit or flow.bidirectional_bytes >= self.byte_limit
+    or udps.model_ticks >= self.time_limit then
+    decide_now(self, flow)
+  end
+end
+
+local function limit(value) return value > 0 and value or math.huge end
+
 return nf.plugin {
   name        = "model",
   version     = "1.0.0",
@@ -85,6 +124,12 @@ return nf.plugin {
     classes = { {}, "names of its classes, from the first" },
     manifest = { "", "what nfengine train has written beside it: columns, classes, ranges", is_file = true },
     drift   = { "", "with manifest: file for how often each feature was outside, JSON; - for standard error" },
+    after_packets = { 0, "decide with that packet of a flow; 0 for no such limit", integer = true, min = 0 },
+    after_bytes = { 0, "decide with the packet that makes it so many bytes; 0 for no such limit", integer = true,
+      min = 0 },
+    after_ms = { 0, "decide with the first packet that late after the first; 0 for no such limit", min = 0 },
+    afterwards = { "count", "what becomes of a flow that was decided before its end",
+      choices = { "count", "freeze", "end" } },
     scores  = { 0, "give so many probabilities, one a class", integer = true, min = 0, max = 1000 },
   },
   columns     = function(options)
@@ -92,6 +137,7 @@ return nf.plugin {
       { "model_class", "string:64", "class that the model finds most likely; empty for a regression",
         is_identifying = false },
       { "model_score", "double", "probability of that class; of a regression, the value" },
+      { "model_packets", "uint64", "packets of the flow when it was decided" },
     }
     if options.manifest ~= "" then
       list[#list + 1] = { "model_outside", "uint16", "features outside the range that training has seen" }
@@ -102,6 +148,8 @@ return nf.plugin {
     return list
   end,
 
+  state = { { "model_ticks", "double" } }, -- since the flow's first packet, in the run's time unit
+
   setup = function(self, run)
     local ml = require "nfengine.ml"
     if self.file == "" then error("model: no file, expected one with a model", 0) end
@@ -109,17 +157,18 @@ return nf.plugin {
     if self.manifest ~= "" then read_manifest(self) end
     self.names = class_names(self)
     if self.watch and self.drift ~= "" and self.drift ~= "-" then open_drift(self.drift, "a"):close() end
-    self.bound = self.model:bind(run.columns, self.columns[1] and self.columns or nil)
+    self.packet_limit, self.byte_limit = limit(self.after_packets), limit(self.after_bytes)
+    self.time_limit = limit(self.after_ms * run.ticks_per_second / 1000)
+    self.is_early = math.min(self.packet_limit, self.byte_limit, self.time_limit) < math.huge
+    self.bound = self.model:bind(run.columns, self.columns[1] and self.columns or nil, self.is_early)
   end,
 
+  on_init = function(self, packet, flow)
+    if self.is_early then look(self, packet, flow) else flow:done() end
+  end,
+  on_update = look,
   on_expire = function(self, flow)
-    local udps = flow.udps
-    local outputs, row = self.bound:ask(flow)
-    local class, score = self.model:verdict(outputs)
-    udps.model_class = class and (self.names[class + 1] or tostring(class)) or ""
-    udps.model_score = score
-    put_scores(self, udps, outputs)
-    if self.watch then udps.model_outside = self.watch:count(row) end
+    if flow.udps.model_packets == 0 then decide(self, flow) end
   end,
 
   merge = function(self, other)

@@ -7,6 +7,7 @@
 --   bytes.entropy(udps.counts)                                        --> bits per byte, from 0 to 8
 --   bytes.fold(udps.counts, udps.histogram)                           -- by the upper four bits
 --   bytes.sum(udps.counts, 0x20, 0x7e)                                --> how many were printable
+--   bytes.bits(packet.ip_bytes, 20, udps.bits, 0, 60)                 --> 480: 160 bits, and -1 for 40 bytes more
 --
 --   setup = function(self) self.buffer = bytes.buffer(64) end         -- or put together, without making strings:
 --   flow.udps.service = self.buffer:clear():text "port " :u8(0x30 + …)
@@ -37,6 +38,19 @@ function bytes.copy(view, array, filled)
     return filled + size
   end
   return filled
+end
+
+--- Writes the bits of the view's first `size` bytes into an int8 array, the highest of each byte first, behind its
+-- first `filled` elements: room for `room` bytes, with -1 for each bit of those that are not there. The view may be
+-- nil. Returns how many elements are filled then.
+function bytes.bits(view, size, array, filled, room)
+  check("bits", array, 1)
+  if not (filled >= 0 and room >= 0 and filled + 8 * room <= #array) then
+    error(("bytes.bits: filled = %s, room = %s: expected both within the array"):format(filled, room), 2)
+  end
+  local there = view and math.max(math.min(size, #view), 0) or 0
+  C.nf_spread_bits(array.at + filled, view and view.data or nil, there, room)
+  return filled + 8 * room
 end
 
 --- Counts the view's bytes, the first `most` where this is given: counts[1 + byte], of an array uint16[256], goes up by

@@ -257,6 +257,8 @@ end
 --- How many columns the engine knows.
 function columns.count() return #list end
 
+local FINAL_GROUPS = { l7 = true, l7_extra = true, process = true, optional = true }
+
 --- Names of the columns of one group, in order.
 function columns.names(group)
   local names = {}
@@ -284,6 +286,13 @@ function columns.of_run(run)
   return available
 end
 
+--- Whether a flow's end may change what the column holds, beyond what its last packet did: nDPI's last word, and what
+-- plugins do in on_expire.
+function columns.is_final(column)
+  if column.group == "udps" then return column.is_final end
+  return FINAL_GROUPS[column.group] or column.name == "id" or column.name == "expiration_id"
+end
+
 --- An array column as columns of its elements, named from 1: splt_ps_1, splt_ps_2 … Any other column as it is.
 -- @return list of columns
 function columns.elements(column)
@@ -292,7 +301,8 @@ function columns.elements(column)
   for i = 1, column.length do
     elements[i] = {
       name = ("%s_%d"):format(column.name, i), type = column.type, unit = column.unit, doc = column.doc,
-      group = column.group, length = 1, is_array = false, offset = column.offset + (i - 1) * size,
+      group = column.group, is_final = column.is_final, length = 1, is_array = false,
+      offset = column.offset + (i - 1) * size,
     }
   end
   return elements

@@ -14,6 +14,7 @@ local bit = require "bit"
 local ffi = require "ffi"
 local jit_util = require "jit.util"
 local C = require "nfengine.lib"
+local flow_types = require "nfengine.flow"
 local plugin = require "nfengine.plugin"
 
 -- LuaJIT's own limits, 1000 traces and 512 KB of machine code, are reached by a dozen plugins; all traces are thrown
@@ -113,15 +114,15 @@ where.plugin = -1
 -- good. So every step is given a trace before the run: it calls itself until it has been compiled, which takes a bit
 -- more than a hundred calls. Traces over two or more steps share more, but there are as many as ways through them.
 local STEP = [[
-local event, where, packet, kept_flow, hook, plugin, next_step, C, cost = ...
+local event, where, packet, kept_flow, hook, plugin, next_step, C, cost, caller, band = ...
 local function step()
   if where.warm_up > 0 then
     where.warm_up = where.warm_up - 1
     if where.warm_up == 0 then return end
     return step()
   end
-  where.event, where.plugin = $EVENT, $NUMBER
-  $BEFORE hook(plugin, $ARGUMENTS) $AFTER
+  $SKIP where.event, where.plugin = $EVENT, $NUMBER
+  $CALLER $BEFORE hook(plugin, $ARGUMENTS) $AFTER
   return next_step()
 end
 return step
@@ -130,6 +131,11 @@ return step
 -- Around a hook whose cost is to be known.
 local BEFORE, AFTER = "local began = C.nf_now()",
   "cost.seconds, cost.calls = cost.seconds + (C.nf_now() - began), cost.calls + 1"
+
+-- Before a hook that takes packets: who calls flow:done(), and, where other plugins may still want the flow's packets,
+-- whether this one has.
+local CALLER = "caller.bit = %d"
+local SKIP = "if band(event.flow.core.watchers, %d) == 0 then return next_step() end"
 
 local WARM_UP = 300 -- calls
 
@@ -163,6 +169,28 @@ local function flow_keeper(event)
   end
 end
 
+-- Plugins that have a bit of their own among a flow's watchers. Those behind share the next one, and see all packets.
+local OWN_BITS = 30
+
+--- Bits for the plugins that want packets, by their number, and all of them together.
+local function watchers_of(instances)
+  local bits, all, count = {}, 0, 0
+  for number, instance in ipairs(instances) do
+    if plugin.class_of(instance).on_update then
+      local own = 2 ^ math.min(count, OWN_BITS)
+      bits[number], all, count = count < OWN_BITS and own or nil, bit.bor(all, own), count + 1
+    end
+  end
+  return bits, all, count
+end
+
+--- What a step does before its hook for flow:done(), as texts.
+local function before_packet(run, number, kind)
+  local bits, _, count = watchers_of(run.instances)
+  local may_skip = kind == C.NF_EVENT_UPDATE and count > 1 and bits[number]
+  return CALLER:format(bits[number] or 0), may_skip and SKIP:format(bits[number]) or ""
+end
+
 --- The steps of one hook, from the last plugin that has it to the first, which is returned.
 local function make_steps(run, parts, hook, kind, last)
   local step = last
@@ -172,13 +200,18 @@ local function make_steps(run, parts, hook, kind, last)
     local func = plugin.class_of(instance)[hook]
     if func then
       local arguments = has_loop(func) and "kept_flow()" or "event.flow"
-      if hook == "on_init" or hook == "on_update" then arguments = "packet, " .. arguments end
+      local caller, skip = "", ""
+      if hook == "on_init" or hook == "on_update" then
+        arguments = "packet, " .. arguments
+        caller, skip = before_packet(run, number, kind)
+      end
       local cost = run.costs and run.costs[number][hook]
       local make = load(STEP, {
         EVENT = kind, NUMBER = number, ARGUMENTS = arguments,
-        BEFORE = cost and BEFORE or "", AFTER = cost and AFTER or "",
+        CALLER = caller, SKIP = skip, BEFORE = cost and BEFORE or "", AFTER = cost and AFTER or "",
       })
-      step = make(parts.event, parts.where, parts.packet, parts.kept_flow, func, instance, step, C, cost)
+      step = make(parts.event, parts.where, parts.packet, parts.kept_flow, func, instance, step, C, cost,
+        flow_types.caller, bit.band)
       run.where.warm_up = WARM_UP
       step()
     end
@@ -196,6 +229,9 @@ function dispatch.events(instances)
   end
   return wanted
 end
+
+--- Those of them that want packets, as nf_options.watchers takes them.
+function dispatch.watchers(instances) return (select(2, watchers_of(instances))) end
 
 --- The inner loop.
 -- @param run `call` (how to ask for the next event: "nf_crew_next" or "nf_meter_next"), `handle` (whom), `event` (where

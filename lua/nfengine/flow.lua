@@ -3,6 +3,7 @@
 -- Every column is a plain number or string: `flow.src_ip`, `flow.bidirectional_bytes + 1`. Numbers can be set, texts
 -- too; `on_expire` is the place for it. `flow.udps` holds the plugins' own columns.
 
+local bit = require "bit"
 local ffi = require "ffi"
 local C = require "nfengine.lib"
 local array = require "nfengine.array"
@@ -11,6 +12,9 @@ local columns = require "nfengine.columns"
 local text = require "nfengine.text"
 
 local flow = {}
+
+--- The bit among a flow's watchers of the plugin whose hook runs, 0 where it has none: dispatch.lua sets it.
+flow.caller = ffi.new "struct { int32_t bit; }"
 
 -- ---- helpers that generated accessors use ----
 
@@ -260,6 +264,14 @@ local function make_methods(run, ctype, record_type, getter)
     ffi.copy(copy, self, ffi.sizeof(record_type))
     if run.layout.l7 > 0 then copy.l7.dissection = nil end -- nDPI's state stays the live flow's
     return copy
+  end
+
+  --- Says for the plugin whose hook runs that it needs no more of the flow's packets: its on_update is not called for
+  -- this flow again. Once all plugins that have an on_update have said so, packets cost the flow what they do without
+  -- plugins. It goes on counting, and ends as it would.
+  function methods.done(self)
+    if self.core.end_reason ~= 0 then error("flow:done: expected a flow that lives, in on_init or on_update", 2) end
+    self.core.watchers = bit.band(self.core.watchers, bit.bnot(flow.caller.bit))
   end
 
   --- A column's value as a 64-bit integer: exact also where Lua's numbers are not (beyond 2^53).

@@ -374,6 +374,7 @@ local function collect_slots(instances)
         local copy = {}
         for key, value in pairs(slot) do copy[key] = value end
         copy.is_column = part == "columns"
+        copy.is_final = owner.on_expire ~= nil
         slots[#slots + 1] = copy
       end
     end
@@ -476,7 +477,7 @@ function plugin.columns(ctype, slots, offset)
     if slot.is_column then
       list[#list + 1] = {
         name = "udps." .. slot.name, type = slot.type, doc = slot.doc, group = "udps", length = slot.length,
-        is_array = slot.is_array, owner = slot.owner, place = "udps." .. slot.member,
+        is_array = slot.is_array, owner = slot.owner, is_final = slot.is_final, place = "udps." .. slot.member,
         is_identifying = is_identifying(slot),
         offset = offset + ffi.offsetof(ctype, slot.member),
       }

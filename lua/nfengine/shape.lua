@@ -86,7 +86,7 @@ function shape.is_live(parameters)
   return C.nf_source_is_live(paths, count)
 end
 
-local function c_options(parameters, wanted_events, wants_comments, udps_size, has_l7_extra)
+local function c_options(parameters, wanted_events, watchers, wants_comments, udps_size, has_l7_extra)
   local options = ffi.new("struct nf_options")
   local paths, count, anchor = c_sources(parameters)
   options.sources, options.source_count = paths, count
@@ -104,6 +104,7 @@ local function c_options(parameters, wanted_events, wants_comments, udps_size, h
   options.system_visibility = parameters.system_visibility_mode == 1
   options.udps_size = udps_size
   options.events, options.comments = wanted_events, wants_comments
+  options.watchers = watchers
   options.time_unit = columns.time_units[parameters.time_unit].code
   options.l7_extra = has_l7_extra
   return options, anchor -- the second keeps alive what the first points to
@@ -122,8 +123,8 @@ function shape.of(parameters, instances, wants_ticks)
   local events = dispatch.events(instances)
   if wants_ticks or report.wants_progress() then events = bit.bor(events, C.NF_EVENT_PROGRESS) end
   local self = {}
-  self.options, self.anchor = c_options(parameters, events, plugin.need(instances, "comments"),
-    udps and ffi.sizeof(udps) or 0, l7_extra ~= nil)
+  self.options, self.anchor = c_options(parameters, events, dispatch.watchers(instances),
+    plugin.need(instances, "comments"), udps and ffi.sizeof(udps) or 0, l7_extra ~= nil)
   local layout = C.nf_layout_of(self.options)
   local available = columns.of_run {
     layout = layout, unit = parameters.time_unit, l7_extra = l7_extra or {},

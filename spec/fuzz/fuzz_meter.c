@@ -33,6 +33,7 @@ static struct nf_options choose(const uint8_t *data, const char *const *sources)
       .max_flows = data[3] & 0x0f,
       .splt_analysis = data[3] >> 4,
       .udps_size = data[4] & 0x1f,
+      .watchers = 1,
       .events = (data[0] & FLAG_INIT ? NF_EVENT_INIT : 0u) | (data[0] & FLAG_UPDATE ? NF_EVENT_UPDATE : 0u),
       .time_unit = (data[4] >> 5) % 3,
       .accounting_mode = data[5] >> 6,

@@ -1,5 +1,6 @@
 -- What hooks decide about a flow's life besides its end: that its connection is over (is_closing, linger), and that it
--- counts no more (is_frozen). core/meter.c, core/table.c, lua/nfengine/flow.lua.
+-- counts no more (is_frozen); and that a plugin needs no more of its packets (flow:done()). core/meter.c,
+-- core/table.c, lua/nfengine/flow.lua.
 
 local nf = require "nfengine"
 local engine = require "spec.support.engine"
@@ -166,6 +167,98 @@ describe("a frozen flow", function()
     local streamer = engine.streamer { udps = Freezer, packets = { tcp(0, "PA"), tcp(10, "A"), tcp(20, "A") } }
     for _ in streamer:flows() do end -- luacheck: ignore 542
     assert.equal(3, streamer:account().packets)
+  end)
+end)
+
+describe("a flow that plugins are done with", function()
+  after_each(engine.cleanup)
+
+  -- A plugin that is done with a flow at its nth packet, and notes in `seen` what its on_update is told.
+  local function early(name, nth, seen)
+    local function look(_, _, flow)
+      seen[#seen + 1] = name .. flow.bidirectional_packets
+      if flow.bidirectional_packets >= nth then flow:done() end
+    end
+    return nf.plugin { name = name, on_init = nth == 1 and look or nil, on_update = look }
+  end
+
+  local five = { tcp(0, "S"), tcp_back(10, "SA"), tcp(20, "A"), tcp(30, "PA"), tcp_back(40, "FA") }
+
+  it("shows them nothing more, counts on, and ends as it would", function()
+    local seen = {}
+    assert.same({ "5 0-40 0 end of input" }, lives { udps = early("a", 3, seen), packets = five })
+    assert.same({ "a2", "a3" }, seen)
+  end)
+
+  it("may be so from its first packet on", function()
+    local seen = {}
+    engine.flows { udps = early("a", 1, seen), packets = five }
+    assert.same({ "a1" }, seen)
+  end)
+
+  it("is shown to those that are not done, each for itself", function()
+    local seen = {}
+    engine.flows { udps = { early("a", 4, seen), early("b", 2, seen), early("c", 9, seen) }, packets = five }
+    assert.same({ "a2", "b2", "c2", "a3", "c3", "a4", "c4", "c5" }, seen)
+  end)
+
+  it("is a matter of this flow alone, and ends with it", function()
+    local seen = {}
+    engine.flows { udps = early("a", 2, seen), idle_timeout = 1,
+      packets = { tcp(0, "S"), tcp(1, "S", 7), tcp(2, "A"), tcp(3, "A"), tcp(4, "A", 7), tcp(5000, "A"),
+        tcp(5001, "A"), tcp(5002, "A") } }
+    assert.same({ "a2", "a2", "a2" }, seen)
+  end)
+
+  it("is told to all where there are very many, but the first thirty", function()
+    local seen, plugins, told = {}, {}, 0
+    for i = 1, 32 do plugins[i] = early(("p%d_"):format(i), 2, seen) end
+    engine.flows { udps = plugins, packets = five }
+    for _, each in ipairs(seen) do told = told + (each:match "_5$" and 1 or 0) end
+    assert.same({ 32 + 3 * 2, 2 }, { #seen, told })
+  end)
+
+  it("is shown to on_expire, which cannot be done", function()
+    local Late = nf.plugin { name = "late", on_expire = function(_, flow) flow:done() end }
+    assert.matches("flow:done: expected a flow that lives, in on_init or on_update",
+      engine.refusal(engine.flows, { udps = Late, packets = five }), 1, true)
+    assert.matches("flow.done: expected flow:done(), with a colon",
+      engine.refusal(engine.flows, { packets = five, udps = nf.plugin { name = "dot", on_init = function(_, _, flow)
+        flow.done() end } }), 1, true)
+  end)
+
+  it("has the record it would have without plugins, with L7 and without, for any number of meters", function()
+    local SCRIPT = [[
+      local nf = require "nfengine"
+      local function look(_, _, flow) if flow.bidirectional_packets >= 3 then flow:done() end end
+      local Early = nf.plugin { name = "early", on_init = look, on_update = look }
+      nf.streamer({ udps = %s, statistical_analysis = true, splt_analysis = 6, n_dissections = %d,
+        columns = { "*", "end_reason" } }):write() ]]
+    for _, sample in ipairs { "samples/web.pcap", "samples/tls.pcap" } do
+      for _, dissections in ipairs { 0, 20 } do
+        local function rows(udps, meters)
+          local result = engine.script(SCRIPT:format(udps, dissections), "-q", "--n-meters=" .. meters, sample)
+          assert.same({ 0, "" }, { result.status, result.err })
+          return result.out
+        end
+        local without = rows("nil", 1)
+        for meters = 1, 3 do assert.equal(without, rows("Early", meters)) end
+      end
+    end
+  end)
+
+  it("works for plugins that --safe closes in", function()
+    local path = program.write([[
+      local nf = require "nfengine"
+      return nf.plugin { name = "closed", columns = { { "told", "uint32", "packets told" } },
+        on_init = function(self, packet, flow) flow.udps.told = 1 end,
+        on_update = function(self, packet, flow)
+          flow.udps.told = flow.udps.told + 1
+          if flow.udps.told == 3 then flow:done() end
+        end } ]], ".lua")
+    local result = program.run("-q", "--safe", "flows", "--plugin=" .. path, "--no-dpi",
+      "--columns=bidirectional_packets,udps.told", engine.capture(five))
+    assert.same({ "bidirectional_packets,udps.told\n5,3\n", "" }, { result.out, result.err })
   end)
 end)
 

@@ -146,6 +146,7 @@ static struct nf_options options_for(const char *const *path, const struct setti
       .splt_analysis = 10,
       .udps_size = 24,
       .events = NF_EVENT_INIT | NF_EVENT_UPDATE,
+      .watchers = 1,
       .decode_tunnels = true,
       .defragment = true,
       .statistical_analysis = true,

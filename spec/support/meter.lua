@@ -72,6 +72,7 @@ local function c_options(wanted)
   options.sources, options.source_count = paths, #sources
   options.n_meters, options.idle_timeout_s, options.active_timeout_s = 1, 120, 1800
   options.decode_tunnels, options.defragment = true, true
+  options.watchers = 1
   for name in (wanted.events or ""):gmatch "%a+" do options.events = options.events + KINDS[name] end
   for name, value in pairs(wanted) do
     if not OWN[name] then options[name] = value end

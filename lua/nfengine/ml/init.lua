@@ -164,20 +164,42 @@ model.__carry = function() return "nfengine.ml", "left_behind", {} end
 binding.__carry = model.__carry
 function ml.left_behind(nothing) return nothing end
 
+--- Refuses columns that say something else, or more, once the flow has ended.
+local function check_early(self, list)
+  for _, column in ipairs(list) do
+    if columns.is_final(column) then
+      error(("model %s: column %s is known at a flow's end, expected one that its packets alone make")
+        :format(text.quote(self.path), text.quote(column.name)), 0)
+    end
+  end
+end
+
+--- Where the statistics of a flow lie, 0 where the run has none.
+local function statistics_offset(available)
+  for _, column in ipairs(available) do
+    if column.place == "statistics[0].ps.min" then return column.offset end -- the section's first
+  end
+  return 0
+end
+
 --- Binds a model to a run's columns. Raises one line where they do not fit.
 -- @param available columns that the run has, arrays as what they are: elements are called NAME_1, NAME_2 …
 -- @param names those that the features are, in their order; nil for the model's own
-function model:bind(available, names)
+-- @param is_early whether flows are asked about that still live: then columns that only their end makes are refused
+function model:bind(available, names, is_early)
   local list, message = columns_for(self, available, names), ffi.new("char[?]", C.NF_ERROR_SIZE)
+  if is_early then check_early(self, list) end
   local vector = C.nf_vector_new(columns.to_c(in_numbers(list)), #list, message)
   if vector == nil then error(("model %s: %s"):format(text.quote(self.path), ffi.string(message)), 0) end
+  C.nf_vector_set_statistics(vector, statistics_offset(available))
   return setmetatable({
     model = self, columns = list, vector = ffi.gc(vector, C.nf_vector_free), mapped = categories_of(self, list),
     row = ffi.new("double[?]", self.feature_count), outputs = ffi.new("double[?]", self.output_count),
   }, binding)
 end
 
---- Asks the model about a flow, in a hook or as a record.
+--- Asks the model about a flow, in a hook or as a record. Of one that still lives, features are what they would be if
+-- it ended now.
 -- @return its outputs, double *, and the row of features that they are for, both valid until the next call
 function binding:ask(flow)
   C.nf_vector_read(self.vector, flow.core, self.row)

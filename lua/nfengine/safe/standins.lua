@@ -215,6 +215,8 @@ end
 function flow_methods:keys() return object_of(self, "flow", "keys"):keys() end
 function flow_methods:to_table() return object_of(self, "flow", "to_table"):to_table() end
 
+function flow_methods:done() object_of(self, "flow", "done"):done() end
+
 function flow_methods:values()
   local values = object_of(self, "flow", "values"):values()
   for i, value in pairs(values) do

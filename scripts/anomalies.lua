@@ -1,0 +1,177 @@
+--- Which flows are unlike the others? Isolates them with random trees, without labels, and prints the most unusual.
+--
+-- Captures are read twice: for an isolation forest (see nfengine.ml.isolation), and for the flows' scores by it. With
+-- --learn=FILE, one of them, the forest is grown on that capture, of what is usual, and the others are scored. Scores
+-- are above 0.5 for what is unusual, and near 1 for what is very much so. FEATURE is the column in which the flow is
+-- farthest from the median of what was learnt from, by so many robust standard deviations of the value's logarithm: a
+-- hint for people, of which the score knows nothing.
+--
+-- With --all each flow is written as `flows` writes it, with the columns udps.isolation_score and
+-- udps.isolation_feature: to standard output, or wherever --output says.
+--
+-- The features are --features, or else durations, packets and bytes each way, sizes and times between packets, and
+-- flags, by statistics. The same captures and --seed give the same scores, for any number of meters.
+--
+-- @categories report
+-- @usage nfengine -q anomalies samples/web.pcap -- --top=5
+-- @output
+-- SCORE  FEATURE                        DISTANCE  FROM > TO
+-- 0.731  dst2src_stddev_ps                 +58.6  [2001:db8::10]:45800 > [2001:db8:80::80]:80 tcp
+-- 0.665  dst2src_stddev_ps                 +61.5  192.0.2.10:34010 > 203.0.113.22:22 tcp
+-- 0.655  bidirectional_stddev_piat_ms      +91.0  192.0.2.1:67 > 192.0.2.58:68 udp
+-- 0.541  dst2src_stddev_ps                 +64.8  192.0.2.10:52360 > 198.51.100.80:443 tcp
+-- 0.535  dst2src_stddev_ps                 +65.0  192.0.2.10:43278 > 198.51.100.80:80 tcp
+
+local nf = require "nfengine"
+local columns = require "nfengine.columns"
+local isolation = require "nfengine.ml.isolation"
+local lfs = require "nfengine.lfs"
+local robust = require "nfengine.robust"
+local show = require "nfengine.show"
+local sources = require "nfengine.sources"
+local text = require "nfengine.text"
+
+local options = nf.options {
+  learn = { "", "which of the captures to learn from what is usual; none: from those that are scored", is_file = true },
+  features = { {}, "columns to look at, numbers, instead of the usual ones" },
+  top = { 20, "how many flows to show", integer = true, min = 1 },
+  all = { false, "write all flows, with their scores, instead" },
+  trees = { 100, "trees of the forest", integer = true, min = 1, max = 10000 },
+  sample = { 256, "flows that a tree is grown from", integer = true, min = 2, max = 65536 },
+  seed = { 0, "another number grows another forest", integer = true },
+}
+
+local function refuse(...) error({ usage = string.format(...) }, 0) end
+
+-- UNIT is that of the run's times.
+local USUAL = { "bidirectional_duration_UNIT", "src2dst_packets", "src2dst_bytes", "dst2src_packets", "dst2src_bytes",
+  "src2dst_mean_ps", "src2dst_stddev_ps", "dst2src_mean_ps", "dst2src_stddev_ps", "bidirectional_mean_piat_UNIT",
+  "bidirectional_stddev_piat_UNIT", "bidirectional_syn_packets", "bidirectional_rst_packets",
+  "bidirectional_psh_packets" }
+
+-- ---- features ----
+
+local function features_of(available, unit)
+  local by_name, names, list = {}, {}, {}
+  for _, column in ipairs(available) do
+    for _, element in ipairs(columns.elements(column)) do
+      by_name[element.name], names[#names + 1] = element, element.name
+    end
+  end
+  for _, name in ipairs(options.features[1] and options.features or USUAL) do
+    name = name:gsub("UNIT", unit)
+    local column = by_name[name]
+    if column and columns.is_numeric(column) then
+      list[#list + 1] = column
+    elseif options.features[1] then
+      error(("--features: %s: expected a column of this run that holds numbers%s")
+        :format(text.quote(name), text.suggest(name, names)), 0)
+    end
+  end
+  return list
+end
+
+--- For each feature its median and median absolute deviation, on the scale of ratios.
+local function centres_of(rows)
+  local centres = {}
+  for i = 1, rows.width do
+    local values = rows:values(i)
+    for k, x in ipairs(values) do values[k] = robust.scaled(x) end
+    local median, mad = robust.centre(values)
+    centres[i] = { median = median or 0, mad = mad or 0 }
+  end
+  return centres
+end
+
+--- The number of the feature that stands out in a row, and how far.
+local function standing_out(centres, row)
+  local feature, farthest = 1, 0
+  for i, centre in ipairs(centres) do
+    local distance = robust.distance(robust.scaled(row[i - 1]), centre.median, centre.mad)
+    if math.abs(distance) > math.abs(farthest) then feature, farthest = i, distance end
+  end
+  return feature, farthest
+end
+
+-- ---- two passes ----
+
+local rows, forest, centres -- what is learnt, when it is
+
+local Isolation = nf.plugin {
+  name = "isolation",
+  columns = {
+    { "isolation_score", "double", "how unusual the flow is, from 0 to 1: above 0.5, unusual" },
+    { "isolation_feature", "string:63", "the column that stands out", is_identifying = false },
+    { "isolation_distance", "double", "how far it is from the median, in robust standard deviations" },
+  },
+  setup = function(_, run)
+    rows = rows or isolation.rows(features_of(run.columns, run.time_unit))
+    if rows.width == 0 then error("no column of this run is a feature", 0) end
+  end,
+  on_record = function(_, flow)
+    if not forest then return rows:add(flow) end
+    local udps, row = flow.udps, rows:read(flow)
+    udps.isolation_score = forest:score_row(row)
+    local feature, distance = standing_out(centres, row)
+    udps.isolation_feature, udps.isolation_distance = rows.columns[feature].name, distance
+  end,
+}
+
+local streamer = nf.streamer { statistical_analysis = true, n_dissections = 0, udps = Isolation }
+
+--- The captures to learn from, and those to score.
+local function captures()
+  local learnt, scored = {}, {}
+  for _, path in ipairs(sources.files(streamer.source)) do
+    if lfs.attributes(path, "mode") ~= "file" then
+      refuse("%s: expected a capture file, which is read twice", text.quote(path))
+    end
+    table.insert(path == options.learn and learnt or scored, path)
+  end
+  if options.learn == "" then return scored, scored end
+  if not learnt[1] then refuse("--learn=%s: expected one of the captures", options.learn) end
+  if not scored[1] then refuse("--learn=%s: expected a further capture, to be scored", options.learn) end
+  return learnt, scored
+end
+
+local function learn()
+  local learnt, scored = captures()
+  streamer.source = learnt
+  streamer:to { write = function() end }
+  streamer.source = scored
+  centres = centres_of(rows)
+  forest = isolation.grow(rows, options)
+end
+
+-- ---- showing ----
+
+--- The flows with the highest scores, of equal ones the first.
+local function find_top()
+  local top = {}
+  for flow in streamer:flows() do
+    local udps, at = flow.udps, #top + 1
+    local score = udps.isolation_score
+    while at > 1 and top[at - 1].score < score do at = at - 1 end
+    if at <= options.top then
+      table.insert(top, at, {
+        score = score, feature = udps.isolation_feature, distance = udps.isolation_distance,
+        from = show.endpoint(flow.src_ip, flow.src_port), to = show.endpoint(flow.dst_ip, flow.dst_port),
+        protocol = flow.protocol,
+      })
+      top[options.top + 1] = nil
+    end
+  end
+  return top
+end
+
+learn()
+if options.all then
+  streamer:write()
+else
+  local LINE = "%5s  %-30s %8s  %s\n"
+  io.write(LINE:format("SCORE", "FEATURE", "DISTANCE", "FROM > TO"))
+  for _, each in ipairs(find_top()) do
+    io.write(LINE:format(("%.3f"):format(each.score), each.feature, ("%+.1f"):format(each.distance),
+      ("%s > %s %s"):format(each.from, each.to, show.protocol(each.protocol))))
+  end
+end
