@@ -45,11 +45,20 @@ double nf_count_entropy(const uint16_t *counts, uint32_t count) {
   return total ? (double)(weigh(total) - sum) * UNIT / total : 0;
 }
 
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "spread takes the lowest byte for the first");
+
+/* The bits of a byte as eight bytes of 0 and 1, the highest first in memory: each byte takes its bit out of a copy. */
+static uint64_t spread(uint8_t byte) {
+  const uint64_t ones = 0x0101010101010101, own = byte * ones & 0x0102040810204080;
+  return (own + 0x7f * ones) >> 7 & ones;
+}
+
 void nf_spread_bits(int8_t *bits, const uint8_t *data, uint32_t size, uint32_t room) {
   enum { BITS = 8 };
   if (size > room) size = room;
-  for (uint32_t i = 0; i < size; i++) {
-    for (int k = 0; k < BITS; k++) *bits++ = (int8_t)(data[i] >> (BITS - 1 - k) & 1);
+  for (uint32_t i = 0; i < size; i++, bits += BITS) {
+    const uint64_t eight = spread(data[i]);
+    memcpy(bits, &eight, BITS);
   }
   if (room > size) memset(bits, -1, (size_t)(room - size) * BITS);
 }

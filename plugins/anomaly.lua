@@ -140,7 +140,7 @@ return nf.plugin {
   description = "How unusual each flow is among those before it, without training",
   author      = "the nfengine authors",
   license     = "MIT",
-  categories  = { "model", "cross-flow" },
+  categories  = { "feature", "cross-flow" },
   options     = {
     columns  = { {}, "columns to look at, numbers; none: durations, packets, bytes, and of statistics some" },
     by       = { "all", "whose medians flows are compared with", choices = { "all", "service" } },

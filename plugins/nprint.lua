@@ -10,7 +10,7 @@
 --
 -- Some bits say who talks, or are drawn at random: addresses, ports, checksums, IPv4's identification, sequence and
 -- acknowledgement numbers. A model learns them by heart; they are -1 unless identifiers = true. Once a flow has had its
--- packets, further ones cost nothing. A vector takes a byte a bit: 10 packets with the usual headers 10,880 bytes a
+-- packets, further ones cost nothing. A vector takes a byte a bit: 4 packets with the usual headers 4,352 bytes a
 -- flow.
 --
 -- @usage nfengine flows --plugin nprint -a nprint.packets=1 -a nprint.headers=udp -a nprint.identifiers=true \
@@ -86,10 +86,10 @@ return nf.plugin {
   description = "Bits of the first packets' headers, each at a place of its own, as nPrint has them",
   author      = "the nfengine authors",
   license     = "MIT",
-  categories  = { "feature", "payload", "slow" },
+  categories  = { "feature", "payload" },
   independent = true,
   options     = {
-    packets     = { 10, "packets to tell of", min = 1, max = 1000, integer = true },
+    packets     = { 4, "packets to tell of", min = 1, max = 1000, integer = true },
     headers     = { { "ipv4", "tcp", "udp", "icmp" }, "which headers: of these and ipv6" },
     payload     = { 0, "bytes of payload behind them", min = 0, max = 2000, integer = true },
     identifiers = { false, "tell addresses, ports, checksums and random numbers, too" },
