@@ -23,23 +23,19 @@
 
 local nf = require "nfengine"
 local bundle = require "nfengine.bundle"
-local by_file = require "nfengine.dataset.by_file"
 local bytes = require "nfengine.bytes"
+local labelling = require "nfengine.dataset.labelling"
 local npy = require "nfengine.npy"
 local report = require "nfengine.report"
 local text = require "nfengine.text"
 
-local options = nf.options {
+local options = nf.options(labelling.options({
   write = { "", "file for the arrays, NAME.npz" },
   packets = { 20, "packets of each flow", integer = true, min = 1, max = 1000 },
   channels = { { "size", "direction", "time" }, "what of each: size, direction, time, payload:N, nprint" },
   headers = { { "ipv4", "tcp", "udp", "icmp" }, "which headers nprint has bits of: of these and ipv6" },
-  label = { "", "column with what is to be learnt" },
-  label_rules = { "", "rules that say what flows are, for the plugin label", is_file = true },
-  label_by_file = { "no", "label flows by the name of their capture, or of the folder that it is in",
-    choices = by_file.CHOICES },
   unlabelled = { "", "label for flows without one, which otherwise are left out" },
-}
+}, true))
 
 local function refuse(...) error({ usage = string.format(...) }, 0) end
 
@@ -61,12 +57,6 @@ end
 
 local folder, name = options.write:match "^(.-)([^/]+)%.npz$"
 if not name then refuse "expected --write=NAME.npz behind --" end
-local is_by_file = options.label_by_file ~= "no"
-if is_by_file and (options.label_rules ~= "" or options.label ~= "") then
-  refuse "--label-by-file: expected neither --label nor --label-rules with it"
-end
-local has_label_column = is_by_file or options.label_rules ~= ""
-local label = options.label ~= "" and options.label or has_label_column and "udps.label" or nil
 
 local function take_payload(self, packet, flow)
   local number, payload = flow.bidirectional_packets, packet.payload_bytes
@@ -90,7 +80,6 @@ local Payload = nf.plugin {
 
 local function plugins()
   local list = {}
-  if options.label_rules ~= "" then table.insert(list, require "plugins.label" { rules = options.label_rules }) end
   if payload_size > 0 then table.insert(list, Payload { packets = options.packets, size = payload_size }) end
   if has_nprint then
     table.insert(list, require "plugins.nprint" { packets = options.packets, headers = options.headers })
@@ -98,13 +87,13 @@ local function plugins()
   return list
 end
 
-local usual_plugins = plugins()
+local labels = labelling.new(options, plugins())
 local streamer = nf.streamer {
-  splt_analysis = options.packets,
-  n_dissections = options.label:match "^application_" and 20 or 0,
+  splt_analysis = options.packets, n_dissections = labels.n_dissections,
   dpi_cache = false, -- so that L7, if asked for, is the same for any number of meters
-  udps = is_by_file and { by_file.plugin(), unpack(usual_plugins) } or usual_plugins,
+  udps = labels:plugins(),
 }
+if labels.is_apart then labelling.check_files(streamer) end
 if streamer.splt_analysis ~= options.packets then
   refuse("--splt-analysis=%d: expected --packets=%d behind --, and nothing else", streamer.splt_analysis,
     options.packets)
@@ -141,22 +130,22 @@ end
 
 -- ---- labels ----
 
-local labels, classes = {}, {} -- of each flow; set of all
+local classes, seen = {}, {} -- of each flow; set of all
 
-local function label_of(flow)
-  local value = tostring(flow[label])
+local function class_of(flow)
+  local value = tostring(flow[labels.column])
   if value ~= "" then return value end
   return options.unlabelled ~= "" and options.unlabelled or nil
 end
 
 local function write_labels()
-  local names, numbers, longest = text.sorted_keys(classes), {}, 1
+  local names, numbers, longest = text.sorted_keys(seen), {}, 1
   for i, each in ipairs(names) do
     numbers[each], longest = i - 1, math.max(longest, #each)
   end
   add_array("y", "int64", {})
   add_array("classes", "text:" .. longest, {})
-  for _, each in ipairs(labels) do arrays.y:write_number(numbers[each]) end
+  for _, each in ipairs(classes) do arrays.y:write_number(numbers[each]) end
   for _, each in ipairs(names) do arrays.classes:write_text(each) end
 end
 
@@ -188,10 +177,10 @@ function sink:open(columns, crew, available)
 end
 
 function sink:write(flow)
-  if label then
-    local class = label_of(flow)
+  if labels.column then
+    local class = class_of(flow)
     if not class then return true end
-    labels[#labels + 1], classes[class] = class, true
+    classes[#classes + 1], seen[class] = class, true
   end
   local length = math.min(flow.bidirectional_packets, options.packets)
   if scalars[1] then put_scalars(flow, length) end
@@ -205,21 +194,10 @@ local function remove_parts()
   for _, what in ipairs(order) do os.remove(arrays[what].path) end
 end
 
---- Gives all flows to the sink. Returns false where somebody has interrupted that.
-local function read()
-  if is_by_file then
-    local captures = by_file.captures(streamer)
-    return by_file.read(streamer, captures, options.label_by_file, usual_plugins, sink) ~= nil
-  end
-  streamer:to(sink)
-  local account = streamer:account()
-  return not account.is_interrupted or account.is_live
-end
-
 --- Writes all files. Returns false where somebody has interrupted that.
 local function write()
-  if not read() then return false end
-  if label then write_labels() end
+  if not labels:read(streamer, sink) then return false end
+  if labels.column then write_labels() end
   local members = {}
   for i, what in ipairs(order) do
     arrays[what]:close()

@@ -14,9 +14,12 @@ local text = require "nfengine.text"
 local labelling = {}
 labelling.__index = labelling
 
+local DEFAULT = "udps.label"
+
 --- Declarations of the options, added to a script's own.
-function labelling.options(own)
-  own.label = { "udps.label", "column with what flows are" }
+-- @param may_lack whether the script goes on without labels: then `column` is nil where none are asked for
+function labelling.options(own, may_lack)
+  own.label = { may_lack and "" or DEFAULT, "column with what flows are" }
   own.label_rules = { "", "rules that say what flows are, for the plugin label", is_file = true }
   own.label_by_file = { "no", "label flows by the name of their capture, or of the folder that it is in",
     choices = { "no", "file", "folder" } }
@@ -42,16 +45,18 @@ end
 --- Takes the options' values. Raises a usage error where they contradict each other.
 -- @param options values of labelling.options
 -- @param others instances of further plugins for all runs, behind the one that labels; none if left out
--- @return an object: `column`, the label's name; `is_apart`, whether captures are recordings of their own;
---   `n_dissections`, packets that nDPI is to see where the command line does not say: it takes most of the time, and is
---   needed where it gives the label
+-- @return an object: `column`, the label's name, nil for none; `is_apart`, whether captures are recordings of their
+--   own; `n_dissections`, packets that nDPI is to see where the command line does not say: it takes most of the time,
+--   and is needed where it gives the label
 function labelling.new(options, others)
   local is_by_file = options.label_by_file ~= "no"
-  if is_by_file and (options.label_rules ~= "" or options.label ~= "udps.label") then
+  local column = options.label ~= "" and options.label or nil
+  if is_by_file and (options.label_rules ~= "" or column and column ~= DEFAULT) then
     error({ usage = "--label-by-file: expected neither --label nor --label-rules with it" }, 0)
   end
+  if is_by_file or options.label_rules ~= "" then column = column or DEFAULT end
   return setmetatable({
-    column = options.label, rules = options.label_rules, by = options.label_by_file, is_by_file = is_by_file,
+    column = column, rules = options.label_rules, by = options.label_by_file, is_by_file = is_by_file,
     is_apart = is_by_file or options.apart,
     others = others or {}, n_dissections = options.label:match "^application_" and 20 or 0,
   }, labelling)
