@@ -54,13 +54,14 @@ end
 local function inputs_of(message, constants)
   local inputs, names, count = {}, {}, 0
   for _, info in ipairs(message.input) do
-    if not constants[info.name] then
+    local name = info.name or ""
+    if not constants[name] then
       local width, kind = columns_of(info)
       local features = { kind = "features", type = kind }
       if count + width > MOST_FEATURES then fail("more than %d features", MOST_FEATURES) end
       for i = 1, width do features[i] = { source = count + i - 1 } end
-      inputs[info.name], count = features, count + width
-      names[#names + 1] = info.name
+      inputs[name], count = features, count + width
+      names[#names + 1] = name
     end
   end
   if count == 0 then fail "a graph without inputs" end
@@ -99,7 +100,8 @@ function graph:make(name)
   self.depth = self.depth - 1
   if ok then return value end
   value = text.raised(value)
-  fail("%s", value:find "^operator " and value or ("operator %s: %s"):format(node.op_type, value))
+  local is_named = value:find "^operator " or value:find "^value "
+  fail("%s", is_named and value or ("operator %s: %s"):format(node.op_type, value))
 end
 
 --- The formula that a value is.

@@ -11,6 +11,7 @@
 -- Source: protobuf.dev/programming-guides/encoding. Integers beyond 2^53 come as the nearest double.
 
 local ffi = require "ffi"
+local reals = require "nfengine.ml.reals"
 
 local protobuf = {}
 
@@ -42,17 +43,8 @@ local function integer(self, stop)
   fail(self, "an integer of more than ten bytes")
 end
 
-local union = ffi.new "union { float f; double d; }"
-
-local function float(self, stop)
-  ffi.copy(union, self.bytes + take(self, 4, stop), 4)
-  return tonumber(union.f)
-end
-
-local function double(self, stop)
-  ffi.copy(union, self.bytes + take(self, 8, stop), 8)
-  return union.d
-end
+local function float(self, stop) return reals.float(self.bytes + take(self, 4, stop)) end
+local function double(self, stop) return reals.double(self.bytes + take(self, 8, stop)) end
 
 --- Where a delimited value ends.
 local function delimited(self, stop)

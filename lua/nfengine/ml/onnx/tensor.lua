@@ -1,6 +1,7 @@
 --- Tensors that a file of ONNX holds, as flat lists of numbers or strings. Source: TensorProto in onnx/onnx.proto.
 
 local ffi = require "ffi"
+local reals = require "nfengine.ml.reals"
 
 local tensor = {}
 
@@ -15,10 +16,21 @@ local KEPT = {
   [tensor.DOUBLE] = { "double_data", "double", 8 },
 }
 
-local function from_raw(raw, ctype, size)
-  local list, elements = {}, ffi.new(ctype .. "[?]", math.floor(#raw / size))
-  ffi.copy(elements, raw, math.floor(#raw / size) * size)
-  for i = 1, math.floor(#raw / size) do list[i] = tonumber(elements[i - 1]) end
+local function integer_of(ctype, size)
+  local element = ffi.new(ctype .. "[1]")
+  return function(from)
+    ffi.copy(element, from, size)
+    return tonumber(element[0])
+  end
+end
+
+for _, kept in pairs(KEPT) do
+  if kept[2] then kept.read = reals[kept[2]] or integer_of(kept[2], kept[3]) end
+end
+
+local function from_raw(raw, kept)
+  local list, bytes, size = {}, ffi.cast("const uint8_t *", raw), kept[3]
+  for i = 1, math.floor(#raw / size) do list[i] = kept.read(bytes + (i - 1) * size) end
   return list
 end
 
@@ -29,7 +41,7 @@ function tensor.read(message)
   if not kept then error(("a tensor of type %s"):format(tostring(message.data_type)), 0) end
   if message.data_location == 1 then error("a tensor in a file of its own", 0) end
   local values = message[kept[1]]
-  if message.raw_data and kept[2] then values = from_raw(message.raw_data, kept[2], kept[3]) end
+  if message.raw_data and kept[2] then values = from_raw(message.raw_data, kept) end
   local size = 1
   for _, dim in ipairs(message.dims) do size = size * dim end
   if size ~= #values then error(("a tensor of %d elements, expected %d"):format(#values, size), 0) end
