@@ -64,8 +64,8 @@ describe("nfengine.ml, with engines", function()
   for engine, setting in pairs { onnxruntime = "NFENGINE_ONNXRUNTIME", xgboost = "NFENGINE_XGBOOST" } do
     it("says in one line where a library is not there: " .. engine, function()
       local path = write { nodes = { onnx.node("Sqrt", { "x" }, { "y" }) } }
-      local result = program.shell(("%s=missing.so timeout 60 %s -q flows --plugin=model --set=model.engine=%s --set=model.file=%s %s"):format(
-        setting, program.path, engine, path, SAMPLE))
+      local command = "%s=missing.so timeout 60 %s -q flows --plugin=model --set=model.engine=%s --set=model.file=%s %s"
+      local result = program.shell(command:format(setting, program.path, engine, path, SAMPLE))
       assert.equal(1, result.status)
       assert.matches(("^nfengine: .*model \"%s\": engine %s: cannot load missing.so, expected [^\n]+\n$"):format(
         path:gsub("%p", "%%%0"), engine), result.err)
@@ -116,11 +116,11 @@ describe("nfengine.ml.onnxruntime", function()
   end)
 
   with("refuses what is no model, in one line", function()
-    for content, message in pairs { ["\8\7 no model"] = "onnxruntime: ", [onnx.model { nodes = {} }] = "onnxruntime: " } do
+    for _, content in ipairs { "\8\7 no model", onnx.model { nodes = {} } } do
       local path = program.write(content, ".onnx")
       local ok, problem = pcall(ml.load, path, { engine = "onnxruntime" })
       assert.is_false(ok)
-      assert.matches(message, problem, 1, true)
+      assert.matches("onnxruntime: ", problem, 1, true)
       assert.is_nil(problem:find "\n")
     end
   end)
@@ -172,7 +172,8 @@ describe("nfengine.ml.libxgboost", function()
     {"num_parallel_tree": "1", "num_trees": "1", "size_leaf_vector": "0"}, "tree_info": [0], "trees": [{
     "base_weights": [0.0, 10.0, 20.0], "categories": [], "categories_nodes": [], "categories_segments": [],
     "categories_sizes": [], "default_left": [1, 0, 0], "id": 0, "left_children": [1, -1, -1], "loss_changes":
-    [1.0, 0.0, 0.0], "parents": [2147483647, 0, 0], "right_children": [2, -1, -1], "split_conditions": [5.0, 10.0, 20.0],
+    [1.0, 0.0, 0.0], "parents": [2147483647, 0, 0], "right_children": [2, -1, -1],
+    "split_conditions": [5.0, 10.0, 20.0],
     "split_indices": [1, 0, 0], "split_type": [0, 0, 0], "sum_hessian": [2.0, 1.0, 1.0], "tree_param":
     {"num_deleted": "0", "num_feature": "2", "num_nodes": "3", "size_leaf_vector": "0"}}]}},
     "learner_model_param": {"base_score": "5E-1", "boost_from_average": "1", "num_class": "0", "num_feature": "2",
@@ -196,11 +197,11 @@ describe("nfengine.ml.libxgboost", function()
   end)
 
   with("refuses what is no model, in one line", function()
-    for content, message in pairs { ["{}"] = "xgboost: ", ["{\"learner\": {}}"] = "xgboost: ", ["{["] = "xgboost: " } do
+    for _, content in ipairs { "{}", '{"learner": {}}', "{[" } do
       local path = program.write(content, ".json")
       local ok, problem = pcall(ml.load, path, { engine = "xgboost" })
       assert.is_false(ok)
-      assert.matches(message, problem, 1, true)
+      assert.matches("xgboost: ", problem, 1, true)
       assert.is_nil(problem:find "\n")
     end
   end)

@@ -39,7 +39,7 @@ local function distance(model, path, ending)
       if columns < width then value = k == 1 and got[row] or 1 - got[row] end
       local answer = expected[row * width + k]
       local far = math.abs(value - answer) / math.max(1, math.abs(answer))
-      if not (far <= worst) then worst = far end
+      worst = far == far and math.max(worst, far) or 1 / 0
     end
   end
   return worst
@@ -227,8 +227,8 @@ describe("nfengine.ml.onnx", function()
     ["node 7 of tree 0 is not there"] = { nodes = { stump { nodes_falsenodeids = { ints = { 7, 0, 0 } } } } },
     ['operator TreeEnsembleRegressor: 2 nodes_values, expected 3; engine = "onnxruntime" takes any model'] =
       { nodes = { stump { nodes_values = { 5, 0 } } } },
-    ['operator TreeEnsembleRegressor: a leaf of output 3, expected one below 1; engine = "onnxruntime" takes any model'] =
-      { nodes = { stump { target_ids = { ints = { 0, 3 } } } } },
+    ['operator TreeEnsembleRegressor: a leaf of output 3, expected one below 1; engine = "onnxruntime" takes any '
+      .. 'model'] = { nodes = { stump { target_ids = { ints = { 0, 3 } } } } },
   } do
     it("refuses a graph: " .. message, function() assert.equal("ONNX: " .. message, refused(graph)) end)
   end
@@ -243,12 +243,17 @@ describe("nfengine.ml.onnx", function()
     for i = 1, 100000 do long[i] = onnx.node("Identity", { i == 1 and "x" or "v" .. i - 1 }, { "v" .. i }) end
     long[#long + 1] = linear { "v100000" }
     assert.matches("more than 200 operators behind one another", refused { nodes = long }, 1, true)
-    for i = 1, 60 do wide[i + 1] = onnx.node("Concat", { "v" .. i - 1, "v" .. i - 1 }, { i == 60 and "y" or "v" .. i }) end
+    for i = 1, 60 do
+      local before = "v" .. i - 1
+      wide[i + 1] = onnx.node("Concat", { before, before }, { i == 60 and "y" or "v" .. i })
+    end
     assert.matches("a graph that repeats itself too often", refused { nodes = wide }, 1, true)
     local features = {}
-    for i = 1, 150 do features[i] = onnx.node("Cast", { i == 1 and "x" or "v" .. i - 1 }, { "v" .. i }, { to = { int = 1 } }) end
-    for i = 1, 40 do features[150 + i] = onnx.node("Concat", { "v" .. 149 + i, "v" .. 149 + i }, { "v" .. 150 + i }) end
-    features[#features + 1] = linear { "v190" }
+    for i = 1, 40 do
+      local before = i == 1 and "x" or "v" .. i - 1
+      features[i] = onnx.node("Concat", { before, before }, { "v" .. i })
+    end
+    features[#features + 1] = linear { "v40" }
     assert.matches("a graph that repeats itself too often", refused { nodes = features }, 1, true)
   end)
 

@@ -5,8 +5,8 @@
 FOLDER/flows.csv has the flows, as nfengine writes them with statistics and applications. For each model MAKER writes to
 FOLDER NAME.onnx, the rows it is asked about, NAME.onnx.rows.csv, the answers of onnxruntime, NAME.onnx.answers.csv, and
 of the library that has trained it, NAME.onnx.trained.csv, where there is one: with all digits and without a header. A
-line on standard output names the file, the type of its input, and how far the two answers are from one another: for
-answers above 1, relatively.
+line on standard output names the file and how far the two answers are from one another, relatively for answers above 1:
+-1 where there is but one.
 
 A maker is a function from the flows (a pandas.DataFrame) to any number of (name, ONNX, rows, answers of the library or
 None). Rows are in single precision: what is asked is the same for all.
@@ -128,8 +128,9 @@ def linear_models(x, y, text, code, number):
     yield trained("sgd_log_many", make_pipeline(MinMaxScaler(), SGDClassifier(loss="log_loss", **seed)), x, text)
     yield trained("sgd_number", make_pipeline(StandardScaler(), SGDRegressor(**seed)), x, number)
     yield trained("perceptron", make_pipeline(MaxAbsScaler(), Perceptron(penalty="l2", **seed, **small)), x, text)
-    yield trained("svc_two", make_pipeline(StandardScaler(), LinearSVC(C=0.01, **seed)), x, y, options={LinearSVC: {}})
-    yield trained("svc_many", make_pipeline(StandardScaler(), LinearSVC(C=0.01, **seed)), x, code, options={LinearSVC: {}})
+    plain = {"options": {LinearSVC: {}}}
+    yield trained("svc_two", make_pipeline(StandardScaler(), LinearSVC(C=0.01, **seed)), x, y, **plain)
+    yield trained("svc_many", make_pipeline(StandardScaler(), LinearSVC(C=0.01, **seed)), x, code, **plain)
 
 
 def sklearn_models(flows):
@@ -157,7 +158,8 @@ def sklearn_models(flows):
     yield trained("hist_many", HistGradientBoostingClassifier(max_iter=30, **seed), holes, text)
     yield trained("hist_number", HistGradientBoostingRegressor(max_iter=30, **seed), holes, number)
     yield from linear_models(numpy.log1p(x), y, text, code, number)
-    yield trained("imputed", make_pipeline(SimpleImputer(strategy="median"), RandomForestClassifier(**forest)), holes, text)
+    median = SimpleImputer(strategy="median")
+    yield trained("imputed", make_pipeline(median, RandomForestClassifier(**forest)), holes, text)
     yield trained("min_max", make_pipeline(MinMaxScaler(), RandomForestClassifier(**forest)), x, text)
     yield trained("scaled", make_pipeline(StandardScaler(), GradientBoostingRegressor(**boosting)), x, number)
     yield trained("chosen", make_pipeline(SelectKBest(k=6), RandomForestClassifier(**forest)), x, text)
@@ -219,7 +221,8 @@ def ml(operator, inputs, outputs, **attributes):
 def complete_trees(count, depth, width, mode, generator, thresholds):
     """Attributes nodes_* of trees of so many levels, and the numbers of trees and nodes of their leaves."""
     lists = {name: [] for name in (
-        "treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids", "missing_value_tracks_true",
+        "treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids",
+        "missing_value_tracks_true",
     )}
     leaves = []
     for tree in range(count):
@@ -301,8 +304,9 @@ def numbered_trees(rows, holes):
     middle = [float(numpy.median(rows[:, i])) for i in range(2)]
     for name, aggregate in ("numbered", 1), ("numbered_average", 0):
         node = ml(
-            "TreeEnsemble", ["x"], ["y"], n_targets=2, aggregate_function=aggregate, post_transform=0, tree_roots=[0, 1],
-            nodes_featureids=[0, 1], nodes_modes=helper.make_tensor("modes", TensorProto.UINT8, [2], [0, 2]),
+            "TreeEnsemble", ["x"], ["y"], n_targets=2, aggregate_function=aggregate, post_transform=0,
+            tree_roots=[0, 1], nodes_featureids=[0, 1],
+            nodes_modes=helper.make_tensor("modes", TensorProto.UINT8, [2], [0, 2]),
             nodes_splits=helper.make_tensor("splits", TensorProto.FLOAT, [2], middle), nodes_truenodeids=[0, 2],
             nodes_falsenodeids=[1, 3], nodes_trueleafs=[1, 1], nodes_falseleafs=[1, 1],
             nodes_missing_value_tracks_true=[1, 0], leaf_targetids=[0, 1, 0, 1],
@@ -323,7 +327,8 @@ def linear_graphs(rows, generator):
         matrix = constant("w", weights.T if transposed else weights)
         product = helper.make_node("Gemm", ["x", "w", "b"], ["sums"], transB=transposed)
         link = helper.make_node("Softmax", ["sums"], ["y"], axis=1)
-        yield f"gemm_{transposed}", graph_of([product, link], width, constants=[matrix, constant("b", bias)]), scaled, None
+        model = graph_of([product, link], width, constants=[matrix, constant("b", bias)])
+        yield f"gemm_{transposed}", model, scaled, None
     coefficients = weights.T.ravel().tolist()
     for transform in "NONE", "SOFTMAX", "LOGISTIC":
         node = ml("LinearRegressor", ["x"], ["y"], targets=3, coefficients=coefficients, intercepts=bias.tolist(),

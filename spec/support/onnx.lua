@@ -2,23 +2,26 @@
 --
 --   onnx.model { nodes = { onnx.node("LinearRegressor", { "x" }, { "y" }, { coefficients = { 1.5 } }) } }
 --
--- Attributes are numbers for floats, { int = n } or { ints = list }, lists of numbers for floats, texts, lists of texts,
--- and tensors. Source of the fields' numbers: onnx/onnx.proto.
+-- Attributes are numbers for floats, { int = n } or { ints = list }, lists of numbers for floats, texts, lists of
+-- texts, and tensors. Source of the fields' numbers: onnx/onnx.proto.
 
 local ffi = require "ffi"
+local text = require "nfengine.text"
+
+require("jit").off(true, true) -- compiled, LuaJIT 2.1.0-beta3 now and then left attributes out
 
 local onnx = {}
 
 -- ---- Protocol Buffers ----
 
 local function varint(value)
-  local bytes, rest = {}, ffi.cast("uint64_t", ffi.cast("int64_t", value))
+  local written = {}
   repeat
-    local byte = tonumber(rest % 128)
-    rest = rest / 128
-    bytes[#bytes + 1] = string.char(rest > 0 and byte + 128 or byte)
-  until rest == 0
-  return table.concat(bytes)
+    local rest = math.floor(value / 128)
+    written[#written + 1] = string.char(value % 128 + (rest > 0 and 128 or 0))
+    value = rest
+  until value == 0
+  return table.concat(written)
 end
 
 local function integer(number, value) return varint(number * 8) .. varint(value) end
@@ -62,8 +65,8 @@ end
 --- A node's bytes.
 function onnx.node(operator, inputs, outputs, attributes, domain)
   local written = { each(1, inputs, bytes), each(2, outputs, bytes), bytes(4, operator) }
-  for name, value in pairs(attributes or {}) do
-    written[#written + 1] = bytes(5, bytes(1, name) .. value_of(value))
+  for _, name in ipairs(text.sorted_keys(attributes or {})) do
+    written[#written + 1] = bytes(5, bytes(1, name) .. value_of(attributes[name]))
   end
   if domain then written[#written + 1] = bytes(7, domain) end
   return table.concat(written)
@@ -78,17 +81,20 @@ local function rows_of(name, width, kind)
 end
 
 --- A file's bytes.
--- @param graph `nodes`; `tensors`; `inputs`, a list of { name, width, type }, none for x of two floats; `outputs`, the
---   same, none for y; `producer`
+-- @param graph `nodes`; `tensors`; `inputs`, a list of { name, width, type }, none for x of two floats; `outputs`,
+--   the same, none for y; `producer`
 function onnx.model(graph)
   local message = { each(1, graph.nodes, bytes) }
   for _, tensor in ipairs(graph.tensors or {}) do message[#message + 1] = bytes(5, tensor.tensor) end
-  for _, input in ipairs(graph.inputs or { { "x", 2 } }) do message[#message + 1] = bytes(11, rows_of(unpack(input))) end
+  for _, input in ipairs(graph.inputs or { { "x", 2 } }) do
+    message[#message + 1] = bytes(11, rows_of(unpack(input)))
+  end
   for _, output in ipairs(graph.outputs or { { "y", 1 } }) do
     message[#message + 1] = bytes(12, rows_of(unpack(output)))
   end
   local versions = bytes(8, bytes(1, "ai.onnx.ml") .. integer(2, 3)) .. bytes(8, bytes(1, "") .. integer(2, 13))
-  return integer(1, 8) .. (graph.producer and bytes(2, graph.producer) or "") .. bytes(7, table.concat(message)) .. versions
+  local producer = graph.producer and bytes(2, graph.producer) or ""
+  return integer(1, 8) .. producer .. bytes(7, table.concat(message)) .. versions
 end
 
 return onnx

@@ -23,8 +23,8 @@ typedef struct OrtApi {
   void *unused_4[3];
   OrtStatus *(*CreateSession)(void *env, const char *path, void *options, void **session);
   void *create_session_from_array;
-  OrtStatus *(*Run)(void *session, void *options, const char *const *input_names, void *const *inputs, size_t inputs_size,
-                    const char *const *output_names, size_t outputs_size, void **outputs);
+  OrtStatus *(*Run)(void *session, void *options, const char *const *input_names, void *const *inputs,
+                    size_t inputs_size, const char *const *output_names, size_t outputs_size, void **outputs);
   OrtStatus *(*CreateSessionOptions)(void **options);
   void *unused_11[13];
   OrtStatus *(*SetIntraOpNumThreads)(void *options, int count);
@@ -76,7 +76,10 @@ typedef struct OrtApi {
   void (*ReleaseSessionOptions)(void *options);
   void *release_custom_op_domain;
 } OrtApi;
-typedef struct OrtApiBase { const OrtApi *(*GetApi)(uint32_t version); const char *(*GetVersionString)(void); } OrtApiBase;
+typedef struct OrtApiBase {
+  const OrtApi *(*GetApi)(uint32_t version);
+  const char *(*GetVersionString)(void);
+} OrtApiBase;
 const OrtApiBase *OrtGetApiBase(void);
 ]]
 
@@ -98,13 +101,15 @@ function onnxruntime.library()
   local loaded
   for _, name in ipairs(names) do loaded = loaded or shared_library.load(name) end
   if not loaded then
-    error(("engine onnxruntime: cannot load %s, expected the library of ONNX Runtime, which no package of Debian brings:"
-      .. " $NFENGINE_ONNXRUNTIME says where it is"):format(table.concat(names, " or ")), 0)
+    error(("engine onnxruntime: cannot load %s, expected the library of ONNX Runtime, which no package of Debian "
+      .. "brings: $NFENGINE_ONNXRUNTIME says where it is"):format(table.concat(names, " or ")), 0)
   end
   if not pcall(ffi.typeof, "OrtApi") then ffi.cdef(DECLARATIONS) end
   local base = loaded.OrtGetApiBase()
   local api = base.GetApi(VERSION)
-  if api == nil then error(("engine onnxruntime: %s has no version %d of its interface"):format(names[1], VERSION), 0) end
+  if api == nil then
+    error(("engine onnxruntime: %s has no version %d of its interface"):format(names[1], VERSION), 0)
+  end
   library = { namespace = loaded, api = api, version = ffi.string(base.GetVersionString()) }
   return library
 end
@@ -319,9 +324,10 @@ function onnxruntime.load(path)
   self.memory = made(api, api.ReleaseMemoryInfo, api.CreateCpuMemoryInfo, 0, 0)
   self.allocator = made(api, nil, api.GetAllocatorWithDefaultOptions)
   self.inputs, self.feature_count = inputs_of(self)
-  local names, has_labels = {}, nil
+  local names = {}
   for i, input in ipairs(self.inputs) do names[i] = input.name end
-  self.output, has_labels = outputs_of(self)
+  local output, has_labels = outputs_of(self)
+  self.output = output
   self.read = self.output.kind == DOUBLE and reals.double or reals.float -- maps are of single precision
   self.names, self.name = names, { self.output.name } -- which the arrays of pointers need alive
   self.input_names, self.output_names = names_array(names), names_array(self.name)

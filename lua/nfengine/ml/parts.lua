@@ -145,8 +145,9 @@ local function numbers(ctype, list)
 end
 
 --- The model, as a handle (struct nf_model) that is freed once nobody has it. Raises one line.
--- What else it is made of are fields: `fills`, `offsets`, `scales`, `shifts` (by feature), `weights` (one list, output by
--- output), `base` (by output), `link`, `slope`, `divisor`, `is_single`, `is_normalized`, as in struct nf_model_parts.
+-- What else it is made of are fields: `fills`, `offsets`, `scales`, `shifts` (by feature), `weights` (one list, output
+-- by output), `base` (by output), `link`, `slope`, `divisor`, `is_single`, `is_normalized`, `is_even`, as in struct
+-- nf_model_parts.
 function parts:finish()
   local given, message = ffi.new "struct nf_model_parts", ffi.new("char[?]", C.NF_ERROR_SIZE)
   local trees, anchors = numbers("uint32_t[?]", self.trees), {}

@@ -1,6 +1,6 @@
---- The operators of ONNX that the reader knows: by name, a function of a graph and a node to the formula that the node's
--- value is (nfengine.ml.onnx.values). They are those that skl2onnx and onnxmltools write for trees and linear models,
--- and for what stands before and behind them.
+--- The operators of ONNX that the reader knows: by name, a function of a graph and a node to the formula that the
+-- node's value is (nfengine.ml.onnx.values). They are those that skl2onnx and onnxmltools write for trees and linear
+-- models, and for what stands before and behind them.
 --
 -- Source: onnx/docs/Operators.md and Operators-ml.md.
 

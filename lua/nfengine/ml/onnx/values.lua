@@ -201,7 +201,9 @@ function values.signed(scores, charge) return values.transform(scores, { { 1, -1
 -- ---- the model ----
 
 -- What becomes of a feature, by its name in struct nf_model_parts, and what it is where nothing does.
-local FORMULA = { fills = { "fill", 0 / 0 }, offsets = { "offset", 0 }, scales = { "scale", 1 }, shifts = { "shift", 0 } }
+local FORMULA = {
+  fills = { "fill", 0 / 0 }, offsets = { "offset", 0 }, scales = { "scale", 1 }, shifts = { "shift", 0 },
+}
 
 --- Puts down what becomes of each of the model's features. Each is used in one way.
 local function add_formulas(made, features)
