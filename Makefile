@@ -12,7 +12,7 @@ V       ?= 0
 PACKAGES = build-essential pkg-config libpcap-dev libndpi-dev libluajit-5.1-dev luajit lua-cjson lua-filesystem \
            lua-busted libzstd-dev zlib1g-dev libsodium-dev libcap-ng-dev libseccomp-dev libdragonbox-dev \
            libgcrypt20-dev libssl3 libsqlite3-0
-# What the program loads where it is asked for: output to Kafka, training of models.
+# What the program loads where it is asked for: output to Kafka, training of models, an engine for them.
 OPTIONAL_PACKAGES = librdkafka1 libxgboost0
 # What `make lint`, `make asan`, `make valgrind`, `make fuzz` and the specs with others' readers need on top, ...
 DEV_PACKAGES = lua-check cppcheck clang-format-14 clang-tidy-14 clang libclang-rt-14-dev valgrind python3-venv sqlite3 \

@@ -102,6 +102,7 @@ static bool copy_parts(struct nf_model *m, const struct nf_model_parts *p) {
   own->fills = copy_of(p->fills, features, sizeof *p->fills, &is_there);
   own->offsets = copy_of(p->offsets, features, sizeof *p->offsets, &is_there);
   own->scales = copy_of(p->scales, features, sizeof *p->scales, &is_there);
+  own->shifts = copy_of(p->shifts, features, sizeof *p->shifts, &is_there);
   own->weights = copy_of(p->weights, features * outputs, sizeof *p->weights, &is_there);
   own->base = copy_of(p->base, outputs, sizeof *p->base, &is_there);
   m->rows = calloc(features, BLOCK_ROWS * sizeof *m->rows);
@@ -120,7 +121,8 @@ struct nf_model *nf_model_new(const struct nf_model_parts *parts, char *error) {
 void nf_model_free(struct nf_model *m) {
   if (!m) return;
   const struct nf_model_parts *p = &m->parts;
-  const void *const arrays[] = {p->nodes, p->trees, p->sets, p->fills, p->offsets, p->scales, p->weights, p->base};
+  const void *const arrays[] = {p->nodes,  p->trees,  p->sets,    p->fills, p->offsets,
+                                p->scales, p->shifts, p->weights, p->base};
   for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free((void *)(uintptr_t)arrays[i]);
   free(m->rows);
   free(m);
@@ -138,6 +140,7 @@ static void prepare_row(const struct nf_model_parts *p, const double *given, dou
     if (p->fills && isnan(x)) x = p->fills[i];
     if (p->offsets) x = rounded(p, x - p->offsets[i]);
     if (p->scales) x = rounded(p, x * p->scales[i]);
+    if (p->shifts) x = rounded(p, x + p->shifts[i]);
     row[i] = x;
   }
 }
@@ -232,7 +235,10 @@ static void link_sums(const struct nf_model_parts *p, double *sums) {
   if (!p->is_normalized) return;
   double total = 0;
   for (uint32_t k = 0; k < p->output_count; k++) total += fabs(sums[k]);
-  for (uint32_t k = 0; total > 0 && k < p->output_count; k++) sums[k] /= total;
+  for (uint32_t k = 0; k < p->output_count; k++) {
+    if (total > 0) sums[k] /= total;
+    else if (p->is_even) sums[k] = 1.0 / p->output_count;
+  }
 }
 
 static void finish(const struct nf_model_parts *p, const double *row, double *sums) {

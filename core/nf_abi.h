@@ -657,7 +657,8 @@ struct nf_model_parts {
   uint32_t tree_count;
   const uint32_t *sets; /* bits of categories */
   uint32_t set_words;
-  const double *fills, *offsets, *scales; /* by feature: what absent ones are; then (x - offset) * scale */
+  const double *fills, *offsets, *scales; /* by feature: what absent ones are; then (x - offset) * scale ... */
+  const double *shifts;                   /* ... + shift */
   const double *weights;                  /* by output, then by feature */
   const double *base;                     /* by output: what sums begin with; what is added to means, see divisor */
   double divisor;                         /* of what trees add up to, by output; 1 for none */
@@ -665,6 +666,7 @@ struct nf_model_parts {
   uint8_t link;                           /* enum nf_link */
   bool is_single;                         /* features and sums are rounded to single precision */
   bool is_normalized;                     /* outputs are divided by the sum of their magnitudes, after the link */
+  bool is_even;                           /* and where that is 0, they are 1 / output_count */
 };
 
 /* A model of trees, or a linear one, or both. Copies the parts. NULL with a one-line reason in `error` where they do

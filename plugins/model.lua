@@ -121,7 +121,7 @@ return nf.plugin {
   options     = {
     file    = { "", "the model: XGBoost's JSON or UBJSON, LightGBM's text, or ONNX", is_file = true },
     columns = { {}, "columns that its features are, in its order; none for the names in the file" },
-    classes = { {}, "names of its classes, from the first" },
+    classes = { {}, "names of its classes, from the first; none for those in the file" },
     manifest = { "", "what nfengine train has written beside it: columns, classes, ranges", is_file = true },
     drift   = { "", "with manifest: file for how often each feature was outside, JSON; - for standard error" },
     after_packets = { 0, "decide with that packet of a flow; 0 for no such limit", integer = true, min = 0 },
@@ -130,6 +130,7 @@ return nf.plugin {
     after_ms = { 0, "decide with the first packet that late after the first; 0 for no such limit", min = 0 },
     afterwards = { "count", "what becomes of a flow that was decided before its end",
       choices = { "count", "freeze", "end" } },
+    engine  = { "", "a library that evaluates it: onnxruntime or xgboost; none for nfengine itself" },
     scores  = { 0, "give so many probabilities, one a class", integer = true, min = 0, max = 1000 },
   },
   columns     = function(options)
@@ -153,7 +154,7 @@ return nf.plugin {
   setup = function(self, run)
     local ml = require "nfengine.ml"
     if self.file == "" then error("model: no file, expected one with a model", 0) end
-    self.model, self.watch = ml.load(self.file), false
+    self.model, self.watch = ml.load(self.file, { engine = self.engine }), false
     if self.manifest ~= "" then read_manifest(self) end
     self.names = class_names(self)
     if self.watch and self.drift ~= "" and self.drift ~= "-" then open_drift(self.drift, "a"):close() end

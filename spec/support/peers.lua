@@ -35,12 +35,13 @@ local function write_flows(path, ...)
 end
 
 --- What a maker makes, in a new folder.
--- @return the folder, for `rm -r`; the names of its models' files
-function peers.make(maker)
+-- @param script that has the maker, ml_peers where it is nil
+-- @return the folder, for `rm -r`; the lines that the script prints: names of its models' files, and what else it says
+function peers.make(maker, script)
   local folder = program.temporary()
   program.shell("mkdir " .. folder)
   write_flows(folder .. "/flows.csv")
-  local made = peers.run(("spec/support/ml_peers.py %s %s"):format(folder, maker))
+  local made = peers.run(("spec/support/%s.py %s %s"):format(script or "ml_peers", folder, maker))
   if made.status ~= 0 then error(made.err) end
   local names = {}
   for name in made.out:gmatch "[^\n]+" do names[#names + 1] = name end

@@ -31,6 +31,9 @@ local function reader_of(content)
   error("expected a model of XGBoost (JSON, UBJSON), of LightGBM (text) or in ONNX", 0)
 end
 
+-- Libraries that evaluate models in place of the core.
+local ENGINES = { onnxruntime = "nfengine.ml.onnxruntime", xgboost = "nfengine.ml.libxgboost" }
+
 local function read_file(path)
   local kind = lfs.attributes(path, "mode")
   if kind and kind ~= "file" then error(("cannot read model %s: a %s, expected a file"):format(path, kind), 0) end
@@ -47,27 +50,53 @@ end
 local model = {}
 model.__index = model
 
+--- A model that the core evaluates.
+local function load_own(path)
+  local content = read_file(path)
+  local read = reader_of(content).read(content)
+  read.feature_count, read.output_count = read.made.feature_count, read.made.output_count
+  read.handle = read.made:finish()
+  read.made = nil
+  return read
+end
+
+local function load_with(name, path)
+  local engine = ENGINES[name]
+  if not engine then
+    error(("engine %s, expected %s"):format(text.quote(name), table.concat(text.sorted_keys(ENGINES), " or ")), 0)
+  end
+  read_file(path)
+  return require(engine).load(path)
+end
+
 --- Loads a model. Raises one line.
 -- @param path of its file
+-- @param options table or nil: `engine`, "onnxruntime" or "xgboost", a library that evaluates it; none for the core
 -- @return a table: `path`; `format`, who has made it; `task`, "binary", "multiclass" or "regression"; `names` of the
 --   features, where the file has them; `classes`, their names, where it has those; `feature_count`, `output_count`;
 --   `categories` by feature, where the file has them: texts or numbers whose places, from 0, are what the model takes
-function ml.load(path)
-  local content = read_file(path)
-  local ok, read = pcall(function() return reader_of(content).read(content) end)
-  if not ok then error(("model %s: %s"):format(text.quote(path), text.raised(read)), 0) end
-  read.path, read.feature_count, read.output_count = path, read.made.feature_count, read.made.output_count
-  ok, read.handle = pcall(read.made.finish, read.made)
-  if not ok then error(("model %s: %s"):format(text.quote(path), text.raised(read.handle)), 0) end
-  read.made = nil
-  return setmetatable(read, model)
+function ml.load(path, options)
+  local engine = options and options.engine
+  local ok, loaded
+  if engine and engine ~= "" then ok, loaded = pcall(load_with, engine, path)
+  else ok, loaded = pcall(load_own, path) end
+  if not ok then
+    loaded = text.raised(loaded)
+    if loaded:find "^cannot read model " then error(loaded, 0) end
+    error(("model %s: %s"):format(text.quote(path), loaded), 0)
+  end
+  loaded.path = path
+  return setmetatable(loaded, model)
 end
 
---- What it says of rows of features.
+--- What it says of rows of features. Raises one line where an engine other than the core fails.
 -- @param rows double *, row by row
 -- @param count how many rows
 -- @param outputs double *, to be filled: `output_count` numbers a row
-function model:predict(rows, count, outputs) C.nf_model_predict(self.handle, rows, count, outputs) end
+function model:predict(rows, count, outputs)
+  if self.engine then return self.engine:predict(rows, count, outputs) end
+  C.nf_model_predict(self.handle, rows, count, outputs)
+end
 
 --- Asks about each of some rows.
 -- @param rows as nfengine.ml.rows gathers them

@@ -46,7 +46,7 @@ function parts.new(feature_count, output_count)
   local self = {
     feature_count = feature_count, output_count = output_count, trees = {},
     nodes = new_array "struct nf_tree_node[?]", sets = new_array "uint32_t[?]",
-    link = C.NF_LINK_NONE, slope = 1, divisor = 1, is_single = false, is_normalized = false,
+    link = C.NF_LINK_NONE, slope = 1, divisor = 1, is_single = false, is_normalized = false, is_even = false,
   }
   return setmetatable(self, parts)
 end
@@ -145,8 +145,9 @@ local function numbers(ctype, list)
 end
 
 --- The model, as a handle (struct nf_model) that is freed once nobody has it. Raises one line.
--- What else it is made of are fields: `fills`, `offsets`, `scales` (by feature), `weights` (one list, output by
--- output), `base` (by output), `link`, `slope`, `divisor`, `is_single`, `is_normalized`, as in struct nf_model_parts.
+-- What else it is made of are fields: `fills`, `offsets`, `scales`, `shifts` (by feature), `weights` (one list, output
+-- by output), `base` (by output), `link`, `slope`, `divisor`, `is_single`, `is_normalized`, `is_even`, as in struct
+-- nf_model_parts.
 function parts:finish()
   local given, message = ffi.new "struct nf_model_parts", ffi.new("char[?]", C.NF_ERROR_SIZE)
   local trees, anchors = numbers("uint32_t[?]", self.trees), {}
@@ -156,13 +157,15 @@ function parts:finish()
   given.nodes, given.node_count, given.trees, given.tree_count = self.nodes.items, self.nodes.count, trees, #self.trees
   given.sets, given.set_words = self.sets.items, self.sets.count
   for name, size in pairs { fills = self.feature_count, offsets = self.feature_count, scales = self.feature_count,
-    weights = self.feature_count * self.output_count, base = self.output_count } do
+    shifts = self.feature_count, weights = self.feature_count * self.output_count, base = self.output_count } do
     local list = self[name]
     if list and #list ~= size then error(("%d %s, expected %d"):format(#list, name, size), 0) end
     anchors[name] = numbers("double[?]", list)
     given[name] = anchors[name]
   end
-  for _, name in ipairs { "link", "slope", "divisor", "is_single", "is_normalized" } do given[name] = self[name] end
+  for _, name in ipairs { "link", "slope", "divisor", "is_single", "is_normalized", "is_even" } do
+    given[name] = self[name]
+  end
   local handle = C.nf_model_new(given, message)
   if handle == nil then error(ffi.string(message), 0) end
   return ffi.gc(handle, C.nf_model_free)

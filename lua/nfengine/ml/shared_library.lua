@@ -1,0 +1,19 @@
+--- Loads libraries that stay for as long as the process runs: finalizers of what they have made may come after the Lua
+-- state has let go of them.
+
+local ffi = require "ffi"
+
+local shared_library = {}
+
+local NOW, NODELETE = 2, 0x1000 -- of dlopen(3)
+
+ffi.cdef "void *dlopen(const char *name, int flags);"
+
+--- The namespace of a library; nil where it is not there.
+function shared_library.load(name)
+  if ffi.C.dlopen(name, NOW + NODELETE) == nil then return nil end
+  local ok, loaded = pcall(ffi.load, name)
+  return ok and loaded or nil
+end
+
+return shared_library

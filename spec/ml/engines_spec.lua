@@ -1,0 +1,208 @@
+-- Libraries as engines of models: nfengine.ml.onnxruntime, $NFENGINE_ONNXRUNTIME or the one of the peers' Python, and
+-- nfengine.ml.libxgboost, Debian's libxgboost0.
+
+local ffi = require "ffi"
+local ml = require "nfengine.ml"
+local onnx = require "spec.support.onnx"
+local peers = require "spec.support.peers"
+local program = require "spec.support.program"
+
+local SAMPLE = "samples/web.pcap"
+
+-- Setting it for this process and those that it starts: the library is looked for once a Lua state.
+ffi.cdef "int setenv(const char *name, const char *value, int replace);"
+
+local function find_onnxruntime()
+  if os.getenv "NFENGINE_ONNXRUNTIME" then return os.getenv "NFENGINE_ONNXRUNTIME" end
+  local code = "import glob, onnxruntime as o; print(glob.glob(o.__path__[0] + '/capi/libonnxruntime.so.*')[0])"
+  local found = program.shell(("%s -c %s"):format(program.quote(peers.python), program.quote(code)))
+  local path = found.status == 0 and found.out:match "^[^\n]+"
+  if path then ffi.C.setenv("NFENGINE_ONNXRUNTIME", path, 1) end
+  return path
+end
+
+local onnxruntime = find_onnxruntime()
+local no_onnxruntime = not onnxruntime and "no library of ONNX Runtime: see make peers"
+local no_xgboost = not pcall(ffi.load, "libxgboost.so.0") and "no libxgboost.so.0: see make dev-deps"
+
+local function predicted(model, rows)
+  local width, list = model.output_count, {}
+  local flat = {}
+  for _, row in ipairs(rows) do
+    for _, each in ipairs(row) do flat[#flat + 1] = each end
+  end
+  local outputs = ffi.new("double[?]", #rows * width)
+  model:predict(ffi.new("double[?]", #flat, flat), #rows, outputs)
+  for i = 1, #rows * width do list[i] = outputs[i - 1] end
+  return list
+end
+
+local function write(graph) return program.write(onnx.model(graph), ".onnx") end
+
+-- A graph that the core does not know: x1 * x2 and its square root.
+local function product()
+  local nodes = {
+    onnx.node("ReduceProd", { "x" }, { "z" }, { axes = { ints = { 1 } } }, ""), onnx.node("Sqrt", { "z" }, { "r" }),
+    onnx.node("Concat", { "z", "r" }, { "y" }, { axis = { int = 1 } }),
+  }
+  return write { nodes = nodes, outputs = { { "y", 2 } } }
+end
+
+describe("nfengine.ml, with engines", function()
+  teardown(program.remove_temporaries)
+
+  it("refuses an engine that there is none of", function()
+    assert.has_error(function() ml.load(SAMPLE, { engine = "tensorflow" }) end, ("model %q: engine \"tensorflow\", "
+      .. "expected onnxruntime or xgboost"):format(SAMPLE))
+  end)
+
+  it("says which file cannot be read", function()
+    assert.has_error(function() ml.load("missing.onnx", { engine = "xgboost" }) end,
+      "cannot read model missing.onnx: No such file or directory")
+  end)
+
+  for engine, setting in pairs { onnxruntime = "NFENGINE_ONNXRUNTIME", xgboost = "NFENGINE_XGBOOST" } do
+    it("says in one line where a library is not there: " .. engine, function()
+      local path = write { nodes = { onnx.node("Sqrt", { "x" }, { "y" }) } }
+      local command = "%s=missing.so timeout 60 %s -q flows --plugin=model --set=model.engine=%s --set=model.file=%s %s"
+      local result = program.shell(command:format(setting, program.path, engine, path, SAMPLE))
+      assert.equal(1, result.status)
+      assert.matches(("^nfengine: .*model \"%s\": engine %s: cannot load missing.so, expected [^\n]+\n$"):format(
+        path:gsub("%p", "%%%0"), engine), result.err)
+    end)
+  end
+end)
+
+describe("nfengine.ml.onnxruntime", function()
+  local function with(name, examine)
+    it(name, function()
+      if no_onnxruntime then pending(no_onnxruntime) end
+      examine()
+    end)
+  end
+
+  with("evaluates graphs that the core does not know", function()
+    local path = product()
+    local ok, problem = pcall(ml.load, path)
+    assert.is_false(ok)
+    assert.matches('operator "ReduceProd"; engine = "onnxruntime" takes any model', problem, 1, true)
+    local model = ml.load(path, { engine = "onnxruntime" })
+    assert.same({ 2, 2, "regression" }, { model.feature_count, model.output_count, model.task })
+    assert.same({ 4, 2, 0.25, 0.5 }, predicted(model, { { 2, 2 }, { 0.5, 0.5 } }))
+    assert.matches("^ONNX, by onnxruntime %d", model.format)
+  end)
+
+  with("takes one input a feature, of any type of numbers", function()
+    local nodes = {
+      onnx.node("Cast", { "a" }, { "f" }, { to = { int = 11 } }), onnx.node("Add", { "f", "b" }, { "y" }),
+    }
+    local path = write { nodes = nodes, inputs = { { "a", 1, onnx.INT64 }, { "b", 1, onnx.DOUBLE } },
+      outputs = { { "y", 1, onnx.DOUBLE } } }
+    local model = ml.load(path, { engine = "onnxruntime" })
+    assert.same({ "a", "b" }, model.names)
+    assert.same({ 3.1 }, predicted(model, { { 3, 0.1 } }))
+  end)
+
+  with("gives NaN for every NaN of a graph", function()
+    local bits = ffi.new("uint32_t[2]", 0xfffffff7, 0xfffe1234)
+    local floats = ffi.cast("float *", bits)
+    local tensor = onnx.tensor("c", { 1, 2 }, { 0, 0 })
+    tensor.tensor = tensor.tensor:gsub(("%z"):rep(8) .. "$", ffi.string(ffi.cast("char *", floats), 8))
+    local nodes = { onnx.node("Where", { "b", "c", "x" }, { "y" }), onnx.node("IsNaN", { "c" }, { "b" }) }
+    local path = write { nodes = { nodes[2], nodes[1] }, tensors = { tensor }, outputs = { { "y", 2 } } }
+    for _, value in ipairs(predicted(ml.load(path, { engine = "onnxruntime" }), { { 1, 2 } })) do
+      assert.same({ "number", "nan" }, { type(value), tostring(value) })
+    end
+  end)
+
+  with("refuses what is no model, in one line", function()
+    for _, content in ipairs { "\8\7 no model", onnx.model { nodes = {} } } do
+      local path = program.write(content, ".onnx")
+      local ok, problem = pcall(ml.load, path, { engine = "onnxruntime" })
+      assert.is_false(ok)
+      assert.matches("onnxruntime: ", problem, 1, true)
+      assert.is_nil(problem:find "\n")
+    end
+  end)
+
+  with("frees what it makes", function()
+    local model, row, outputs = ml.load(product(), { engine = "onnxruntime" }), ffi.new("double[2]", 2, 2),
+      ffi.new "double[2]"
+    local function pages() return tonumber(program.read("/proc/self/statm"):match "^%d+ (%d+)") end
+    for _ = 1, 20000 do model:predict(row, 1, outputs) end
+    local before = pages()
+    for _ = 1, 60000 do model:predict(row, 1, outputs) end
+    assert.is_true(pages() - before < 1000, pages() - before)
+  end)
+
+  it("gives the answers of the Python module, also as maps by class", function()
+    local missing = no_onnxruntime or peers.missing "onnxruntime, skl2onnx, onnxmltools, xgboost, lightgbm"
+    if missing then pending(missing) end
+    local folder, lines = peers.make("sklearn", "ml_peers_onnx")
+    for _, line in ipairs(lines) do
+      local name = line:match "^%S+"
+      local path = folder .. "/" .. name
+      local model = ml.load(path, { engine = "onnxruntime" })
+      assert.equal(0, (peers.distance(model, path)), name)
+      local own = ml.load(path)
+      assert.same({ own.task, own.classes, own.names }, { model.task, model.classes or own.classes, model.names }, name)
+    end
+    program.shell("rm -r " .. folder)
+  end)
+
+  with("is a plugin's engine", function()
+    local path = write { nodes = { onnx.node("Add", { "src2dst_packets", "dst2src_packets" }, { "y" }) },
+      inputs = { { "src2dst_packets", 1 }, { "dst2src_packets", 1 } } }
+    local result = program.run("-q", "flows", "--columns=bidirectional_packets,udps.model_score",
+      "--plugin=model", "--set=model.engine=onnxruntime", "--set=model.file=" .. path, SAMPLE)
+    assert.equal(0, result.status, result.err)
+    local rows = 0
+    for packets, score in result.out:gmatch "\n(%d+),(%d+)" do
+      rows = rows + 1
+      assert.equal(packets, score)
+    end
+    assert.is_true(rows > 5)
+  end)
+end)
+
+describe("nfengine.ml.libxgboost", function()
+  -- A tree of one split, as XGBoost saves it.
+  local MODEL = [[{"version": [1, 7, 4], "learner": {"attributes": {}, "feature_names": ["a", "b"],
+    "feature_types": ["float", "float"], "gradient_booster": {"name": "gbtree", "model": {"gbtree_model_param":
+    {"num_parallel_tree": "1", "num_trees": "1", "size_leaf_vector": "0"}, "tree_info": [0], "trees": [{
+    "base_weights": [0.0, 10.0, 20.0], "categories": [], "categories_nodes": [], "categories_segments": [],
+    "categories_sizes": [], "default_left": [1, 0, 0], "id": 0, "left_children": [1, -1, -1], "loss_changes":
+    [1.0, 0.0, 0.0], "parents": [2147483647, 0, 0], "right_children": [2, -1, -1],
+    "split_conditions": [5.0, 10.0, 20.0],
+    "split_indices": [1, 0, 0], "split_type": [0, 0, 0], "sum_hessian": [2.0, 1.0, 1.0], "tree_param":
+    {"num_deleted": "0", "num_feature": "2", "num_nodes": "3", "size_leaf_vector": "0"}}]}},
+    "learner_model_param": {"base_score": "5E-1", "boost_from_average": "1", "num_class": "0", "num_feature": "2",
+    "num_target": "1"}, "objective": {"name": "reg:squarederror", "reg_loss_param": {"scale_pos_weight": "1"}}}}]]
+
+  local function with(name, examine)
+    it(name, function()
+      if no_xgboost then pending(no_xgboost) end
+      examine()
+    end)
+  end
+
+  with("evaluates its models, as the core does", function()
+    local path, rows = program.write(MODEL, ".json"), { { 0, 4 }, { 0, 5 }, { 0, 0 / 0 }, { 9, -1e30 } }
+    local model = ml.load(path, { engine = "xgboost" })
+    assert.same({ 2, 1, "regression", "reg:squarederror", { "a", "b" } },
+      { model.feature_count, model.output_count, model.task, model.objective, model.names })
+    assert.same({ 10.5, 20.5, 10.5, 10.5 }, predicted(model, rows))
+    assert.same(predicted(ml.load(path), rows), predicted(model, rows))
+    assert.same({}, predicted(model, {}))
+  end)
+
+  with("refuses what is no model, in one line", function()
+    for _, content in ipairs { "{}", '{"learner": {}}', "{[" } do
+      local path = program.write(content, ".json")
+      local ok, problem = pcall(ml.load, path, { engine = "xgboost" })
+      assert.is_false(ok)
+      assert.matches("xgboost: ", problem, 1, true)
+      assert.is_nil(problem:find "\n")
+    end
+  end)
+end)
