@@ -10,11 +10,16 @@
 
 #include <math.h>
 
-enum { BLOCK_ROWS = 64 /* so many take their way through a tree before the next tree: its nodes stay in the caches */ };
+enum {
+  BLOCK_ROWS = 64, /* so many take their way through a tree before the next tree: its nodes stay in the caches */
+  MOST_COPIES = 9  /* arrays among the parts */
+};
 
 struct nf_model {
   struct nf_model_parts parts; /* with arrays of its own */
-  double *rows;                /* a block of rows, as trees and weights see them */
+  void *copies[MOST_COPIES];   /* these */
+  uint32_t copy_count;
+  double *rows; /* a block of rows, as trees and weights see them */
 };
 
 /* ---- making one ---- */
@@ -72,12 +77,14 @@ static bool check(const struct nf_model_parts *p, char *error) {
   return true;
 }
 
-/* A copy of an array, which may have no part in the model; *is_there becomes false where there is no memory. */
-static void *copy_of(const void *from, size_t count, size_t size, bool *is_there) {
+/* A copy of an array, which belongs to the model. NULL for one that has no part in it; *is_there becomes false where
+   there is no memory. */
+static void *copy_of(struct nf_model *m, const void *from, size_t count, size_t size, bool *is_there) {
   if (!from || !count || !*is_there) return NULL;
   void *copy = calloc(count, size);
   if (copy) memcpy(copy, from, count * size);
   else *is_there = false;
+  m->copies[m->copy_count++] = copy;
   return copy;
 }
 
@@ -94,17 +101,17 @@ static bool copy_parts(struct nf_model *m, const struct nf_model_parts *p) {
   bool is_there = true;
   struct nf_model_parts *own = &m->parts;
   *own = *p;
-  struct nf_tree_node *nodes = copy_of(p->nodes, p->node_count, sizeof *p->nodes, &is_there);
+  struct nf_tree_node *nodes = copy_of(m, p->nodes, p->node_count, sizeof *p->nodes, &is_there);
   if (nodes && p->is_single) round_nodes(nodes, p->node_count);
   own->nodes = nodes;
-  own->trees = copy_of(p->trees, p->tree_count, sizeof *p->trees, &is_there);
-  own->sets = copy_of(p->sets, p->set_words, sizeof *p->sets, &is_there);
-  own->fills = copy_of(p->fills, features, sizeof *p->fills, &is_there);
-  own->offsets = copy_of(p->offsets, features, sizeof *p->offsets, &is_there);
-  own->scales = copy_of(p->scales, features, sizeof *p->scales, &is_there);
-  own->shifts = copy_of(p->shifts, features, sizeof *p->shifts, &is_there);
-  own->weights = copy_of(p->weights, features * outputs, sizeof *p->weights, &is_there);
-  own->base = copy_of(p->base, outputs, sizeof *p->base, &is_there);
+  own->trees = copy_of(m, p->trees, p->tree_count, sizeof *p->trees, &is_there);
+  own->sets = copy_of(m, p->sets, p->set_words, sizeof *p->sets, &is_there);
+  own->fills = copy_of(m, p->fills, features, sizeof *p->fills, &is_there);
+  own->offsets = copy_of(m, p->offsets, features, sizeof *p->offsets, &is_there);
+  own->scales = copy_of(m, p->scales, features, sizeof *p->scales, &is_there);
+  own->shifts = copy_of(m, p->shifts, features, sizeof *p->shifts, &is_there);
+  own->weights = copy_of(m, p->weights, features * outputs, sizeof *p->weights, &is_there);
+  own->base = copy_of(m, p->base, outputs, sizeof *p->base, &is_there);
   m->rows = calloc(features, BLOCK_ROWS * sizeof *m->rows);
   return is_there && m->rows;
 }
@@ -120,10 +127,7 @@ struct nf_model *nf_model_new(const struct nf_model_parts *parts, char *error) {
 
 void nf_model_free(struct nf_model *m) {
   if (!m) return;
-  const struct nf_model_parts *p = &m->parts;
-  const void *const arrays[] = {p->nodes,  p->trees,  p->sets,    p->fills, p->offsets,
-                                p->scales, p->shifts, p->weights, p->base};
-  for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free((void *)(uintptr_t)arrays[i]);
+  for (uint32_t i = 0; i < m->copy_count; i++) free(m->copies[i]);
   free(m->rows);
   free(m);
 }
