@@ -191,7 +191,7 @@ describe("scripts/train.lua", function()
         dofile "scripts/train.lua"
       ]]
       local result = program.run(script, "samples/web.pcap", "--", "--write=never")
-      assert.same({ 1, "nfengine: training: libxgboost.so.0 is not there, expected the Debian package libxgboost0\n" },
+      assert.same({ 1, "nfengine: cannot load libxgboost.so.0, expected the Debian package libxgboost0\n" },
         { result.status, result.err })
     end)
 

@@ -11,6 +11,9 @@ local text = require "nfengine.text"
 
 local libxgboost = {}
 
+-- A failure in the library looks at the stack, and aborts where that leads through compiled code.
+require("jit").off(true, true)
+
 local DECLARATIONS = [[
 const char *XGBGetLastError(void);
 void XGBoostVersion(int *major, int *minor, int *patch);
@@ -35,7 +38,7 @@ function libxgboost.library()
   local name = os.getenv "NFENGINE_XGBOOST" or "libxgboost.so.0"
   local loaded = shared_library.load(name)
   if not loaded then
-    error(("engine xgboost: cannot load %s, expected the Debian package libxgboost0"):format(name), 0)
+    error(("cannot load %s, expected the Debian package libxgboost0"):format(name), 0)
   end
   ffi.cdef(DECLARATIONS)
   library = loaded

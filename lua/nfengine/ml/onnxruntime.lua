@@ -101,14 +101,14 @@ function onnxruntime.library()
   local loaded
   for _, name in ipairs(names) do loaded = loaded or shared_library.load(name) end
   if not loaded then
-    error(("engine onnxruntime: cannot load %s, expected the library of ONNX Runtime, which no package of Debian "
+    error(("cannot load %s, expected the library of ONNX Runtime, which no package of Debian "
       .. "brings: $NFENGINE_ONNXRUNTIME says where it is"):format(table.concat(names, " or ")), 0)
   end
   if not pcall(ffi.typeof, "OrtApi") then ffi.cdef(DECLARATIONS) end
   local base = loaded.OrtGetApiBase()
   local api = base.GetApi(VERSION)
   if api == nil then
-    error(("engine onnxruntime: %s has no version %d of its interface"):format(names[1], VERSION), 0)
+    error(("%s has no version %d of its interface"):format(names[1], VERSION), 0)
   end
   library = { namespace = loaded, api = api, version = ffi.string(base.GetVersionString()) }
   return library

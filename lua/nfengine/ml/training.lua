@@ -12,22 +12,15 @@
 -- number of threads give the same model, byte for byte.
 
 local ffi = require "ffi"
-local text = require "nfengine.text"
+local libxgboost = require "nfengine.ml.libxgboost"
 
 local training = {}
-
--- A failure in the library walks up the stack, and aborts where that leads through compiled code. Nothing here is
--- called so often that compiling it would pay.
-require("jit").off(true, true)
 
 ffi.cdef [[
 int XGDMatrixCreateFromMat_omp(const float *data, uint64_t rows, uint64_t columns, float missing, void **out,
                                int threads);
 int XGDMatrixSetFloatInfo(void *matrix, const char *field, const float *values, uint64_t count);
 int XGDMatrixFree(void *matrix);
-int XGBoosterCreate(void *const *matrices, uint64_t count, void **out);
-int XGBoosterFree(void *booster);
-int XGBoosterSetParam(void *booster, const char *name, const char *value);
 int XGBoosterUpdateOneIter(void *booster, int iteration, void *matrix);
 int XGBoosterEvalOneIter(void *booster, int iteration, void **matrices, const char **names, uint64_t count,
                          const char **out);
@@ -36,40 +29,16 @@ int XGBoosterSetStrFeatureInfo(void *booster, const char *field, const char **te
 int XGBoosterFeatureScore(void *booster, const char *config, uint64_t *name_count, const char ***names,
                           uint64_t *dimensions, const uint64_t **shape, const float **scores);
 int XGBoosterSaveModelToBuffer(void *booster, const char *config, uint64_t *size, const char **bytes);
-const char *XGBGetLastError(void);
-void XGBoostVersion(int *major, int *minor, int *patch);
 ]]
 
 -- ---- the library ----
 
-local loaded
-
-local function library()
-  if loaded then return loaded end
-  local ok, found = pcall(ffi.load, "libxgboost.so.0")
-  if not ok then error("training: libxgboost.so.0 is not there, expected the Debian package libxgboost0", 0) end
-  loaded = found
-  return loaded
-end
+local library, check = libxgboost.library, libxgboost.check
 
 --- Why nothing can be trained here, or nil.
 function training.missing()
   local ok, message = pcall(library)
   return not ok and message or nil
-end
-
---- The library's version, "1.7.4".
-function training.version()
-  local version = ffi.new "int[3]"
-  library().XGBoostVersion(version, version + 1, version + 2)
-  return ("%d.%d.%d"):format(version[0], version[1], version[2])
-end
-
---- What it says of a failure has a time before it and a stack behind.
-local function check(status)
-  if status == 0 then return end
-  local message = ffi.string(library().XGBGetLastError()):match "^[^\n]*"
-  error("XGBoost: " .. text.one_line((message:gsub("^%[[%d:]+%] ", ""))), 0)
 end
 
 --- What a function makes that takes a place for a handle, which is freed once nobody has it.
@@ -126,11 +95,10 @@ local function parameters_of(given)
 end
 
 local function booster_for(given, matrices)
-  local lib = library()
-  local booster = made(lib.XGBoosterFree, function(place)
-    return lib.XGBoosterCreate(ffi.new("void *[?]", #matrices, matrices), #matrices, place)
-  end)
-  for _, each in ipairs(parameters_of(given)) do check(lib.XGBoosterSetParam(booster, each[1], tostring(each[2]))) end
+  local booster = libxgboost.booster(ffi.new("void *[?]", #matrices, matrices), #matrices)
+  for _, each in ipairs(parameters_of(given)) do
+    check(library().XGBoosterSetParam(booster, each[1], tostring(each[2])))
+  end
   return booster
 end
 
@@ -204,7 +172,7 @@ function training.train(given)
   end
   name_features(booster, given.names)
   return {
-    model = saved(booster), rounds = rounds, gains = gains_of(booster), library = "XGBoost " .. training.version(),
+    model = saved(booster), rounds = rounds, gains = gains_of(booster), library = "XGBoost " .. libxgboost.version(),
   }
 end
 
