@@ -261,7 +261,7 @@ static bool has_room(const struct nf_batch *batch) {
 int nf_intake_read(struct nf_intake *intake, struct nf_batch *batch) {
   struct nf_frame frames[READ];
   int count, answer = 0;
-  const int64_t until_ms = now_ms() + FILL_MS;
+  const int64_t until_ms = batch->is_lasting ? now_ms() + FILL_MS : 0;
   batch->count = batch->sweep_count = 0;
   batch->bytes_used = 0;
   do {

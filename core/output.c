@@ -42,8 +42,10 @@ struct nf_output {
   char name[NAME_SIZE];
 };
 
+static const char *reason_of(int failure) { return failure == EINTR ? "interrupted" : strerror(failure); }
+
 void nf_output_tell(const struct nf_output *o, int failure, char *error) {
-  nf_fail(error, "cannot write %s: %s", o->name, failure == EINTR ? "interrupted" : strerror(failure));
+  nf_fail(error, "cannot write %s: %s", o->name, reason_of(failure));
 }
 
 static void free_output(struct nf_output *o) {
@@ -151,6 +153,7 @@ static int open_descriptor(struct nf_output *o, const struct nf_destination *to)
     return 0;
   }
   if (!(o->path = strdup(to->path))) return ENOMEM;
+  o->is_own = true;
   if (to->descriptor >= 0) {
     /* Pipes and devices have nothing that could be cut off. */
     if (ftruncate(to->descriptor, 0) != 0 && errno != EINVAL) return errno;
@@ -158,12 +161,10 @@ static int open_descriptor(struct nf_output *o, const struct nf_destination *to)
   } else {
     int problem = choose_place(o, to->is_beside);
     if (problem) return problem;
-    o->is_own = true;
     if (o->part) return open_part(o);
     o->descriptor = open_place(o->path, O_TRUNC);
     if (o->descriptor < 0) return errno;
   }
-  o->is_own = true;
   return 0;
 }
 
@@ -197,8 +198,7 @@ struct nf_output *nf_output_open(const struct nf_destination *to, char *error) {
 
 int nf_writer_reserve(const char *path, char *error) {
   int descriptor = open_place(path, 0);
-  const char *reason = errno == EINTR ? "interrupted" : strerror(errno);
-  if (descriptor < 0) nf_fail(error, "cannot write \"%.*s\": %s", NAME_SIZE - 3, path, reason);
+  if (descriptor < 0) nf_fail(error, "cannot write \"%.*s\": %s", NAME_SIZE - 3, path, reason_of(errno));
   return descriptor;
 }
 

@@ -141,7 +141,7 @@ function manifest.new(resolved)
   end
   local self = {
     head = describe_making(resolved), source = resolved.source, accounts = {}, inputs = digests.start(inputs),
-    hides_times = privacy.hides_times(resolved), is_masked = privacy.is_wanted(resolved),
+    hides_times = privacy.hides_times(resolved), is_masked = parameters.wants_mask(resolved),
   }
   return setmetatable(self, manifest)
 end
@@ -162,7 +162,7 @@ end
 -- the same file is made elsewhere: the command's words, folders of sources, parameters that change no record.
 -- @param resolved as above
 function manifest.made_with(resolved)
-  local parameters_left, is_masked = {}, privacy.is_wanted(resolved)
+  local parameters_left, is_masked = {}, parameters.wants_mask(resolved)
   for name, value in pairs(resolved) do
     if is_masked and NAMING[name] then value = privacy.NOT_TOLD end
     if not NOT_OF_RECORDS[name] then parameters_left[name] = value end

@@ -209,4 +209,25 @@ function parameters.resolve(given, level)
   return values
 end
 
+--- Those that ask for a mask, see nfengine.privacy, which most runs do without.
+parameters.MASKS = { "columns_to_anonymize", "anonymize_addresses", "anonymize_macs", "time_shift", "drop_leaky" }
+
+local ASKS_NOT = { [false] = true, no = true, [0] = true }
+
+--- Whether a value of one of these asks for a mask.
+function parameters.asks_for_mask(name, value)
+  if value == nil then return false end
+  if name == "columns_to_anonymize" then return value[1] ~= nil end
+  return not ASKS_NOT[value]
+end
+
+--- Whether parameters ask for a mask.
+-- @param resolved all of them
+function parameters.wants_mask(resolved)
+  for _, name in ipairs(parameters.MASKS) do
+    if parameters.asks_for_mask(name, resolved[name]) then return true end
+  end
+  return false
+end
+
 return parameters

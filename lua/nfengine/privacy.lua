@@ -8,6 +8,7 @@
 local ffi = require "ffi"
 local C = require "nfengine.lib"
 local columns = require "nfengine.columns"
+local declared = require "nfengine.parameters"
 local flow = require "nfengine.flow"
 local roles = require "nfengine.dataset.roles"
 local text = require "nfengine.text"
@@ -80,24 +81,6 @@ local function change_of(column, parameters)
   if column.type == "mac" or column.type == "oui" then return MACS[parameters.anonymize_macs] end
   if column.is_moment then return parameters.time_shift ~= 0 and C.NF_MASK_MOMENT or nil end
   return parameters.drop_leaky and is_port(column) and C.NF_MASK_PORT or nil
-end
-
--- Parameters that ask for a mask, each by a value other than these.
-local ASKING = { "columns_to_anonymize", "anonymize_addresses", "anonymize_macs", "time_shift", "drop_leaky" }
-local ASKS_NOT = { [false] = true, no = true, [0] = true }
-
-local function asks(name, value)
-  if value == nil then return false end
-  if name == "columns_to_anonymize" then return value[1] ~= nil end
-  return not ASKS_NOT[value]
-end
-
---- Whether parameters ask for a mask.
-function privacy.is_wanted(parameters)
-  for _, name in ipairs(ASKING) do
-    if asks(name, parameters[name]) then return true end
-  end
-  return false
 end
 
 --- A column that is a hash of what it was.
@@ -201,7 +184,7 @@ function mask:close()
   self.handle, self.record = nil, nil
 end
 
---- The mask that a run's parameters ask for, nil where they ask for none. Whoever gets it closes it: at the end of Lua
+--- The mask that a run's parameters ask for, which they do. Whoever gets it closes it: at the end of Lua
 -- things are collected in any order, and the run that uses it may end last. Raises one line.
 -- @param parameters resolved parameters
 -- @param made the run's shape, see shape.of
@@ -210,7 +193,6 @@ end
 -- @return a table: `columns`, `available` and `record_type`, which stand for the shape's; `handle` (struct nf_mask, for
 --   nf_mask_apply), `record` (where masked records lie, of that type); close()
 function privacy.mask(parameters, made, owner, further)
-  if not privacy.is_wanted(parameters) then return nil end
   local plan, key = plan_of(parameters, made, further), key_of(parameters, owner)
   local self = setmetatable({ columns = given_of(made, plan), available = masked(made.available, plan) }, mask)
   local record_size = ffi.sizeof(made.record_type)
@@ -229,7 +211,7 @@ end
 --- The columns of records, as the run's parameters have them masked.
 -- @param made the run's shape
 function privacy.columns(parameters, made)
-  return privacy.is_wanted(parameters) and given_of(made, plan_of(parameters, made)) or made.columns
+  return declared.wants_mask(parameters) and given_of(made, plan_of(parameters, made)) or made.columns
 end
 
 --- Whose the key of a run's masks is, if it makes a difference: "file", "given" (by the script) or "random"; else nil.
@@ -275,13 +257,17 @@ function privacy.hides_times(parameters)
 end
 
 local function refuse(streamer, name, reason)
-  if asks(name, streamer[name]) then error({ usage = ("--%s: %s"):format(name:gsub("_", "-"), reason) }, 0) end
+  if declared.asks_for_mask(name, streamer[name]) then
+    error({ usage = ("--%s: %s"):format(name:gsub("_", "-"), reason) }, 0)
+  end
 end
 
 --- Refuses masks in scripts that show what plugins see, which no mask changes.
 -- @param streamer the script's
 function privacy.expect_none(streamer)
-  for _, name in ipairs(ASKING) do refuse(streamer, name, "no mask changes what this script shows, expected none") end
+  for _, name in ipairs(declared.MASKS) do
+    refuse(streamer, name, "no mask changes what this script shows, expected none")
+  end
 end
 
 --- Refuses a shift of times in scripts that show when packets were seen, as plugins see it.

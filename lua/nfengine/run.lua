@@ -9,10 +9,10 @@ local bit = require "bit"
 local ffi = require "ffi"
 local C = require "nfengine.lib"
 local costs = require "nfengine.costs"
+local declared = require "nfengine.parameters"
 local dispatch = require "nfengine.dispatch"
 local hooks = require "nfengine.hooks"
 local plugin = require "nfengine.plugin"
-local privacy = require "nfengine.privacy"
 local report = require "nfengine.report"
 local sandbox = require "nfengine.sandbox"
 local shape = require "nfengine.shape"
@@ -23,6 +23,7 @@ run.__index = run
 
 --- Loaded when there is a need for it: most runs are over before that would pay.
 local function worker() return require "nfengine.worker" end
+local function privacy() return require "nfengine.privacy" end
 
 -- ---- opening ----
 
@@ -92,7 +93,7 @@ function run.open(parameters, sink, owner)
   end
   local made = shape.of(parameters, instances, sink ~= nil and sink.tick ~= nil)
   made.options.n_meters = meters_for(parameters, instances)
-  local mask = privacy.mask(parameters, made, owner, sink and sink.further)
+  local mask = declared.wants_mask(parameters) and privacy().mask(parameters, made, owner, sink and sink.further) or nil
   if parameters.anonymization_key_file and not mask then
     report.say "warning: anonymization_key_file: has no effect: nothing is masked in this run"
   end
