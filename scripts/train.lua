@@ -49,9 +49,9 @@ local lessons = require "nfengine.ml.lessons"
 local manifest = require "nfengine.manifest"
 local metrics = require "nfengine.ml.metrics"
 local ml = require "nfengine.ml"
+local parameters = require "nfengine.parameters"
 local plugin = require "nfengine.plugin"
 local pretty = require "nfengine.pretty"
-local privacy = require "nfengine.privacy"
 local report = require "nfengine.report"
 local show = require "nfengine.show"
 local sources = require "nfengine.sources"
@@ -96,7 +96,7 @@ local streamer = nf.streamer {
   udps = labels:plugins(),
 }
 if labels.is_apart or options.group == "time" then labelling.check_files(streamer) end
-if privacy.is_wanted(streamer:resolved()) then
+if parameters.wants_mask(streamer:resolved()) then
   error("masks: what they change is what a model would learn from, expected none", 0)
 end
 

@@ -105,6 +105,7 @@ describe("over the reference data", function()
       return { "train", path, "--splt-analysis=3", "--", "--write=" .. folder, "--label=protocol" }
     end,
     report = function(path) return { "report", path, "--", "--write=" .. program.temporary ".html" } end,
+    series = function(path) return { "series", path, "--", "--write=" .. program.temporary ".npz" } end,
   }
 
   for _, entry in ipairs(collection.all "scripts") do
