@@ -70,7 +70,7 @@ help:
 	@echo 'make meters     the same output with 1, 2, 3 and 8 meters, for every capture of the reference data'
 	@echo 'make collection every plugin and script over every capture of the reference data'
 	@echo 'make readers    the Python packages that read what is written, for spec/{readers,python}_spec.lua'
-	@echo 'make peers      the Python packages that train models, for spec/ml'
+	@echo 'make peers      the Python packages that train models, for spec/lua/ml'
 	@echo 'make lint       formatting, static analysis, include order, the contract header'
 	@echo 'make asan       every spec against a build with address and undefined behaviour sanitizers'
 	@echo 'make tsan       the specs that run threads, with the thread sanitizer'
@@ -309,8 +309,9 @@ install: all
 	install -D -m 755 nfengine "$(ROOT)/bin/nfengine"
 	install -D -m 644 libnfengine.so "$(ROOT)/lib/libnfengine.so"
 	install -D -m 644 docs/nfengine.1 "$(ROOT)/share/man/man1/nfengine.1"
-	for file in lua/nfengine/*.lua lua/nfengine/*/*.lua scripts/*.lua plugins/*.lua samples/*.pcap* samples/model.txt; do \
-	  [ -e $$file ] || continue; install -D -m 644 $$file "$(SHARE)/$$file" || exit 1; done
+	for file in $$(find lua -name '*.lua') scripts/*.lua plugins/*.lua $$(find samples -name '*.pcap*') \
+	    samples/model.txt; do \
+	  install -D -m 644 $$file "$(SHARE)/$$file" || exit 1; done
 
 uninstall:
 	rm -rf "$(ROOT)/bin/nfengine" "$(ROOT)/lib/libnfengine.so" "$(ROOT)/share/man/man1/nfengine.1" "$(SHARE)"

@@ -6,22 +6,18 @@
 -- a label that training has not had is a class of its own, which the model cannot get right.
 --
 -- @categories model
--- @usage printf '%s\n' dst_port,label 22,shell 53,names 443,tls 853,tls 993,tls >rules.csv && \
---   nfengine -q train samples/dns.pcap samples/ssh.pcap samples/tls.pcap \
---   --columns=src2dst_max_ps,dst2src_mean_ps,bidirectional_max_ps \
---   -- --label-rules=rules.csv --apart --few=0 --write=model >report 2>&1 && \
---   nfengine -q evaluate samples/web.pcap -- --model=model --label-rules=rules.csv 2>drift
+-- @usage nfengine -q train samples/social/monday.pcap --columns=bidirectional_packets,bidirectional_bytes \
+--   -- --label=application_category_name --kind=forest --write=model >report 2>&1 && \
+--   nfengine -q evaluate samples/social/tuesday.pcap -- --model=model --label=application_category_name 2>drift
 -- @output
 -- CLASS                       FLOWS  PRECISION   RECALL       F1
--- names                          11     0.9167   1.0000   0.9565
--- shell                           1     1.0000   1.0000   1.0000
--- tls                             3     1.0000   0.6667   0.8000
--- accuracy 0.9333, balanced accuracy 0.8889, macro F1 0.9188, of 15 flows
+-- SocialNetwork                  15     0.9286   0.8667   0.8966
+-- Web                            15     0.8750   0.9333   0.9032
+-- accuracy 0.9000, balanced accuracy 0.9000, macro F1 0.8999, of 30 flows
 --
--- IS, BELOW; PREDICTED          [1]      [2]      [3]
--- [1] names                      11        0        0
--- [2] shell                       0        1        0
--- [3] tls                         1        0        2
+-- IS, BELOW; PREDICTED          [1]      [2]
+-- [1] SocialNetwork              13        2
+-- [2] Web                         1       14
 
 local nf = require "nfengine"
 local columns = require "nfengine.columns"

@@ -9,28 +9,18 @@
 -- When the run ends, a line tells which features these were; --drift writes how often each was.
 --
 -- @categories model live
--- @usage printf '%s\n' dst_port,label 22,shell 53,names 443,tls 853,tls 993,tls >rules.csv && \
---   nfengine -q train samples/dns.pcap samples/ssh.pcap samples/tls.pcap \
---   --columns=src2dst_max_ps,dst2src_mean_ps,bidirectional_max_ps \
---   -- --label-rules=rules.csv --apart --few=0 --write=model >report 2>&1 && \
---   nfengine -q predict samples/web.pcap --columns=dst_port,udps.model_class,udps.model_score,udps.model_outside \
+-- @usage nfengine -q train samples/social/monday.pcap --columns=bidirectional_packets,bidirectional_bytes \
+--   -- --label=application_category_name --kind=forest --write=model >report 2>&1 && \
+--   nfengine -q predict samples/social/tuesday.pcap --max-nflows=5 \
+--   --columns=dst_port,bidirectional_packets,bidirectional_bytes,udps.model_class,udps.model_score \
 --   -- --model=model 2>drift
 -- @output
--- dst_port,udps.model_class,udps.model_score,udps.model_outside
--- 67,"tls",0.40425921542244286,1
--- 0,"names",0.9527979762633287,1
--- 0,"names",0.9527979762633287,3
--- 0,"names",0.9527979762633287,3
--- 0,"names",0.9527979762633287,0
--- 53,"names",0.9527979762633287,3
--- 123,"names",0.9527979762633287,2
--- 123,"names",0.9527979762633287,2
--- 53,"names",0.9527979762633287,2
--- 80,"names",0.8826174470188289,0
--- 53,"names",0.9527979762633287,1
--- 80,"names",0.9527979762633287,0
--- 53,"names",0.9527979762633287,1
--- ...
+-- dst_port,bidirectional_packets,bidirectional_bytes,udps.model_class,udps.model_score
+-- 443,31,5856,"SocialNetwork",0.5356535649383078
+-- 443,23,5524,"Web",0.8418531855494296
+-- 443,43,8260,"SocialNetwork",0.8807960641610861
+-- 443,34,11907,"Web",0.788942148086042
+-- 443,36,6554,"SocialNetwork",0.8480112301275149
 
 local nf = require "nfengine"
 local deployment = require "nfengine.ml.deployment"

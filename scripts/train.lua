@@ -21,25 +21,21 @@
 -- Debian's package libxgboost0.
 --
 -- @categories model
--- @usage printf '%s\n' dst_port,label 22,shell 53,names 443,tls 853,tls 993,tls >rules.csv && \
---   nfengine train samples/dns.pcap samples/ssh.pcap samples/tls.pcap \
---   --columns=src2dst_max_ps,dst2src_mean_ps,bidirectional_max_ps \
---   -- --label-rules=rules.csv --apart --few=0 --write=model 2>/dev/null
+-- @usage nfengine train samples/social/monday.pcap --columns=bidirectional_packets,bidirectional_bytes \
+--   -- --label=application_category_name --kind=forest --write=model 2>/dev/null
 -- @output
 -- CLASS                       FLOWS  PRECISION   RECALL       F1
--- names                           3     0.6667   0.6667   0.6667
--- shell                           2     1.0000   1.0000   1.0000
--- tls                             3     0.6667   0.6667   0.6667
--- accuracy 0.7500, balanced accuracy 0.7778, macro F1 0.7778, of 8 flows
+-- SocialNetwork                   6     1.0000   1.0000   1.0000
+-- Web                             6     1.0000   1.0000   1.0000
+-- accuracy 1.0000, balanced accuracy 1.0000, macro F1 1.0000, of 12 flows
 --
--- IS, BELOW; PREDICTED          [1]      [2]      [3]
--- [1] names                       2        0        1
--- [2] shell                       0        2        0
--- [3] tls                         1        0        2
+-- IS, BELOW; PREDICTED          [1]      [2]
+-- [1] SocialNetwork               6        0
+-- [2] Web                         0        6
 --
 -- FEATURE                                      GAIN
--- src2dst_max_ps                              65.1%
--- dst2src_mean_ps                             34.9%
+-- bidirectional_packets                       55.4%
+-- bidirectional_bytes                         44.6%
 
 local nf = require "nfengine"
 local bundle = require "nfengine.bundle"
@@ -249,7 +245,7 @@ end
 local function warn(task, ranges)
   local lines = options.regression and {} or learnt.counts:warnings(options.few)
   local function add(what, list)
-    if list[1] then lines[#lines + 1] = what .. ": " .. table.concat(list, ", ") end
+    if list[1] then lines[#lines + 1] = what .. ": " .. text.first(list, 10, "feature") end
   end
   add("features with one value only", constant(ranges))
   add("features that give the label away alone", leaks(task))

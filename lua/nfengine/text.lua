@@ -80,6 +80,13 @@ end
 --- "1 file", "1,234 files".
 function text.plural(n, noun) return text.thousands(n) .. " " .. noun .. (n == 1 and "" or "s") end
 
+--- The first of a list of texts, at most so many, and how many more nouns there are: "a, b and 3 columns more".
+function text.first(list, most, noun)
+  local rest = #list - most
+  if rest <= 0 then return table.concat(list, ", ") end
+  return ("%s and %s more"):format(table.concat(list, ", ", 1, most), text.plural(rest, noun))
+end
+
 --- Wraps words to lines of at most `width` columns, each after `indent`.
 function text.wrap(words, indent, width)
   local lines, line = {}, ""

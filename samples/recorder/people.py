@@ -69,7 +69,7 @@ class Site:
 
 
 class Pages(http.server.BaseHTTPRequestHandler):
-    """A web site: pages of several content types, one large download, a form."""
+    """A web site: pages of several content types, one large download, pages of any size, a form."""
 
     protocol_version, server_version, sys_version = "HTTP/1.1", "samples", ""
     disable_nagle_algorithm = True
@@ -83,6 +83,8 @@ class Pages(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         kind, body = self.PAGES.get(self.path, (None, b""))
+        if self.path.startswith("/bytes/"):
+            kind, body = "application/octet-stream", random.randbytes(int(self.path.rpartition("/")[2]))
         self.answer(200 if kind else 404, kind or "text/plain", body if kind else b"no such page\n")
 
     def do_POST(self):

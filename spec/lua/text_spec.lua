@@ -61,6 +61,16 @@ describe("a large number", function()
   end)
 end)
 
+describe("the first of a list", function()
+  it("are followed by how many more there are", function()
+    local list = { "a", "b", "c" }
+    assert.equal("a, b, c", text.first(list, 3, "column"))
+    assert.equal("a, b and 1 column more", text.first(list, 2, "column"))
+    assert.equal("a and 2 columns more", text.first(list, 1, "column"))
+    assert.equal("", text.first({}, 1, "column"))
+  end)
+end)
+
 describe("wrapped text", function()
   it("has lines of the width at most, each but the first behind the indent", function()
     assert.equal("one two\n  three\n  four", text.wrap("one two three four", "  ", 9))

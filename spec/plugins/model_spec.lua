@@ -1,5 +1,5 @@
 -- plugins/model.lua: what it asks of a model, and which models it refuses before the first packet. That answers are
--- those of the libraries is in spec/ml.
+-- those of the libraries is in spec/lua/ml.
 
 local cjson = require "cjson"
 local program = require "spec.support.program"

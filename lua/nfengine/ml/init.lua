@@ -50,14 +50,17 @@ end
 local model = {}
 model.__index = model
 
---- A model that the core evaluates.
-local function load_own(path)
-  local content = read_file(path)
-  local read = reader_of(content).read(content)
+--- A model that the core evaluates, of what a reader has read.
+local function finished(read)
   read.feature_count, read.output_count = read.made.feature_count, read.made.output_count
   read.handle = read.made:finish()
   read.made = nil
   return read
+end
+
+local function load_own(path)
+  local content = read_file(path)
+  return finished(reader_of(content).read(content))
 end
 
 local function load_with(name, path)
@@ -87,6 +90,24 @@ function ml.load(path, options)
   end
   loaded.path = path
   return setmetatable(loaded, model)
+end
+
+--- A model of decision trees that are written down as Lua tables; of several, the mean counts. Raises one line.
+--
+--   ml.trees {
+--     classes = { "names", "web" },
+--     { "dst_port", "==", 53, "names", { "bidirectional_bytes", ">", 5000, "web", { 0.3, 0.7 } } },
+--   }
+--
+-- @param given a list of trees, with `classes`, a list of names; without it, of a regression. A tree is { column,
+--   comparison, number, tree where that is true, tree where it is not } or a leaf: the name of a class, a list of the
+--   classes' probabilities, or a number. What is absent compares as NaN does: only "~=" is true of it
+-- @return a model as ml.load gives it, `path` "trees"
+function ml.trees(given)
+  local ok, made = pcall(function() return finished(require("nfengine.ml.trees").read(given)) end)
+  if not ok then error("trees: " .. text.raised(made), 2) end
+  made.path = "trees"
+  return setmetatable(made, model)
 end
 
 --- What it says of rows of features. Raises one line where an engine other than the core fails.

@@ -78,15 +78,11 @@ end
 
 --- A line on the worst ones, at most so many; nil where there are none.
 function ranges:line(most)
-  local found, parts = self:found(), {}
-  for i, each in ipairs(found) do
-    if i > most then break end
-    parts[i] = ("%s in %s"):format(each.name, text.thousands(each.flows))
-  end
-  if not found[1] then return nil end
-  local rest = #found > most and " and " .. text.plural(#found - most, "feature") .. " more" or ""
-  return ("features outside the range of training, of %s: %s%s"):format(text.plural(self.flows[0], "flow"),
-    table.concat(parts, ", "), rest)
+  local parts = {}
+  for i, each in ipairs(self:found()) do parts[i] = ("%s in %s"):format(each.name, text.thousands(each.flows)) end
+  if not parts[1] then return nil end
+  return ("features outside the range of training, of %s: %s"):format(text.plural(self.flows[0], "flow"),
+    text.first(parts, most, "feature"))
 end
 
 --- All of it as JSON: flows, and by feature in how many of them it was outside.

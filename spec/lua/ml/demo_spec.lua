@@ -18,7 +18,7 @@ describe("samples/ml-demo", function()
     assert.same(0, result.status, result.err)
     assert.equal(shown, result.out:sub(1, #shown))
     local last = result.out:sub(#shown + 1)
-    assert(last:match "^The same live: 32 flows captured from an interface, each with the same class and score%.\n$"
-      or last:match "^The same live: left out, it needs [^\n]+\n$", last)
+    local is_tried = "^The same live: 30 flows captured from an interface, each with the same %a[^\n]*score%.\n$"
+    assert(last:match(is_tried) or last:match "^The same live: left out, it needs [^\n]+\n$", last)
   end)
 end)

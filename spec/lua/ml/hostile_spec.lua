@@ -33,8 +33,8 @@ end
 io.stderr:write(loaded, "\n")
 ]]
 
-local MODELS = { "samples/model.txt", "spec/ml/models/categories.txt", "spec/ml/models/categories.json",
-  "spec/ml/models/categories.ubj", "spec/ml/models/dart.json", "spec/ml/models/linear.json" }
+local MODELS = { "samples/model.txt", "spec/lua/ml/models/categories.txt", "spec/lua/ml/models/categories.json",
+  "spec/lua/ml/models/categories.ubj", "spec/lua/ml/models/dart.json", "spec/lua/ml/models/linear.json" }
 
 local MUTATIONS, MEMORY_KB = 4000, 2 * 1024 * 1024
 
