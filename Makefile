@@ -176,7 +176,7 @@ readers: | $(BUILD)
 # Others' libraries of machine learning, likewise.
 peers: | $(BUILD)
 	python3 -m venv $(BUILD)/peers
-	$(BUILD)/peers/bin/pip install --quiet --disable-pip-version-check xgboost lightgbm scikit-learn onnx onnxruntime \
+	$(BUILD)/peers/bin/pip install --quiet --disable-pip-version-check xgboost-cpu lightgbm scikit-learn onnx onnxruntime \
 	  skl2onnx onnxmltools pandas pyarrow
 
 golden: all
