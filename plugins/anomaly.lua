@@ -29,48 +29,16 @@
 
 local nf = require "nfengine"
 local robust = require "nfengine.robust"
-
--- Columns that are looked at where a run has them, UNIT being that of its times.
-local USUAL = { "bidirectional_duration_UNIT", "src2dst_packets", "src2dst_bytes", "dst2src_packets", "dst2src_bytes",
-  "src2dst_mean_ps", "dst2src_mean_ps", "bidirectional_stddev_ps", "bidirectional_mean_piat_UNIT",
-  "bidirectional_syn_packets", "bidirectional_rst_packets" }
+local usual = require "nfengine.ml.usual"
+local vector = require "nfengine.ml.vector"
 
 -- Densities of a standard normal distribution: at its median, and of distances from it at theirs.
 local AT_MEDIAN, AT_MAD = 0.3989, 0.6356
 
--- ---- features ----
-
--- Raises one line for a column that is none, or no number.
-local function check_columns(names, available)
-  local types = {}
-  for _, column in ipairs(available) do types[column.name] = column.is_array and "a list" or column.type end
-  for _, name in ipairs(names) do
-    local kind = types[name]
-    if not kind then error(('columns: no column "%s" in this run'):format(name), 0) end
-    if not (kind:match "int" or kind == "double" or kind == "float") then
-      error(('columns: "%s" is %s, expected a number'):format(name, kind), 0)
-    end
-  end
-  return names
-end
-
-local function usual_columns(run)
-  local is_there, names = {}, {}
-  for _, column in ipairs(run.columns) do is_there[column.name] = true end
-  for _, name in ipairs(USUAL) do
-    name = name:gsub("UNIT", run.time_unit)
-    if is_there[name] then names[#names + 1] = name end
-  end
-  return names
-end
-
--- Values of a flow's features, on their scale, into `values`.
+-- Values of a flow's features, on their scale.
 local function read(self, flow)
-  local values = self.values
-  for i = 1, #self.names do
-    local own = self.own_names[i]
-    values[i] = robust.scaled(own and flow.udps[own] or flow[self.names[i]])
-  end
+  local values, row = self.values, self.reader:read(flow)
+  for i = 1, self.reader.width do values[i] = robust.scaled(row[i - 1]) end
   return values
 end
 
@@ -84,7 +52,7 @@ local function group_of(self, flow)
   group = self.groups[key]
   if group then return group end
   group = { count = 0, samples = {}, medians = {}, mads = {} }
-  for i = 1, #self.names do group.samples[i] = {} end
+  for i = 1, self.reader.width do group.samples[i] = {} end
   self.groups[key], self.group_count = group, self.group_count + (key >= 0 and 1 or 0)
   return group
 end
@@ -155,15 +123,14 @@ return nf.plugin {
       is_identifying = false },
   },
   setup       = function(self, run)
-    self.names = self.columns[1] and check_columns(self.columns, run.columns) or usual_columns(run)
-    self.own_names, self.values, self.groups, self.group_count = {}, {}, {}, 0
-    for i, name in ipairs(self.names) do self.own_names[i] = name:match "^udps%.(.+)$" or false end
+    self.reader = vector.new(usual.features(run, self.columns))
+    self.values, self.groups, self.group_count = {}, {}, 0
   end,
   on_record   = function(self, flow)
     local group, values, udps = group_of(self, flow), read(self, flow), flow.udps
     local score, feature
     if group.samples then warm_up(self, group, values) else score, feature = judge(self, group, values) end
     udps.anomaly_score = score or 0 / 0
-    udps.anomaly_feature = feature and self.names[feature] or ""
+    udps.anomaly_feature = feature and self.reader.columns[feature].name or ""
   end,
 }

@@ -23,13 +23,14 @@
 -- 0.535  dst2src_stddev_ps                 +65.0  192.0.2.10:43278 > 198.51.100.80:80 tcp
 
 local nf = require "nfengine"
-local columns = require "nfengine.columns"
 local isolation = require "nfengine.ml.isolation"
 local lfs = require "nfengine.lfs"
 local robust = require "nfengine.robust"
 local show = require "nfengine.show"
 local sources = require "nfengine.sources"
 local text = require "nfengine.text"
+local usual = require "nfengine.ml.usual"
+local vector = require "nfengine.ml.vector"
 
 local options = nf.options {
   learn = { "", "which of the captures to learn from what is usual; none: from those that are scored", is_file = true },
@@ -43,39 +44,13 @@ local options = nf.options {
 
 local function refuse(...) error({ usage = string.format(...) }, 0) end
 
--- UNIT is that of the run's times.
-local USUAL = { "bidirectional_duration_UNIT", "src2dst_packets", "src2dst_bytes", "dst2src_packets", "dst2src_bytes",
-  "src2dst_mean_ps", "src2dst_stddev_ps", "dst2src_mean_ps", "dst2src_stddev_ps", "bidirectional_mean_piat_UNIT",
-  "bidirectional_stddev_piat_UNIT", "bidirectional_syn_packets", "bidirectional_rst_packets",
-  "bidirectional_psh_packets" }
-
 -- ---- features ----
 
-local function features_of(available, unit)
-  local by_name, names, list = {}, {}, {}
-  for _, column in ipairs(available) do
-    for _, element in ipairs(columns.elements(column)) do
-      by_name[element.name], names[#names + 1] = element, element.name
-    end
-  end
-  for _, name in ipairs(options.features[1] and options.features or USUAL) do
-    name = name:gsub("UNIT", unit)
-    local column = by_name[name]
-    if column and columns.is_numeric(column) then
-      list[#list + 1] = column
-    elseif options.features[1] then
-      error(("--features: %s: expected a column of this run that holds numbers%s")
-        :format(text.quote(name), text.suggest(name, names)), 0)
-    end
-  end
-  return list
-end
-
 --- For each feature its median and median absolute deviation, on the scale of ratios.
-local function centres_of(rows)
+local function centres_of(sample)
   local centres = {}
-  for i = 1, rows.width do
-    local values = rows:values(i)
+  for i = 1, sample.width do
+    local values = sample:values(i)
     for k, x in ipairs(values) do values[k] = robust.scaled(x) end
     local median, mad = robust.centre(values)
     centres[i] = { median = median or 0, mad = mad or 0 }
@@ -95,7 +70,7 @@ end
 
 -- ---- two passes ----
 
-local rows, forest, centres -- what is learnt, when it is
+local reader, sample, forest, centres -- of features; what is learnt from; what is learnt, when it is
 
 local Isolation = nf.plugin {
   name = "isolation",
@@ -105,15 +80,15 @@ local Isolation = nf.plugin {
     { "isolation_distance", "double", "how far it is from the median, in robust standard deviations" },
   },
   setup = function(_, run)
-    rows = rows or isolation.rows(features_of(run.columns, run.time_unit))
-    if rows.width == 0 then error("no column of this run is a feature", 0) end
+    reader = vector.new(usual.features(run, options.features))
+    sample = sample or isolation.sample(reader.width)
   end,
   on_record = function(_, flow)
-    if not forest then return rows:add(flow) end
-    local udps, row = flow.udps, rows:read(flow)
-    udps.isolation_score = forest:score_row(row)
+    local udps, row = flow.udps, reader:read(flow)
+    if not forest then return sample:add(row) end
+    udps.isolation_score = forest:score(row)
     local feature, distance = standing_out(centres, row)
-    udps.isolation_feature, udps.isolation_distance = rows.columns[feature].name, distance
+    udps.isolation_feature, udps.isolation_distance = reader.columns[feature].name, distance
   end,
 }
 
@@ -139,8 +114,8 @@ local function learn()
   streamer.source = learnt
   streamer:to { write = function() end }
   streamer.source = scored
-  centres = centres_of(rows)
-  forest = isolation.grow(rows, options)
+  centres = centres_of(sample)
+  forest = isolation.grow(sample, options)
 end
 
 -- ---- showing ----

@@ -29,10 +29,10 @@ function robust.centre(list)
   return median, robust.median(distances)
 end
 
---- How many standard deviations a value is from the median, were the usual values distributed normally.
-function robust.distance(x, median, mad) return (x - median) / math.max(TO_DEVIATION * mad, robust.LEAST) end
-
---- The deviation itself.
+--- The standard deviation that a median absolute deviation stands for, were the usual values distributed normally.
 function robust.deviation(mad) return math.max(TO_DEVIATION * mad, robust.LEAST) end
+
+--- How many of them a value is from the median.
+function robust.distance(x, median, mad) return (x - median) / robust.deviation(mad) end
 
 return robust

@@ -138,9 +138,9 @@ describe("anomaly", function()
 
   it("refuses columns that are none, or no numbers", function()
     local function refusal(options) return engine.refusal(scores, options, flows_of { 100 }) end
-    assert.matches('plugin anomaly: setup: columns: no column "bytes" in this run', refusal { columns = { "bytes" } },
+    assert.matches('plugin anomaly: setup: no column "bytes" in this run', refusal { columns = { "bytes" } },
       1, true)
-    assert.matches('columns: "src_ip" is ip, expected a number', refusal { columns = { "src_ip" } }, 1, true)
+    assert.matches('column "src_ip" is ip, expected a number', refusal { columns = { "src_ip" } }, 1, true)
     assert.matches("warm_up = 1: expected an integer from 2 to 100000", refusal { warm_up = 1 }, 1, true)
   end)
 end)

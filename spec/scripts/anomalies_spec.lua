@@ -78,7 +78,7 @@ describe("scripts/anomalies.lua", function()
 
   it("refuses features that are none, and inputs that cannot be read twice", function()
     local path = file(10)
-    assert.matches('^1 nfengine: plugin isolation: setup: %-%-features: "bytes": expected a column of this run',
+    assert.matches('^1 nfengine: plugin isolation: setup: no column "bytes" in this run\n$',
       failure(path, "--", "--features=bytes"))
     assert.matches('^2 nfengine: "%-": expected a capture file, which is read twice', failure("-", "--", "--top=3"))
     assert.matches("expected one of the captures", failure(path, "--", "--learn=" .. file(1)))

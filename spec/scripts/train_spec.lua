@@ -171,6 +171,17 @@ describe("scripts/train.lua", function()
         .. "--columns without it", refusal({ trained.capture(10), "--plugin=host_window" }, { trained.rules() }))
     end)
 
+    it("features that are infinite as XGBoost has them", function()
+      local plugin = program.write([[
+        return require "nfengine".plugin {
+          name = "far", columns = { { "far", "double" } },
+          on_expire = function(_, flow) flow.udps.far = flow.src_port == 5003 and -1e39 or 0 end,
+        }
+      ]], ".lua")
+      assert.equal('column "udps.far" is infinite in single precision, expected --columns without it',
+        refusal({ trained.capture(10), "--plugin=" .. plugin }, { trained.rules() }))
+    end)
+
     it("masks", function()
       assert.equal("masks: what they change is what a model would learn from, expected none",
         refusal({ trained.capture(10), "--drop-leaky" }, { trained.rules() }))

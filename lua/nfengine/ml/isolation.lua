@@ -1,9 +1,9 @@
 --- Isolation forests, grown and asked here: how unusual rows are among others, without labels.
 --
---   local rows = isolation.rows(columns)              -- names and places of features
---   rows:add(flow)                                    -- for each flow
---   local forest = isolation.grow(rows, { trees = 100, sample = 256, seed = 0 })
---   print(forest:score(flow))                         -- near 1: unusual; well below 0.5: usual
+--   local sample = isolation.sample(width)           -- numbers in a row
+--   sample:add(row)                                  -- for each row, double *
+--   local forest = isolation.grow(sample, { trees = 100, sample = 256, seed = 0 })
+--   print(forest:score(row))                         -- near 1: unusual; well below 0.5: usual
 --
 -- Liu, Ting and Zhou, "Isolation forest", ICDM 2008. Each tree parts a random sample of rows at random values of random
 -- features, until a row is alone or the tree is as deep as the mean of such trees; rows that are unlike others are
@@ -12,15 +12,12 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local columns = require "nfengine.columns"
 local parts = require "nfengine.ml.parts"
+local rows = require "nfengine.ml.rows"
 
 local isolation = {}
 
--- ---- rows of features ----
-
-local rows = {}
-rows.__index = rows
+-- ---- a sample of rows ----
 
 --- Numbers from 0 up to 1, always the same: Park and Miller, CACM 31(10), 1988.
 local function generator(seed)
@@ -33,57 +30,32 @@ local function generator(seed)
   return next_number
 end
 
---- Gathers rows of features, at most so many: of more, a random sample in which each has the same chance to be
--- (Vitter's algorithm R, ACM TOMS 11(1), 1985).
--- @param list columns of a run, numbers, as plugins' setup gets them
+local sample = {}
+sample.__index = sample
+
+--- Gathers rows, at most so many: of more, a random sample in which each has the same chance to be (Vitter's algorithm
+-- R, ACM TOMS 11(1), 1985).
+-- @param width numbers in a row
 -- @param most rows to keep
-function isolation.rows(list, most)
-  local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local vector = C.nf_vector_new(columns.to_c(list), #list, message)
-  if vector == nil then error(ffi.string(message), 0) end
+function isolation.sample(width, most)
   return setmetatable({
-    columns = list, vector = ffi.gc(vector, C.nf_vector_free), width = C.nf_vector_size(vector), most = most or 65536,
-    count = 0, seen = 0, room = 0, random = generator(0), row = ffi.new("double[?]", C.nf_vector_size(vector)),
-  }, rows)
+    width = width, most = most or 65536, seen = 0, rows = rows.new(width, "double"), random = generator(0),
+  }, sample)
 end
 
---- A flow's features: double *, valid until the next call.
-function rows:read(flow)
-  C.nf_vector_read(self.vector, flow.core, self.row)
-  return self.row
-end
-
-local function make_room(self)
-  if self.count < self.room then return end
-  local room = math.min(math.max(2 * self.room, 1024), self.most)
-  local data = ffi.new("double[?]", room * self.width)
-  if self.data then ffi.copy(data, self.data, self.count * self.width * 8) end
-  self.data, self.room = data, room
-end
-
---- Adds a flow's row.
-function rows:add(flow) self:add_row(self:read(flow)) end
-
---- Adds a row.
--- @param row double *
-function rows:add_row(row)
+--- Adds a row, double *.
+function sample:add(row)
   self.seen = self.seen + 1
-  local at = self.count
-  if at == self.most then
-    at = math.floor(self.random() * self.seen)
-    if at >= self.most then return end
-  else
-    make_room(self)
-    self.count = at + 1
-  end
-  ffi.copy(self.data + at * self.width, row, self.width * 8)
+  if self.rows.count < self.most then return self.rows:add(row) end
+  local at = math.floor(self.random() * self.seen)
+  if at < self.most then self.rows:add(row, at) end
 end
 
 --- The values of one feature, from 1, that are there.
-function rows:values(feature)
+function sample:values(feature)
   local list = {}
-  for i = 0, self.count - 1 do
-    local x = self.data[i * self.width + feature - 1]
+  for i = 0, self.rows.count - 1 do
+    local x = self.rows.values[i * self.width + feature - 1]
     if x == x then list[#list + 1] = x end
   end
   return list
@@ -113,7 +85,7 @@ end
 local function range(given, indices, feature)
   local low, high = math.huge, -math.huge
   for _, i in ipairs(indices) do
-    local x = given.data[i * given.width + feature]
+    local x = given.values[i * given.width + feature]
     if x < low then low = x end
     if x > high then high = x end
   end
@@ -137,7 +109,7 @@ end
 local function split(given, indices, feature, threshold)
   local less, others = {}, {}
   for _, i in ipairs(indices) do
-    local side = given.data[i * given.width + feature] < threshold and less or others
+    local side = given.values[i * given.width + feature] < threshold and less or others
     side[#side + 1] = i
   end
   return less, others
@@ -166,37 +138,32 @@ local forest = {}
 forest.__index = forest
 
 --- Grows a forest. Raises one line where there are fewer than two rows.
--- @param given rows, as isolation.rows gathers them
--- @param options `trees`, `sample` (rows a tree), `seed`
--- @return a forest: `columns`, `sample` (rows that a tree was grown from)
+-- @param given isolation.sample
+-- @param options `trees`, `sample` (rows that a tree is grown from, at most), `seed`
 function isolation.grow(given, options)
-  if given.count < 2 then error(("%d flows to learn from, expected 2 at least"):format(given.count), 0) end
+  local learnt = given.rows
+  if learnt.count < 2 then error(("%d flows to learn from, expected 2 at least"):format(learnt.count), 0) end
   local random, features = generator(options.seed), {}
-  local sample = math.min(options.sample, given.count)
-  local most_depth = math.ceil(math.log(sample) / math.log(2))
-  for i = 1, given.width do features[i] = i - 1 end
-  local made = parts.new(given.width, 1)
+  local size = math.min(options.sample, learnt.count)
+  local most_depth = math.ceil(math.log(size) / math.log(2))
+  for i = 1, learnt.width do features[i] = i - 1 end
+  local made = parts.new(learnt.width, 1)
   for _ = 1, options.trees do
-    local nodes = grow_tree(given, draw(given.count, sample, random), features, most_depth, random)
+    local nodes = grow_tree(learnt, draw(learnt.count, size, random), features, most_depth, random)
     -- The link takes the exponential of what the trees add up to.
     for _, node in ipairs(nodes) do
-      if node.value then node.value = -math.log(2) * node.value / mean_depth(sample) / options.trees end
+      if node.value then node.value = -math.log(2) * node.value / mean_depth(size) / options.trees end
     end
     made:add_tree(1, function(id) return nodes[id] end)
   end
   made.link = C.NF_LINK_EXP
-  return setmetatable({
-    columns = given.columns, sample = sample, rows = given, handle = made:finish(), output = ffi.new "double[1]",
-  }, forest)
+  return setmetatable({ handle = made:finish(), output = ffi.new "double[1]" }, forest)
 end
 
---- The score of a row of features, double *.
-function forest:score_row(row)
+--- The score of a row, double *.
+function forest:score(row)
   C.nf_model_predict(self.handle, row, 1, self.output)
   return self.output[0]
 end
-
---- The score of a flow, of a run that has the same columns in the same places.
-function forest:score(flow) return self:score_row(self.rows:read(flow)) end
 
 return isolation

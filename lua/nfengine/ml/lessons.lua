@@ -75,6 +75,16 @@ local function number_of(self, flow)
   error(("label %s is %s, expected a finite number"):format(text.quote(self.label), tostring(number)), 0)
 end
 
+--- XGBoost takes no infinite features.
+local function refuse_infinite(self, values)
+  for i, column in ipairs(self.columns.features) do
+    if math.abs(values[i - 1]) == math.huge then
+      error(("column %s is infinite in single precision, expected --columns without it")
+        :format(text.quote(column.name)), 0)
+    end
+  end
+end
+
 function lessons:write(flow)
   local label = self:label_of(flow)
   if not label then
@@ -83,11 +93,9 @@ function lessons:write(flow)
   end
   local part = self.splitters[self.recording]:part_of(flow)
   local taken = self.taken[part]
-  local infinite = taken.rows:add(self.reader:read(flow))
-  if infinite then
-    error(("column %s is infinite in single precision, expected --columns without it")
-      :format(text.quote(self.columns.features[infinite + 1].name)), 0)
-  end
+  local gathered = taken.rows
+  gathered:add(self.reader:read(flow))
+  refuse_infinite(self, gathered.values + (gathered.count - 1) * gathered.width)
   taken.labels[taken.rows.count] = self.is_regression and number_of(self, flow) or label
   self.counts:add(self.is_regression and "all" or label, part)
   return true

@@ -1,4 +1,4 @@
---- Rows of features, gathered from flows as a model is asked about them, in single precision as XGBoost has them.
+--- Rows of features, gathered from flows as a model is asked about them.
 --
 --   local reader = require("nfengine.ml.vector").new(columns)
 --   local gathered = rows.new(reader.width)
@@ -12,25 +12,24 @@ rows.__index = rows
 
 --- Begins without rows.
 -- @param width numbers in each
-function rows.new(width)
-  return setmetatable({ width = width, count = 0, room = 64, values = ffi.new("float[?]", 64 * width) }, rows)
+-- @param number "float", which XGBoost has, or "double"; float if left out
+function rows.new(width, number)
+  local array = ffi.typeof((number or "float") .. "[?]")
+  return setmetatable({ width = width, count = 0, room = 64, array = array, values = array(64 * width) }, rows)
 end
 
---- Adds a row. Returns the number, from 0, of a feature that is infinite in it, else nil: XGBoost takes none.
+--- Adds a row, or takes it in the place of one.
 -- @param row double *
-function rows:add(row)
+-- @param at the number of the row, from 0, whose place it takes; behind the last if left out
+function rows:add(row, at)
   if self.count == self.room then
-    local more = ffi.new("float[?]", 2 * self.room * self.width)
-    ffi.copy(more, self.values, self.count * self.width * ffi.sizeof "float")
+    local more = self.array(2 * self.room * self.width)
+    ffi.copy(more, self.values, ffi.sizeof(self.array, self.count * self.width))
     self.values, self.room = more, 2 * self.room
   end
-  local to, infinite = self.values + self.count * self.width, nil
-  for i = 0, self.width - 1 do
-    to[i] = row[i]
-    if math.abs(to[i]) == math.huge then infinite = i end
-  end
-  self.count = self.count + 1
-  return infinite
+  local to = self.values + (at or self.count) * self.width
+  for i = 0, self.width - 1 do to[i] = row[i] end
+  if not at then self.count = self.count + 1 end
 end
 
 return rows

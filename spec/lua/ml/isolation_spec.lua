@@ -6,15 +6,10 @@ local program = require "spec.support.program"
 
 local PYTHON = os.getenv "NFENGINE_ML_PYTHON" or "build/peers/bin/python"
 
--- Columns that only say how many features there are: rows are added as they are.
 local function gather(list, most)
-  local given = {}
-  for i = 1, #list[1] do
-    given[i] = { name = "x" .. i, type = "double", offset = 8 * (i - 1), length = 1, is_array = false }
-  end
-  local rows = isolation.rows(given, most)
-  for _, row in ipairs(list) do rows:add_row(ffi.new("double[?]", #row, row)) end
-  return rows
+  local sample = isolation.sample(#list[1], most)
+  for _, row in ipairs(list) do sample:add(ffi.new("double[?]", #row, row)) end
+  return sample
 end
 
 local function grow(list, options)
@@ -25,7 +20,7 @@ end
 
 local function scores(forest, list)
   local got = {}
-  for i, row in ipairs(list) do got[i] = forest:score_row(ffi.new("double[?]", #row, row)) end
+  for i, row in ipairs(list) do got[i] = forest:score(ffi.new("double[?]", #row, row)) end
   return got
 end
 
@@ -105,10 +100,10 @@ describe("an isolation forest", function()
   it("keeps a sample of rows where there are many", function()
     local list = {}
     for i = 1, 5000 do list[i] = { i } end
-    local rows = gather(list, 1000)
-    assert.same({ 1000, 5000 }, { rows.count, rows.seen })
+    local sample = gather(list, 1000)
+    assert.same({ 1000, 5000 }, { sample.rows.count, sample.seen })
     local sum = 0
-    for _, x in ipairs(rows:values(1)) do sum = sum + x end
+    for _, x in ipairs(sample:values(1)) do sum = sum + x end
     assert.is_true(math.abs(sum / 1000 - 2500) < 150, sum / 1000) -- three standard deviations
   end)
 

@@ -44,18 +44,6 @@ local function share_right(trained, all, labels)
   return right / all.count, model
 end
 
-describe("nfengine.ml.rows", function()
-  it("keeps rows in single precision, however many, and tells of infinite numbers", function()
-    local all = rows.new(2)
-    for i = 1, 1000 do assert.is_nil(all:add(ffi.new("double[2]", i, 0.1 * i))) end
-    assert.same({ 1000, 700 }, { all.count, all.values[699 * 2] })
-    assert.equal(tonumber(ffi.new("float", 0.1 * 700)), all.values[699 * 2 + 1])
-    assert.equal(1, all:add(ffi.new("double[2]", 1, 1e39)))
-    assert.equal(0, all:add(ffi.new("double[2]", -math.huge, 1)))
-    assert.is_nil(all:add(ffi.new("double[2]", 0 / 0, 1)))
-  end)
-end)
-
 describe("nfengine.ml.features", function()
   it("tells ranges, without what is no number", function()
     local ranges = features.ranges(gathered { { 5, 1, 0 / 0 }, { 1, 1, 0 / 0 }, { 0 / 0, 1, 0 / 0 }, { 3, 1, 0 / 0 } })
