@@ -1,6 +1,6 @@
---- What models cost: `luajit bench/model.lua` makes one of 100 trees of depth 6 over eight columns, asks it about rows
--- What models cost: `luajit bench/model.lua` makes one of 100 trees of depth 6 over eight columns, asks it about rows
--- has scikit-learn, its forest of 100 trees of depth 6 is asked about as many rows, one by one and at once.
+--- What models cost. `luajit bench/model.lua` makes one of 100 trees of depth 6 over eight columns, and asks it about
+-- rows in batches and one by one; and, where Python has scikit-learn, asks a forest of its of as many trees, at once
+-- and one by one, as NFStream's README does.
 --
 -- `luajit bench/model.lua --write=FILE` only writes the first model, in LightGBM's format, for plugins/model.lua.
 

@@ -8,10 +8,11 @@
 -- of what is behind them. The column is all vectors one behind the other; those of packets that there are not are -1
 -- throughout.
 --
--- Some bits say who talks, or are drawn at random: addresses, ports, checksums, IPv4's identification, sequence and
--- acknowledgement numbers. A model learns them by heart; they are -1 unless identifiers = true. Once a flow has had its
--- packets, further ones cost nothing. A vector takes a byte a bit: 4 packets with the usual headers 4,352 bytes a
--- flow.
+-- Some bits say who talks, or are drawn at random: addresses, ports, checksums, IPv4's identification, IPv6's flow
+-- label, sequence and acknowledgement numbers, and of TCP's options timestamps, selective acknowledgements and all but
+-- segment size, window scale and padding. A model learns them by heart; they are -1 unless identifiers = true. Once a
+-- flow has had its packets, further ones cost nothing. A vector takes a byte a bit: 4 packets with the usual headers
+-- 4,352 bytes a flow.
 --
 -- @usage nfengine flows --plugin nprint -a nprint.packets=1 -a nprint.headers=udp -a nprint.identifiers=true \
 --   --n-dissections=0 --columns=src_port,udps.nprint samples/dns.pcap | cut -c 1-100 | head -n 3
@@ -29,9 +30,9 @@ local ICMP, TCP, UDP = 1, 6, 17
 local ORDER = { "ipv4", "ipv6", "tcp", "udp", "icmp", "payload" }
 local ROOM = { ipv4 = 60, ipv6 = 40, tcp = 60, udp = 8, icmp = 8 }
 
--- What says who talks, or says nothing: first byte and how many, in pairs.
+-- What says who talks, or says nothing: first byte and how many, in pairs. IPv6's flow label begins within one.
 local IDENTIFIERS = {
-  ipv4 = { { 4, 2 }, { 10, 10 } }, ipv6 = { { 8, 32 } }, tcp = { { 0, 12 }, { 16, 2 } }, udp = { { 0, 4 }, { 6, 2 } },
+  ipv4 = { { 4, 2 }, { 10, 10 } }, ipv6 = { { 1.5, 1 }, { 2, 2 }, { 8, 32 } }, tcp = { { 0, 12 }, { 16, 2 } }, udp = { { 0, 4 }, { 6, 2 } },
   icmp = { { 2, 6 } },
 }
 
@@ -50,6 +51,25 @@ local function rooms_of(options)
   return rooms, sum
 end
 
+-- TCP's options (RFC 9293, 3.1): of what is behind "selective acknowledgements permitted", only kind and length say what
+-- a host is like.
+local PADDING, LAST_TELLING, FIXED_TCP = 1, 4, 20
+
+local function take_out_options(view, size, list, at)
+  local place = FIXED_TCP
+  while place + 2 < size do
+    local kind, length = view:u8(place), view:u8(place + 1)
+    if kind == PADDING then
+      length = 1
+    elseif not length or kind < PADDING or length < 2 then
+      return
+    elseif kind > LAST_TELLING then
+      bytes.bits(nil, 0, list, at + 8 * (place + 2), math.min(length, size - place) - 2)
+    end
+    place = place + length
+  end
+end
+
 -- Writes a header's bits, and takes those out that identify.
 local function put(self, name, view, size, list, at)
   local room = self.rooms[name]
@@ -58,6 +78,7 @@ local function put(self, name, view, size, list, at)
   local fields = not self.identifiers and IDENTIFIERS[name] or nil
   if fields then
     for i = 1, #fields do bytes.bits(nil, 0, list, at + 8 * fields[i][1], fields[i][2]) end
+    if name == "tcp" then take_out_options(view, size, list, at) end
   end
   return at + 8 * room
 end

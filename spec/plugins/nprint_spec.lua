@@ -61,6 +61,33 @@ describe("nprint", function()
     assert.equal("+", got:sub(8 * 13 + 7, 8 * 13 + 7)) -- SYN
   end)
 
+  it("leaves out of TCP's options what is drawn at random", function()
+    local options = "\2\4\5\180" .. "\4\2" .. "\8\10ABCDEFGH" .. "\1" .. "\3\3\7" -- size, SACK, times, scale
+    local function vector_of(given)
+      local header = P.tcp { src_port = 1000, flags = "S", data_offset = 5 + #given / 4 }
+      local frame = meter.frame(0, P.eth {} .. P.ipv4 {} .. header .. given .. "data")
+      return (vector({ packets = 1, headers = { "tcp" } }, { frame })):sub(161)
+    end
+    local function shown(...)
+      local text = ""
+      for _, part in ipairs { ... } do text = text .. (type(part) == "number" and ("-"):rep(8 * part) or bits_of(part)) end
+      return text .. ("-"):rep(320 - #text)
+    end
+    assert.equal(shown("\2\4\5\180\4\2\8\10", 8, "\1\3\3\7"), vector_of(options))
+    assert.equal(shown("\1\1\5\10", 8), vector_of "\1\1\5\10ABCDEFGH")
+    -- Options that lead nowhere, or out of the header.
+    assert.equal(shown "\8\1AB", vector_of "\8\1AB")
+    assert.equal(shown "\0\8\10A", vector_of "\0\8\10A")
+    assert.equal(shown("\8\255", 2), vector_of "\8\255AB")
+  end)
+
+  it("leaves out IPv6's flow label, not its traffic class", function()
+    local six = meter.frame(0, P.eth { type = 0x86dd } .. P.ipv6 {} .. P.udp {})
+    six.bytes = six.bytes:sub(1, 14) .. "\106\191\255\255" .. six.bytes:sub(19)
+    local got = vector({ packets = 1, headers = { "ipv6" } }, { six })
+    assert.equal(".++.+.+.+.++" .. ("-"):rep(20) .. bits_of(bytes(six, 18, 22)) .. ("-"):rep(256), got)
+  end)
+
   it("knows IPv6, payload, and any order of headers", function()
     local six = meter.frame(0, P.eth { type = 0x86dd } .. P.ipv6 {} .. P.udp {} .. "\170\85\1")
     local got = vector({ packets = 1, headers = { "udp", "ipv6" }, payload = 2, identifiers = true }, { six })
