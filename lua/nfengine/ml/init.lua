@@ -36,12 +36,12 @@ local ENGINES = { onnxruntime = "nfengine.ml.onnxruntime", xgboost = "nfengine.m
 
 local function read_file(path)
   local kind = lfs.attributes(path, "mode")
-  if kind and kind ~= "file" then error(("cannot read model %s: a %s, expected a file"):format(path, kind), 0) end
+  if kind and kind ~= "file" then text.fail("cannot read model %s: a %s, expected a file", path, kind) end
   local file, message = io.open(path, "rb")
-  if not file then error(("cannot read model %s"):format(message), 0) end
+  if not file then text.fail("cannot read model %s", message) end
   local content, problem = file:read "*a"
   file:close()
-  if not content then error(("cannot read model %s: %s"):format(path, problem), 0) end
+  if not content then text.fail("cannot read model %s: %s", path, problem) end
   return content
 end
 
@@ -66,7 +66,7 @@ end
 local function load_with(name, path)
   local engine = ENGINES[name]
   if not engine then
-    error(("engine %s, expected %s"):format(text.quote(name), table.concat(text.sorted_keys(ENGINES), " or ")), 0)
+    text.fail("engine %s, expected %s", text.quote(name), table.concat(text.sorted_keys(ENGINES), " or "))
   end
   read_file(path)
   return require(engine).load(path)
@@ -86,7 +86,7 @@ function ml.load(path, options)
   if not ok then
     loaded = text.raised(loaded)
     if loaded:find "^cannot read model " then error(loaded, 0) end
-    error(("model %s: %s"):format(text.quote(path), loaded), 0)
+    text.fail("model %s: %s", text.quote(path), loaded)
   end
   loaded.path = path
   return setmetatable(loaded, model)

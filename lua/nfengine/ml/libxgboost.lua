@@ -38,7 +38,7 @@ function libxgboost.library()
   local name = os.getenv "NFENGINE_XGBOOST" or "libxgboost.so.0"
   local loaded = shared_library.load(name)
   if not loaded then
-    error(("cannot load %s, expected the Debian package libxgboost0"):format(name), 0)
+    text.fail("cannot load %s, expected the Debian package libxgboost0", name)
   end
   ffi.cdef(DECLARATIONS)
   library = loaded
@@ -142,7 +142,7 @@ function libxgboost.load(path)
   check(C.XGBoosterGetNumFeature(booster, features))
   local self = setmetatable({ booster = booster, feature_count = tonumber(features[0]) }, engine)
   if self.feature_count < 1 or self.feature_count > 65536 then
-    error(("%d features, expected 1 to 65536"):format(self.feature_count), 0)
+    text.fail("%d features, expected 1 to 65536", self.feature_count)
   end
   local _, outputs = answers_of(self, ffi.new("double[?]", self.feature_count), 1)
   self.output_count = outputs

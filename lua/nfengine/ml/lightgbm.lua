@@ -12,7 +12,7 @@ local text = require "nfengine.text"
 
 local lightgbm = {}
 
-local function fail(...) error((...):format(select(2, ...)), 0) end
+local fail = text.fail
 
 -- ---- lines ----
 

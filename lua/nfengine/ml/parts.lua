@@ -63,12 +63,12 @@ local function add_set(self, categories)
   local words = 0
   for _, category in ipairs(categories) do
     if type(category) ~= "number" or category % 1 ~= 0 or category < 0 then
-      error(("category %s, expected an integer from 0"):format(text.quote(category)), 0)
+      text.fail("category %s, expected an integer from 0", text.quote(category))
     end
     words = math.max(words, math.floor(category / 32) + 1)
   end
   if self.sets.count + words > MOST_SET_WORDS then
-    error(("sets of categories take more than %d words"):format(MOST_SET_WORDS), 0)
+    text.fail("sets of categories take more than %d words", MOST_SET_WORDS)
   end
   local first = self.sets:add(words)
   local items = self.sets.items + first
@@ -81,7 +81,7 @@ end
 
 local function number_of(node, what)
   local number = node[what]
-  if type(number) ~= "number" then error(("%s %s, expected a number"):format(what, text.quote(number)), 0) end
+  if type(number) ~= "number" then text.fail("%s %s, expected a number", what, text.quote(number)) end
   return number
 end
 
@@ -93,7 +93,7 @@ end
 
 local function fill_leaf(to, output, value, following)
   if type(output) ~= "number" or type(value) ~= "number" then
-    error(("value %s of output %s, expected numbers"):format(text.quote(value), text.quote(output)), 0)
+    text.fail("value %s of output %s, expected numbers", text.quote(value), text.quote(output))
   end
   to.feature, to.value, to.yes = output, value, following
 end
@@ -126,9 +126,9 @@ function parts:add_tree(root, describe)
   while at < last do
     at = at + 1
     local id = waiting[at]
-    if is_reached[id] then error(("node %s is reached twice"):format(text.quote(id)), 0) end
+    if is_reached[id] then text.fail("node %s is reached twice", text.quote(id)) end
     local node = describe(id)
-    if not node then error(("node %s is not there"):format(text.quote(id)), 0) end
+    if not node then text.fail("node %s is not there", text.quote(id)) end
     is_reached[id] = true
     local place = add_node(self, node)
     if at > 1 then self.nodes.items[parents[at]][at % 2 == 0 and "yes" or "no"] = place end
@@ -159,7 +159,7 @@ function parts:finish()
   for name, size in pairs { fills = self.feature_count, offsets = self.feature_count, scales = self.feature_count,
     shifts = self.feature_count, weights = self.feature_count * self.output_count, base = self.output_count } do
     local list = self[name]
-    if list and #list ~= size then error(("%d %s, expected %d"):format(#list, name, size), 0) end
+    if list and #list ~= size then text.fail("%d %s, expected %d", #list, name, size) end
     anchors[name] = numbers("double[?]", list)
     given[name] = anchors[name]
   end

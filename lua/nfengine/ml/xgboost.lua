@@ -12,7 +12,7 @@ local ubjson = require "nfengine.ml.ubjson"
 
 local xgboost = {}
 
-local function fail(...) error((...):format(select(2, ...)), 0) end
+local fail = text.fail
 
 local function field(object, name, kind)
   local value = object[name]
