@@ -103,16 +103,14 @@ local function absent_flags(decision)
   return default + C.NF_ABSENT_IS_ZERO + (missing == MISSING_IS_ZERO and C.NF_ZERO_IS_ABSENT or 0)
 end
 
---- The categories whose bits are set in the words from `first` to before `last`.
-local function categories_in(words32, first, last)
-  local list = {}
+--- The words from `first` to before `last` that have any bits, by their numbers in a set of their own.
+local function words_in(words32, first, last)
+  local set = {}
   for at = first, last - 1 do
-    local bits = words32[at + 1]
-    for i = 0, 31 do
-      if bit.band(bit.rshift(bits, i), 1) == 1 then list[#list + 1] = (at - first) * 32 + i end
-    end
+    local bits = bit.tobit(words32[at + 1])
+    if bits ~= 0 then set[at - first] = bits end
   end
-  return list
+  return set
 end
 
 --- The sets of categories that a tree's nodes ask for, one each, from the first.
@@ -125,7 +123,7 @@ local function sets_of(fields)
     if first % 1 ~= 0 or last % 1 ~= 0 or first < 0 or last < first or last > #words32 then
       fail("cat_boundaries has %s to %s, expected some of %d", text.quote(first), text.quote(last), #words32)
     end
-    sets[i] = categories_in(words32, first, last)
+    sets[i] = words_in(words32, first, last)
   end
   return sets
 end
@@ -152,7 +150,7 @@ local function add_tree(made, fields, output)
     node.feature, node.yes, node.no = features[at], left[at], right[at]
     if node == among then
       local set = thresholds[at] + 1
-      among.categories = sets[set] or fail("node %d: no set %s of its own", id, text.quote(thresholds[at]))
+      among.words = sets[set] or fail("node %d: no set %s of its own", id, text.quote(thresholds[at]))
       sets[set] = nil
     else
       split.threshold, split.absent = thresholds[at], absent_flags(decision)

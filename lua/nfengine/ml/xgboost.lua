@@ -172,13 +172,14 @@ local BOOSTERS = {
 
 -- ---- categories ----
 
---- Texts that stand one behind the other, as the numbers of their bytes.
+--- Texts that stand one behind the other, as the numbers of their bytes: no two share any.
 local function texts_of(bytes, offsets)
   local characters, texts = {}, {}
   for i = 1, #bytes do characters[i] = string.char(whole(bytes, i, -128, 255) % 256) end
-  local joined = table.concat(characters)
+  local joined, first = table.concat(characters), whole(offsets, 1, 0, #bytes, 0)
   for i = 1, #offsets - 1 do
-    texts[i] = joined:sub((tonumber(offsets[i]) or 0) + 1, tonumber(offsets[i + 1]) or 0)
+    local behind = whole(offsets, i + 1, first, #bytes)
+    texts[i], first = joined:sub(first + 1, behind), behind
   end
   return texts
 end
