@@ -71,8 +71,7 @@ for _, name in ipairs {
   OBJECTIVES[name] = { C.NF_LINK_NONE, "regression" }
 end
 
---- Sets the link that "binary sigmoid:1" and the like ask for.
--- @return the task; the objective's name
+--- Sets the link that "binary sigmoid:1" and the like ask for. Returns the task.
 local function set_objective(made, given)
   local said = words(given or "custom") -- one of a program of its own is not in the file
   local name = said[1] or "custom"
@@ -86,7 +85,7 @@ local function set_objective(made, given)
     if sigmoid then made.slope = tonumber(sigmoid) or fail("sigmoid %s, expected a number", text.quote(sigmoid)) end
     if said[i] == "sqrt" then made.link = C.NF_LINK_SQUARE end
   end
-  return made.output_count > 1 and "multiclass" or objective[2], name
+  return made.output_count > 1 and "multiclass" or objective[2]
 end
 
 -- ---- trees ----
@@ -212,15 +211,14 @@ function lightgbm.read(content)
   local header = fields_of(content:sub(1, start))
   local features = whole(header, "max_feature_idx", 0, 65535) + 1
   local made = parts.new(features, whole(header, "num_tree_per_iteration", 1, 65536))
-  local task, objective = set_objective(made, header.objective)
+  local task = set_objective(made, header.objective)
   local names = words(word(header, "feature_names"))
   if #names ~= features then fail("%d names of features, expected %d", #names, features) end
   local count, after = add_trees(made, content, start + 1)
   if not content:find("^end of trees", after) then fail("no end behind tree %d", count - 1) end
   if header.average_output then made.divisor = math.max(count / made.output_count, 1) end
   return {
-    format = "LightGBM", made = made, names = names, task = task, objective = objective,
-    categories = categories_by_feature(content, header),
+    format = "LightGBM", made = made, names = names, task = task, categories = categories_by_feature(content, header),
   }
 end
 

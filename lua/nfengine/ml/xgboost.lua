@@ -146,14 +146,15 @@ local function add_trees(made, learner, booster, weights)
 end
 
 --- Weights of a linear booster, feature by feature and the bias last, as a list output by output. The library begins
--- all sums with the first base score.
+-- all sums with the first base score, and leaves out features that are absent.
 local function add_weights(made, _, booster, base)
   local given = field(field(booster, "model", "table"), "weights", "table")
   local features, outputs = made.feature_count, made.output_count
   if #given ~= (features + 1) * outputs then
     fail("%d weights, expected %d", #given, (features + 1) * outputs)
   end
-  made.weights = {}
+  made.weights, made.fills = {}, {}
+  for i = 1, features do made.fills[i] = 0 end
   local first = base[1]
   for k = 1, outputs do
     for i = 0, features - 1 do made.weights[#made.weights + 1] = number_of(given, i * outputs + k) end
@@ -230,7 +231,7 @@ function xgboost.read(content)
   local is_binary = outputs == 1 and objective:find "^binary:"
   local task = classes > 1 and "multiclass" or is_binary and "binary" or "regression"
   return {
-    format = "XGBoost", made = made, names = names_of(learner, features), task = task, objective = objective,
+    format = "XGBoost", made = made, names = names_of(learner, features), task = task,
     categories = categories_by_feature(model),
   }
 end

@@ -130,7 +130,9 @@ describe("a file of XGBoost", function()
       categories_segments = { 0 }, categories_sizes = { 3 },
     } }
     for _, category in ipairs { 1, 33, 2^24 - 1 } do assert.same({ 3.5 }, ask(given, category, 0)) end
-    for _, category in ipairs { 0, 2, 34, -1, 2^24 - 2, 1e9, 0 / 0 } do assert.same({ -0.5 }, ask(given, category, 0)) end
+    for _, category in ipairs { 0, 2, 34, -1, 2^24 - 2, 1e9, 0 / 0 } do
+      assert.same({ -0.5 }, ask(given, category, 0))
+    end
   end)
 
   it("has the texts and the numbers that categories are", function()
