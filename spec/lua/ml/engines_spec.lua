@@ -263,4 +263,15 @@ describe("nfengine.ml.libxgboost", function()
       assert.is_nil(problem:find "\n")
     end
   end)
+
+  with("fails as often as one likes: not through compiled code, where the library aborts", function()
+    local path = program.write("{}", ".json")
+    local code = ([[package.path = "./lua/?.lua;./lua/?/init.lua;" .. package.path
+      require("jit.opt").start "hotloop=2"
+      local ml, refused = require "nfengine.ml", 0
+      for _ = 1, 200 do refused = refused + (pcall(ml.load, %q, { engine = "xgboost" }) and 0 or 1) end
+      print(refused)]]):format(path)
+    local result = program.shell("timeout 60 luajit " .. program.write(code, ".lua"))
+    assert.same({ 0, "200\n" }, { result.status, result.out })
+  end)
 end)
