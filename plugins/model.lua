@@ -58,7 +58,7 @@ end
 --- Takes what the manifest says where no option says it.
 local function read_manifest(self)
   local about = require("nfengine.ml.manifest").read(self.manifest)
-  self.watch = require("nfengine.ml.ranges").new(about.features)
+  self.watch = require("nfengine.ml.drift").new(about.features)
   if not self.classes[1] then self.classes = about.classes end
   if self.columns[1] then return end
   for i, feature in ipairs(about.features) do self.columns[i] = feature.name end

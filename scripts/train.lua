@@ -39,9 +39,8 @@
 
 local nf = require "nfengine"
 local bundle = require "nfengine.bundle"
-local features = require "nfengine.ml.features"
+local feature_statistics = require "nfengine.ml.feature_statistics"
 local labelling = require "nfengine.dataset.labelling"
-local lessons = require "nfengine.ml.lessons"
 local manifest = require "nfengine.manifest"
 local metrics = require "nfengine.ml.metrics"
 local ml = require "nfengine.ml"
@@ -54,6 +53,7 @@ local sources = require "nfengine.sources"
 local split = require "nfengine.dataset.split"
 local text = require "nfengine.text"
 local training = require "nfengine.ml.training"
+local training_set = require "nfengine.ml.training_set"
 
 local options = nf.options(labelling.options {
   write = { "", "folder for the model" },
@@ -74,11 +74,11 @@ local options = nf.options(labelling.options {
   few = { 20, "warn of classes with fewer flows", integer = true, min = 0 },
 })
 
-local PARTS = { nil, { "train", "test" }, { "train", "validation", "test" } }
+local SPLITS = { nil, { "train", "test" }, { "train", "validation", "test" } }
 
-local shares = split.shares(options.split, #PARTS)
-local parts = PARTS[#shares]
-if not parts then error({ usage = "--split: expected two or three shares" }, 0) end
+local shares = split.shares(options.split, #SPLITS)
+local splits = SPLITS[#shares]
+if not splits then error({ usage = "--split: expected two or three shares" }, 0) end
 if options.write == "" then error({ usage = "expected --write=FOLDER behind --" }, 0) end
 local missing = training.missing()
 if missing then error(missing, 0) end
@@ -108,8 +108,8 @@ local function splitters()
   return list
 end
 
-local learnt = lessons.new {
-  parts = parts, splitters = splitters(), label = labels.column, kept = options.keep,
+local learnt = training_set.new {
+  splits = splits, splitters = splitters(), label = labels.column, kept = options.keep,
   is_regression = options.regression, plugins = plugin.instances(streamer:resolved().udps),
 }
 
@@ -128,7 +128,7 @@ local train_part, test_part
 
 --- What is to be told: classes by their numbers, as far as the first part has them.
 local function task_of()
-  train_part, test_part = learnt.taken[1], learnt.taken[#parts]
+  train_part, test_part = learnt.taken[1], learnt.taken[#splits]
   if train_part.rows.count == 0 then error("no flow with a label in the train part: nothing was trained", 0) end
   if options.regression then return { name = "regression", classes = {} } end
   local classes, number = learnt:classes(), {}
@@ -158,7 +158,7 @@ end
 
 --- The middle part, if there is one.
 local function validation_of(task)
-  if #parts < 3 then return nil end
+  if #splits < 3 then return nil end
   local part = learnt.taken[2]
   local numbers = numbers_of(task, part)
   for _, number in ipairs(numbers) do
@@ -225,7 +225,7 @@ local function leaks(task)
     most = math.max(most, counts[number])
   end
   if most > COMMON * #test_numbers then return list end
-  local alone = features.alone(train_part.rows, numbers_of(task, train_part), test_part.rows, test_numbers)
+  local alone = feature_statistics.alone(train_part.rows, numbers_of(task, train_part), test_part.rows, test_numbers)
   for i, share in ipairs(alone) do
     if share >= GIVES_AWAY then
       list[#list + 1] = ("%s (%s)"):format(learnt.columns.features[i].name, show.share(share, 1))
@@ -271,7 +271,7 @@ end
 
 local function describe_split()
   local counts = {}
-  for i, part in ipairs(parts) do counts[i] = { part, learnt.counts.totals[i] } end
+  for i, name in ipairs(splits) do counts[i] = { name, learnt.counts.totals[i] } end
   return pretty.object { { "group", options.group }, { "shares", shares }, { "flows", pretty.object(counts) } }
 end
 
@@ -300,7 +300,7 @@ local function describe(files, trained, task, found, ranges)
     { "label", pretty.object { { "column", labels.column }, { "plugin", owner_of_label() } } },
     { "classes", task.classes }, { "labels", learnt.counts:described() }, { "flows_without_label", learnt.left_out },
     { "training", describe_training(trained, task) }, { "split", describe_split() }, { "test", found:described() },
-    { "quantiles", features.QUANTILES }, { "columns", describe_columns(ranges, trained.gains) },
+    { "quantiles", feature_statistics.QUANTILES }, { "columns", describe_columns(ranges, trained.gains) },
   }
 end
 
@@ -322,7 +322,7 @@ local function run()
   local trained = train(task)
   local took = report.now() - began
   write_file(files:path "model.json", trained.model)
-  local found, ranges = judge(task, files:path "model.json"), features.ranges(train_part.rows)
+  local found, ranges = judge(task, files:path "model.json"), feature_statistics.ranges(train_part.rows)
   warn(task, ranges)
   about:write(files:path "manifest.json", describe(files, trained, task, found, ranges))
   files:finish()

@@ -1,9 +1,9 @@
---- What a model is to learn from: a sink that gathers flows' features and labels in memory, in parts.
+--- What a model is to learn from: a sink that gathers flows' features and labels in memory, split by split.
 --
---   local lessons = lessons.new { parts = { "train", "test" }, splitters = { … }, label = "udps.label", kept = {} }
---   streamer:to(lessons:counting())                -- where the splitters count first
---   streamer:to(lessons)
---   lessons.taken[1].rows, lessons.taken[1].labels  --> of the first part
+--   local set = training_set.new { splits = { "train", "test" }, splitters = { … }, label = "udps.label", kept = {} }
+--   streamer:to(set:counting())                    -- where the splitters count first
+--   streamer:to(set)
+--   set.taken[1].rows, set.taken[1].labels         --> of the first split
 --
 -- A feature takes four bytes a flow. Roles of columns are those of datasets (nfengine.dataset.roles), and flows without
 -- a label are left out.
@@ -16,17 +16,17 @@ local rows = require "nfengine.ml.rows"
 local text = require "nfengine.text"
 local vector = require "nfengine.ml.vector"
 
-local lessons = {}
-lessons.__index = lessons
+local training_set = {}
+training_set.__index = training_set
 
 --- Begins without flows.
--- @param given `parts`, names; `splitters`, by number of the recording (nfengine.dataset.labelling), see
+-- @param given `splits`, names; `splitters`, by number of the recording (nfengine.dataset.labelling), see
 --   nfengine.dataset.split; `label`, a column's name; `kept`, see roles.sort; `is_regression`, whether the label is a
 --   number to be predicted; `plugins`, the run's instances
-function lessons.new(given)
-  local self = { counts = balance.new(given.parts), left_out = 0, taken = {}, recording = 1 }
+function training_set.new(given)
+  local self = { counts = balance.new(given.splits), left_out = 0, taken = {}, recording = 1 }
   for name, value in pairs(given) do self[name] = value end
-  return setmetatable(self, lessons)
+  return setmetatable(self, training_set)
 end
 
 --- A model is asked when a flow ends, before hooks on records: what these fill in is not there yet.
@@ -54,16 +54,16 @@ local function sort(self, selected, all)
   return sorted
 end
 
-function lessons:open(selected, _, all)
+function training_set:open(selected, _, all)
   if self.columns then return end
   self.columns = sort(self, selected, all)
   refuse_late(self)
   self.reader = vector.new(self.columns.features)
-  for i in ipairs(self.parts) do self.taken[i] = { rows = rows.new(self.reader.width), labels = {} } end
+  for i in ipairs(self.splits) do self.taken[i] = { rows = rows.new(self.reader.width), labels = {} } end
 end
 
 --- A flow's label as a text, or nil where it has none.
-function lessons:label_of(flow)
+function training_set:label_of(flow)
   local label = flow[self.label]
   if label == "" then return nil end
   return tostring(label)
@@ -75,26 +75,26 @@ local function number_of(self, flow)
   error(("label %s is %s, expected a finite number"):format(text.quote(self.label), tostring(number)), 0)
 end
 
-function lessons:write(flow)
+function training_set:write(flow)
   local label = self:label_of(flow)
   if not label then
     self.left_out = self.left_out + 1
     return true
   end
-  local part = self.splitters[self.recording]:part_of(flow)
-  local taken = self.taken[part]
+  local split = self.splitters[self.recording]:part_of(flow)
+  local taken = self.taken[split]
   local infinite = taken.rows:add(self.reader:read(flow))
   if infinite then
     error(("column %s is infinite in single precision, expected --columns without it")
       :format(text.quote(self.columns.features[infinite + 1].name)), 0)
   end
   taken.labels[taken.rows.count] = self.is_regression and number_of(self, flow) or label
-  self.counts:add(self.is_regression and "all" or label, part)
+  self.counts:add(self.is_regression and "all" or label, split)
   return true
 end
 
 --- A sink for the first of two passes, where splitters have to count flows: those that have a label.
-function lessons:counting()
+function training_set:counting()
   return {
     open = function(_, selected, _, all) sort(self, selected, all) end,
     write = function(counting, flow)
@@ -105,14 +105,14 @@ function lessons:counting()
 end
 
 --- Names of the features, in order.
-function lessons:names()
+function training_set:names()
   local names = {}
   for i, column in ipairs(self.columns.features) do names[i] = column.name end
   return names
 end
 
---- Names of the classes that the first part has, sorted.
-function lessons:classes()
+--- Names of the classes that the first split has, sorted.
+function training_set:classes()
   local is_there, list = {}, {}
   for _, label in ipairs(self.taken[1].labels) do
     if not is_there[label] then is_there[label], list[#list + 1] = true, label end
@@ -121,4 +121,4 @@ function lessons:classes()
   return list
 end
 
-return lessons
+return training_set
