@@ -100,6 +100,7 @@ end
 
 local function look(self, packet, flow)
   local udps = flow.udps
+  if udps.model_packets > 0 then return end -- behind 30 plugins that take packets, done() keeps none away
   udps.model_ticks = udps.model_ticks + packet.delta_time
   if flow.bidirectional_packets >= self.packet_limit or flow.bidirectional_bytes >= self.byte_limit
     or udps.model_ticks >= self.time_limit then
