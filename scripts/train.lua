@@ -45,7 +45,6 @@ local manifest = require "nfengine.manifest"
 local metrics = require "nfengine.ml.metrics"
 local ml = require "nfengine.ml"
 local parameters = require "nfengine.parameters"
-local plugin = require "nfengine.plugin"
 local pretty = require "nfengine.pretty"
 local report = require "nfengine.report"
 local show = require "nfengine.show"
@@ -110,7 +109,7 @@ end
 
 local learnt = training_set.new {
   splits = splits, splitters = splitters(), label = labels.column, kept = options.keep,
-  is_regression = options.regression, plugins = plugin.instances(streamer:resolved().udps),
+  is_regression = options.regression,
 }
 
 --- Gathers all flows. Returns the runs' accounts, or nil where somebody has interrupted one.

@@ -141,6 +141,25 @@ describe("model refuses", function()
     refused('no column "splt_ps_9" in this run', named("splt_ps_9", "protocol"), "--splt-analysis=3")
   end)
 
+  it("columns that are filled in after it is asked", function()
+    local function late(name, owner)
+      return ('column "%s": plugin %s fills it in after the model is asked, expected one of a plugin before that\n$')
+        :format(name, owner)
+    end
+    refused(late("udps.model_score", "model"), named("udps.model_score", "protocol"))
+    for _, meters in ipairs { "--n-meters=1", "--n-meters=2" } do
+      refused(late("udps.rates_down_up_bytes", "rates"), named("udps.rates_down_up_bytes", "protocol"), meters,
+        "--plugin=rates")
+      refused(late("udps.ct_srv_src", "host_window"), named("udps.ct_srv_src", "protocol"), meters,
+        "--plugin=host_window")
+      refused(late("udps.anomaly_score", "anomaly"), named("udps.anomaly_score", "protocol"), meters,
+        "--plugin=anomaly")
+      refused(late("udps.hist_2", "late"), named("udps.hist_2", "protocol"), meters, "--plugin=" .. program.write([[
+        return require "nfengine".plugin { name = "late", columns = { { "hist", "double[3]" } } }
+      ]], ".lua"))
+    end
+  end)
+
   it("columns of texts", function()
     refused('column "src_ip" is ip, expected a number', named("src_ip", "protocol"))
     refused('column "application_name" is text, expected a number', named("application_name", "protocol"),

@@ -209,15 +209,21 @@ end
 local binding = {}
 binding.__index = binding
 
--- Of what a meter's thread leaves behind, models and bindings are no part.
+-- A plugin that merges leaves all its fields behind when its meter's thread ends. A model among them is pointers to
+-- what ends with the thread, and nobody asks it any more: an empty table takes its place.
 model.__carry = function() return "nfengine.ml", "left_behind", {} end
 binding.__carry = model.__carry
 function ml.left_behind(nothing) return nothing end
 
---- Refuses columns that say something else, or more, once the flow has ended.
-local function check_early(self, list)
+--- Refuses columns that hold nothing yet when the model is asked, and of flows that live those that say something
+-- else, or more, once they have ended.
+local function check_filled(self, list, is_early)
   for _, column in ipairs(list) do
-    if columns.is_final(column) then
+    if column.is_late then
+      error(("model %s: column %s: %s fills it in after the model is asked, expected one of a plugin before that")
+        :format(text.quote(self.path), text.quote(column.name), column.owner), 0)
+    end
+    if is_early and columns.is_final(column) then
       error(("model %s: column %s is known at a flow's end, expected one that its packets alone make")
         :format(text.quote(self.path), text.quote(column.name)), 0)
     end
@@ -233,12 +239,13 @@ local function statistics_offset(available)
 end
 
 --- Binds a model to a run's columns. Raises one line where they do not fit.
--- @param available columns that the run has, arrays as what they are: elements are called NAME_1, NAME_2 …
+-- @param available columns that the run has, arrays as what they are: elements are called NAME_1, NAME_2 …; as setup is
+--   told of them, those that the plugin's hooks do not find filled in are refused
 -- @param names those that the features are, in their order; nil for the model's own
 -- @param is_early whether flows are asked about that still live: then columns that only their end makes are refused
 function model:bind(available, names, is_early)
   local list, message = columns_for(self, available, names), ffi.new("char[?]", C.NF_ERROR_SIZE)
-  if is_early then check_early(self, list) end
+  check_filled(self, list, is_early)
   local vector = C.nf_vector_new(columns.to_c(in_numbers(list)), #list, message)
   if vector == nil then error(("model %s: %s"):format(text.quote(self.path), ffi.string(message)), 0) end
   C.nf_vector_set_statistics(vector, statistics_offset(available))

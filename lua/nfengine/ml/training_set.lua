@@ -10,7 +10,6 @@
 
 local balance = require "nfengine.dataset.balance"
 local columns = require "nfengine.columns"
-local plugin = require "nfengine.plugin"
 local roles = require "nfengine.dataset.roles"
 local rows = require "nfengine.ml.rows"
 local text = require "nfengine.text"
@@ -22,25 +21,19 @@ training_set.__index = training_set
 --- Begins without flows.
 -- @param given `splits`, names; `splitters`, by number of the recording (nfengine.dataset.labelling), see
 --   nfengine.dataset.split; `label`, a column's name; `kept`, see roles.sort; `is_regression`, whether the label is a
---   number to be predicted; `plugins`, the run's instances
+--   number to be predicted
 function training_set.new(given)
   local self = { counts = balance.new(given.splits), left_out = 0, taken = {}, recording = 1 }
   for name, value in pairs(given) do self[name] = value end
   return setmetatable(self, training_set)
 end
 
---- A model is asked when a flow ends, before hooks on records: what these fill in is not there yet.
-local function refuse_late(self)
-  local is_late = {}
-  for _, instance in ipairs(self.plugins) do
-    local class = plugin.class_of(instance)
-    is_late["plugin " .. class.name] = class.on_record ~= nil
-  end
-  for _, column in ipairs(self.columns.features) do
-    local owner = column.owner
-    if is_late[owner] then
+--- Refuses features that a model would not find filled in, whose plugin stands behind all others.
+local function refuse_late(features)
+  for _, column in ipairs(features) do
+    if not columns.is_filled(column, math.huge) then
       error(("column %s: %s fills it in after a model is asked, expected --columns without it")
-        :format(text.quote(column.name), owner), 0)
+        :format(text.quote(column.name), column.owner), 0)
     end
   end
 end
@@ -57,7 +50,7 @@ end
 function training_set:open(selected, _, all)
   if self.columns then return end
   self.columns = sort(self, selected, all)
-  refuse_late(self)
+  refuse_late(self.columns.features)
   self.reader = vector.new(self.columns.features)
   for i in ipairs(self.splits) do self.taken[i] = { rows = rows.new(self.reader.width), labels = {} } end
 end
