@@ -1,5 +1,6 @@
 --- Manifests that nfengine train writes beside a model, read. Nothing of one is believed: it may be anybody's.
 
+local contents = require "nfengine.contents"
 local json = require "nfengine.json"
 local lfs = require "nfengine.lfs"
 local text = require "nfengine.text"
@@ -52,10 +53,8 @@ local function read_all(path)
   local size = lfs.attributes(path, "mode") == "file" and lfs.attributes(path, "size")
   if not size then error(("%s: no such file, expected the manifest that nfengine train writes"):format(path), 0) end
   if size > LONGEST then error(("%s: %d bytes, expected %d at most"):format(path, size, LONGEST), 0) end
-  local file, message = io.open(path, "rb")
-  local content = file and file:read "*a"
-  if file then file:close() end
-  return content or error(message or path .. ": cannot be read", 0)
+  local content, message = contents.read(path)
+  return content or error(message, 0)
 end
 
 --- What a manifest says of a model. Raises one line.
