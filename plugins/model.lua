@@ -7,7 +7,7 @@
 --
 -- `manifest`, the one that nfengine train has written beside the model, has columns and classes, and the range of each
 -- feature in training: model_outside then counts the features of a flow that are outside, and when the run ends a line
--- says which these were, or all of it the file `drift`.
+-- says which these were, or all of it the file `drift`. Another model's is refused.
 --
 -- A feature that the model knows as a category takes a column of texts, or of numbers, where the file says which: what
 -- is not among them is absent. docs/ml.md tells more.
@@ -55,10 +55,17 @@ local function class_names(self)
   return given > 0 and self.classes or model.classes or {}
 end
 
---- Takes what the manifest says where no option says it.
-local function read_manifest(self)
-  local about = require("nfengine.ml.manifest").read(self.manifest)
-  self.watch = require("nfengine.ml.drift").new(about.features)
+local function load_model(self)
+  return require("nfengine.ml").load(self.file, { engine = self.engine })
+end
+
+--- Loads the model of a manifest, and takes what that says where no option says it.
+local function load_with_manifest(self)
+  local manifest = require "nfengine.ml.manifest"
+  local about = manifest.read(self.manifest)
+  manifest.check_file(about, self.file)
+  self.model, self.watch = load_model(self), require("nfengine.ml.drift").new(about.features)
+  manifest.check_features(about, self.model)
   if not self.classes[1] then self.classes = about.classes end
   if self.columns[1] then return end
   for i, feature in ipairs(about.features) do self.columns[i] = feature.name end
@@ -153,10 +160,8 @@ return nf.plugin {
   state = { { "model_ticks", "double" } }, -- since the flow's first packet, in the run's time unit
 
   setup = function(self, run)
-    local ml = require "nfengine.ml"
     if self.file == "" then error("model: no file, expected one with a model", 0) end
-    self.model, self.watch = ml.load(self.file, { engine = self.engine }), false
-    if self.manifest ~= "" then read_manifest(self) end
+    if self.manifest ~= "" then load_with_manifest(self) else self.model, self.watch = load_model(self), false end
     self.names = class_names(self)
     if self.watch and self.drift ~= "" and self.drift ~= "-" then open_drift(self.drift, "a"):close() end
     self.packet_limit, self.byte_limit = limit(self.after_packets), limit(self.after_bytes)

@@ -128,6 +128,28 @@ describe("model refuses", function()
     return model(function(learner) learner.feature_names = names end)
   end
 
+  -- A manifest as nfengine train writes one, of a model and its features.
+  local function manifest(path, ...)
+    local columns = {}
+    for i, name in ipairs { ... } do columns[i] = { name = name, role = "feature", min = 0, max = 9 } end
+    return "model.manifest=" .. program.write(cjson.encode {
+      manifest = 1, training = { task = "binary" }, classes = { "names", "web" }, columns = columns,
+      plugins = setmetatable({}, cjson.empty_array_mt), parameters = { idle_timeout = 120 }, label = { column = "x" },
+      files = { { name = "model.json", sha256 = program.shell("sha256sum " .. path).out:match "^%x+" } },
+    }, ".json")
+  end
+
+  it("a manifest of another model, or of other features", function()
+    local path, other = model(), named("protocol", "bidirectional_packets")
+    assert.equal(0, run(path, "-a", manifest(path, "dst_port", "bidirectional_packets"), "samples/dns.pcap").status)
+    refused('": SHA%-256 %x+, expected %x+ as its manifest has it\n$', path, "-a",
+      manifest(other, "dst_port", "bidirectional_packets"))
+    refused('": feature 1 is "protocol", expected "dst_port" as the model has it\n$', path, "-a",
+      manifest(path, "protocol", "bidirectional_packets"))
+    refused('": 1 features, expected 2 as the model has them\n$', path, "-a", manifest(path, "dst_port"),
+      "-a", "model.columns=dst_port,protocol")
+  end)
+
   it("what is no file", function()
     refused("no file, expected one with a model", "")
     refused("cannot read model /nowhere/m: No such file or directory", "/nowhere/m")

@@ -236,8 +236,10 @@ describe("scripts/predict.lua", function()
         changed(function(about) about.parameters.idle_timeout = "soon" end))
       assert.matches('plugin quantiles: unknown option "by"',
         changed(function(about) about.plugins[2].options.by = 1 end), 1, true)
-      assert.matches('no column "nope" in this run',
+      assert.matches('": feature 1 is "nope", expected "bidirectional_mean_ps" as the model has it$',
         changed(function(about) about.columns[1].name = "nope" end))
+      assert.matches('": 1 features, expected 2 as the model has them$',
+        changed(function(about) about.columns[1].role = "leaky" end))
       program.write("{", folder .. "/manifest.json")
       assert.matches('": no JSON, expected', refusal({ trained.capture(4) }, folder))
       assert.matches("no such file, expected the manifest that nfengine train writes$",

@@ -1,6 +1,7 @@
 --- Manifests that nfengine train writes beside a model, read. Nothing of one is believed: it may be anybody's.
 
 local contents = require "nfengine.contents"
+local digests = require "nfengine.digests"
 local json = require "nfengine.json"
 local lfs = require "nfengine.lfs"
 local text = require "nfengine.text"
@@ -77,6 +78,32 @@ function manifest.read(path)
     path = path, task = about.training.task, classes = about.classes, features = features, plugins = about.plugins,
     parameters = about.parameters, label = about.label, sha256 = about.files[1].sha256,
   }
+end
+
+-- ---- whether it is this model's ----
+
+--- Raises one line where a file is another than the model that a manifest tells of.
+function manifest.check_file(about, path)
+  local found = digests.of_file(path)
+  if found == about.sha256 then return end
+  error(("%s: SHA-256 %s, expected %s as its manifest has it"):format(text.quote(path), found or "of no file",
+    about.sha256), 0)
+end
+
+--- The same where the features are others than the model has, as far as its file names them.
+-- @param model as nfengine.ml.load gives it
+function manifest.check_features(about, model)
+  if #about.features ~= model.feature_count then
+    error(("%s: %d features, expected %d as the model has them"):format(text.quote(about.path), #about.features,
+      model.feature_count), 0)
+  end
+  for i, name in ipairs(model.names or {}) do
+    local told = about.features[i].name
+    if told ~= name then
+      error(("%s: feature %d is %s, expected %s as the model has it"):format(text.quote(about.path), i,
+        text.quote(told), text.quote(name)), 0)
+    end
+  end
 end
 
 return manifest
