@@ -133,8 +133,9 @@ describe("model refuses", function()
     local columns = {}
     for i, name in ipairs { ... } do columns[i] = { name = name, role = "feature", min = 0, max = 9 } end
     return "model.manifest=" .. program.write(cjson.encode {
-      manifest = 1, training = { task = "binary" }, classes = { "names", "web" }, columns = columns,
-      plugins = setmetatable({}, cjson.empty_array_mt), parameters = { idle_timeout = 120 }, label = { column = "x" },
+      manifest = 1, engine = { ndpi = "4.2" }, training = { task = "binary" }, classes = { "names", "web" },
+      columns = columns, plugins = setmetatable({}, cjson.empty_array_mt), parameters = { idle_timeout = 120 },
+      label = { column = "x" },
       files = { { name = "model.json", sha256 = program.shell("sha256sum " .. path).out:match "^%x+" } },
     }, ".json")
   end

@@ -6,6 +6,7 @@
 --   local streamer = nf.streamer { n_dissections = labels.n_dissections, udps = labels:plugins() }
 --   local accounts = labels:read(streamer, sink)
 
+local collection = require "nfengine.collection"
 local lfs = require "nfengine.lfs"
 local nf = require "nfengine"
 local sources = require "nfengine.sources"
@@ -67,7 +68,7 @@ end
 function labelling:plugins(path)
   local list = {}
   if self.is_by_file then list[1] = FileLabel { label = path and label_of(path, self.by) or "" }
-  elseif self.rules ~= "" then list[1] = require "plugins.label" { rules = self.rules } end
+  elseif self.rules ~= "" then list[1] = collection.load "label" { rules = self.rules } end
   for _, instance in ipairs(self.others) do list[#list + 1] = instance end
   return list
 end

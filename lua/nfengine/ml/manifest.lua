@@ -41,6 +41,7 @@ local function is_file(value) return is_table(value) and is_text(value.name) and
 --- Why it is no manifest of a model, or nil.
 local function problem_of(about)
   if not is_table(about) or about.manifest ~= 1 then return "no manifest of format 1" end
+  if not is_table(about.engine) or not is_text(about.engine.ndpi) then return "nothing about nDPI" end
   if not is_table(about.training) or not is_text(about.training.task) then return "nothing about training" end
   if not is_list(about.classes, is_text) then return "no list of classes" end
   if not is_list(about.columns, is_column) then return "no list of columns" end
@@ -61,7 +62,7 @@ end
 --- What a manifest says of a model. Raises one line.
 -- @return a table: `path`; `task`; `classes`, names in order; `features`: name, min and max of each, in order;
 --   `plugins` of training: name, version, sha256, options; `parameters` by name; `label`: column, and the plugin that
---   gave it, if one did; `sha256` of model.json
+--   gave it, if one did; `sha256` of model.json; `ndpi`, its version
 function manifest.read(path)
   local ok, about = pcall(json.decode, read_all(path))
   local problem = not ok and "no JSON" or problem_of(about)
@@ -76,7 +77,7 @@ function manifest.read(path)
   end
   return {
     path = path, task = about.training.task, classes = about.classes, features = features, plugins = about.plugins,
-    parameters = about.parameters, label = about.label, sha256 = about.files[1].sha256,
+    parameters = about.parameters, label = about.label, sha256 = about.files[1].sha256, ndpi = about.engine.ndpi,
   }
 end
 
