@@ -112,6 +112,17 @@ describe("scripts/train.lua", function()
       refusal({ "samples/web.pcap", "--n-dissections=20" }, { "--label=application_name", "--regression" }))
   end)
 
+  it("learns what is true or false as 0 and 1", function()
+    local plugin = program.write([[
+      return require "nfengine".plugin { name = "large", columns = { { "is_large", "bool" } },
+        on_init = function(_, packet, flow) flow.udps.is_large = packet.raw_size > 100 end }
+    ]], ".lua")
+    local result, folder = trained.train({ trained.capture(), "--plugin=" .. plugin, "--columns=src2dst_max_ps" },
+      { "--label=udps.is_large", "--regression", "--few=0" })
+    assert.same(0, result.status, result.err)
+    assert(trained.manifest(folder).test.r2 > 0.99, result.out)
+  end)
+
   it("lets classes weigh the same where it is told so", function()
     local rules = "--label-rules=" .. program.write("src_ip,dst_port,label\n,53,names\n10.0.0.0/27,80,web\n", ".csv")
     local function model(...)

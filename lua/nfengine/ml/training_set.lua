@@ -10,6 +10,7 @@
 
 local balance = require "nfengine.dataset.balance"
 local columns = require "nfengine.columns"
+local labelling = require "nfengine.dataset.labelling"
 local roles = require "nfengine.dataset.roles"
 local rows = require "nfengine.ml.rows"
 local text = require "nfengine.text"
@@ -62,12 +63,6 @@ function training_set:label_of(flow)
   return tostring(label)
 end
 
-local function number_of(self, flow)
-  local number = tonumber(flow[self.label])
-  if number - number == 0 then return number end
-  error(("label %s is %s, expected a finite number"):format(text.quote(self.label), tostring(number)), 0)
-end
-
 function training_set:write(flow)
   local label = self:label_of(flow)
   if not label then
@@ -81,7 +76,7 @@ function training_set:write(flow)
     error(("column %s is infinite in single precision, expected --columns without it")
       :format(text.quote(self.columns.features[infinite + 1].name)), 0)
   end
-  taken.labels[taken.rows.count] = self.is_regression and number_of(self, flow) or label
+  taken.labels[taken.rows.count] = self.is_regression and labelling.number_of(flow, self.label) or label
   self.counts:add(self.is_regression and "all" or label, split)
   return true
 end
