@@ -191,6 +191,10 @@ describe("scripts/train.lua", function()
       assert.equal("--split=0.5,0.4: expected two or three shares that add up to 1",
         refusal({ trained.capture(10) }, { "--split=0.5,0.4" }))
       assert.equal("--split: expected two or three shares", refusal({ trained.capture(10) }, { "--split=1" }))
+      assert.equal("--split=0.5,0.2,0.3: a forest does not stop early, expected two shares with --kind=forest",
+        refusal({ trained.capture(10) }, { "--kind=forest", "--split=0.5,0.2,0.3" }))
+      assert.equal("--balance: a regression has no classes, expected either --balance or --regression",
+        refusal({ trained.capture(10) }, { "--label=bidirectional_bytes", "--balance", "--regression" }))
       assert.equal("expected --write=FOLDER behind --",
         program.run("train", "samples/web.pcap").err:match "nfengine: ([^\n]*)\n$")
     end)

@@ -1,12 +1,71 @@
---- Manifests that nfengine train writes beside a model, read. Nothing of one is believed: it may be anybody's.
+--- Manifests that nfengine train writes beside a model: what they say of it, and how they are read. Nothing of one that
+-- is read is believed: it may be anybody's.
 
 local contents = require "nfengine.contents"
 local digests = require "nfengine.digests"
 local json = require "nfengine.json"
 local lfs = require "nfengine.lfs"
+local pretty = require "nfengine.pretty"
 local text = require "nfengine.text"
 
 local manifest = {}
+
+-- ---- writing ----
+
+-- Loaded where one is written: plugin model reads them in every meter's thread.
+local function of_runs() return require "nfengine.manifest" end
+local function quantiles() return require("nfengine.ml.feature_statistics").QUANTILES end
+
+local function describe_training(options, task, trained)
+  return pretty.object {
+    { "library", trained.library }, { "kind", options.kind }, { "task", task.name },
+    { "trees", options.trees }, { "rounds", trained.rounds }, { "depth", options.depth },
+    { "learning_rate", options.kind == "boost" and options.learning_rate or nil }, { "seed", options.seed },
+    { "threads", options.threads }, { "balance", options.balance },
+  }
+end
+
+local function describe_split(set)
+  local counts = {}
+  for i, name in ipairs(set.splits) do counts[i] = { name, set.counts.totals[i] } end
+  return pretty.object { { "group", set.group }, { "shares", set.shares }, { "flows", pretty.object(counts) } }
+end
+
+local function describe_columns(set, ranges, gains)
+  local number = 0
+  return of_runs().schema(set.columns.learnt, function(column)
+    number = number + 1
+    local range = column.role == "feature" and ranges[number] or {}
+    return {
+      { "role", column.role }, { "min", range.min }, { "max", range.max }, { "quantiles", range.quantiles },
+      { "gain", range.quantiles and (gains[column.name] or 0) or nil },
+    }
+  end)
+end
+
+local function describe_label(set)
+  local owner = set.columns.learnt[#set.columns.learnt].owner
+  return pretty.object { { "column", set.label }, { "plugin", owner and owner:match "^plugin (.*)$" } }
+end
+
+--- What a manifest says of a model, beyond what those of all runs do: a list of members for nfengine.manifest.
+-- @param made `files`, a bundle whose model.json has been written; `options` of training, see nfengine.ml.task; `set`,
+--   `task` and `trained`, see nfengine.ml.training_set, task and training; `ranges` of features, see
+--   nfengine.ml.feature_statistics; `found` by the test, see nfengine.ml.metrics
+function manifest.describe(made)
+  local set, trained = made.set, made.trained
+  return {
+    { "folder", made.files:name() },
+    { "files", { of_runs().output(made.files:path "model.json", nil, "model.json") } },
+    { "label", describe_label(set) },
+    { "classes", made.task.classes }, { "labels", set.counts:described() }, { "flows_without_label", set.left_out },
+    { "training", describe_training(made.options, made.task, trained) }, { "split", describe_split(set) },
+    { "test", made.found:described() },
+    { "quantiles", quantiles() }, { "columns", describe_columns(set, made.ranges, trained.gains) },
+  }
+end
+
+-- ---- reading ----
 
 local LONGEST = 2 ^ 26 -- bytes
 
