@@ -30,11 +30,14 @@ static bool check_leaf(const struct nf_model_parts *p, uint32_t at, char *error)
     nf_fail(error, "node %u: a leaf of %u values, expected 1 to %u", at, leaf->yes, p->node_count - at);
     return false;
   }
-  for (uint32_t i = 0; i < leaf->yes; i++) {
-    if (leaf[i].split != NF_SPLIT_LEAF || leaf[i].feature >= p->output_count) {
-      nf_fail(error, "node %u: a value of output %u, expected one below %u", at + i, leaf[i].feature, p->output_count);
-      return false;
-    }
+  if (leaf->feature >= p->output_count) {
+    nf_fail(error, "node %u: a value of output %u, expected one below %u", at, leaf->feature, p->output_count);
+    return false;
+  }
+  /* What stands behind the next one is that one's to check. */
+  if (leaf->yes > 1 && (leaf[1].split != NF_SPLIT_LEAF || leaf[1].yes != leaf->yes - 1)) {
+    nf_fail(error, "node %u: a leaf of %u values, expected one of %u behind it", at, leaf->yes, leaf->yes - 1);
+    return false;
   }
   return true;
 }
@@ -153,9 +156,16 @@ static void prepare_row(const struct nf_model_parts *p, const double *given, dou
 
 static bool has_category(const struct nf_model_parts *p, const struct nf_tree_node *node, double x) {
   enum { BITS = 32 };
-  if (!(x >= 0 && x < (double)BITS * node->words)) return false;
-  const uint32_t category = (uint32_t)x;
-  return p->sets[node->set + category / BITS] >> category % BITS & 1;
+  if (!(x >= 0 && x <= (double)UINT32_MAX)) return false;
+  const uint32_t category = (uint32_t)x, number = category / BITS;
+  uint32_t first = node->set, behind = node->set + node->words;
+  while (first < behind) {
+    const uint32_t middle = first + (behind - first) / 2;
+    if (p->sets[middle].number == number) return p->sets[middle].bits >> category % BITS & 1;
+    if (p->sets[middle].number < number) first = middle + 1;
+    else behind = middle;
+  }
+  return false;
 }
 
 static bool compare(const struct nf_model_parts *p, const struct nf_tree_node *node, double x) {
@@ -177,7 +187,6 @@ static bool says_yes(const struct nf_model_parts *p, const struct nf_tree_node *
     x = 0;
   }
   if (NF_UNLIKELY(node->absent & NF_ZERO_IS_ABSENT) && fabs(x) <= (double)1e-35f) return when_absent;
-  if (NF_UNLIKELY(node->absent & NF_NEGATIVE_IS_ABSENT) && x < 0) return when_absent;
   return compare(p, node, x);
 }
 

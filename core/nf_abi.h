@@ -605,27 +605,31 @@ enum nf_split {
   NF_SPLIT_GE,
   NF_SPLIT_EQ,
   NF_SPLIT_NE,
-  NF_SPLIT_IN /* a category: whether the bit of its number is in a set */
+  NF_SPLIT_IN /* a category: whether its number is in a set */
 };
 
 /* What a node does with features that are absent (NaN). */
 enum nf_absent {
-  NF_ABSENT_YES = 1,         /* goes on to `yes` */
-  NF_ABSENT_IS_ZERO = 2,     /* takes them for 0 */
-  NF_ZERO_IS_ABSENT = 4,     /* takes 0 for absent: what is at most 1e-35 away from it */
-  NF_NEGATIVE_IS_ABSENT = 8, /* IN: the same of numbers that are no category */
+  NF_ABSENT_YES = 1,     /* goes on to `yes` */
+  NF_ABSENT_IS_ZERO = 2, /* takes them for 0 */
+  NF_ZERO_IS_ABSENT = 4, /* takes 0 for absent: what is at most 1e-35 away from it */
+};
+
+/* Categories of a set: 32 * number + i for each bit i. What is large, and alone, takes no more than what is small. */
+struct nf_categories {
+  uint32_t number, bits;
 };
 
 /*
  * A node of a tree. Of a leaf `value` is added to the output `feature`, and so are the values of the `yes - 1` nodes
- * that stand behind it, leaves of outputs of their own.
+ * that stand behind it, leaves of outputs of their own, of which each counts those behind itself.
  */
 struct nf_tree_node {
   union {
     double threshold; /* compared by split */
     double value;     /* of a leaf */
     struct {
-      uint32_t set, words; /* IN: where its bits begin in the model's sets, lowest first, and how many words they are */
+      uint32_t set, words; /* IN: where its set begins in the model's, smallest number first, and of how many words */
     };
   };
   uint32_t feature;
@@ -655,7 +659,7 @@ struct nf_model_parts {
   uint32_t node_count;
   const uint32_t *trees; /* the first node of each */
   uint32_t tree_count;
-  const uint32_t *sets; /* bits of categories */
+  const struct nf_categories *sets;
   uint32_t set_words;
   const double *fills, *offsets, *scales; /* by feature: what absent ones are; then (x - offset) * scale ... */
   const double *shifts;                   /* ... + shift */

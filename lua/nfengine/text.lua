@@ -62,6 +62,9 @@ function text.raised(raised)
   return ok and type(said) == "string" and said or ("a %s that cannot be shown"):format(type(raised))
 end
 
+--- Raises one line that tells no place in the code: a format and what belongs in it.
+function text.fail(format, ...) error(format:format(...), 0) end
+
 --- Keys of a table, sorted.
 function text.sorted_keys(t)
   local keys = {}

@@ -35,7 +35,7 @@ static const double *take_numbers(struct fuzz_input *in, double *numbers, uint32
 static void take_node(struct fuzz_input *in, struct nf_tree_node *node, uint32_t at) {
   memset(node, 0, sizeof *node);
   node->split = (uint8_t)(fuzz_take(in, 1) % (NF_SPLIT_IN + 2));
-  node->absent = (uint8_t)(fuzz_take(in, 1) & 15);
+  node->absent = (uint8_t)(fuzz_take(in, 1) & 7);
   node->feature = fuzz_take(in, 1);
   node->yes = node->split == NF_SPLIT_LEAF ? fuzz_take(in, 1) : at + fuzz_take(in, 1);
   node->no = at + fuzz_take(in, 1);
@@ -59,9 +59,10 @@ static void check_answers(struct nf_model *model, const struct nf_model_parts *p
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static struct nf_tree_node nodes[NODES_MAX];
-  static uint32_t trees[TREES_MAX], sets[WORDS_MAX];
-  static double fills[FEATURES_MAX], offsets[FEATURES_MAX], scales[FEATURES_MAX], base[OUTPUTS_MAX];
-  static double weights[FEATURES_MAX * OUTPUTS_MAX];
+  static uint32_t trees[TREES_MAX];
+  static struct nf_categories sets[WORDS_MAX];
+  static double fills[FEATURES_MAX], offsets[FEATURES_MAX], scales[FEATURES_MAX], shifts[FEATURES_MAX];
+  static double base[OUTPUTS_MAX], weights[FEATURES_MAX * OUTPUTS_MAX];
   struct fuzz_input in = {data, size};
   char error[NF_ERROR_SIZE] = "";
   struct nf_model_parts parts = {.nodes = nodes, .trees = trees, .sets = sets};
@@ -73,14 +74,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   parts.link = (uint8_t)(fuzz_take(&in, 1) % (NF_LINK_COUNT + 1));
   parts.is_single = fuzz_take(&in, 1) & 1;
   parts.is_normalized = fuzz_take(&in, 1) & 1;
+  parts.is_even = fuzz_take(&in, 1) & 1;
   parts.divisor = take_number(&in);
   parts.slope = take_number(&in);
   parts.fills = take_numbers(&in, fills, parts.feature_count);
   parts.offsets = take_numbers(&in, offsets, parts.feature_count);
   parts.scales = take_numbers(&in, scales, parts.feature_count);
+  parts.shifts = take_numbers(&in, shifts, parts.feature_count);
   parts.weights = take_numbers(&in, weights, parts.feature_count * parts.output_count);
   parts.base = take_numbers(&in, base, parts.output_count);
-  for (uint32_t i = 0; i < parts.set_words; i++) sets[i] = fuzz_take(&in, 4);
+  for (uint32_t i = 0; i < parts.set_words; i++) {
+    sets[i].number = fuzz_take(&in, 1);
+    sets[i].bits = fuzz_take(&in, 4);
+  }
   for (uint32_t i = 0; i < parts.tree_count; i++) trees[i] = fuzz_take(&in, 1);
   for (uint32_t i = 0; i < parts.node_count; i++) take_node(&in, &nodes[i], i);
   struct nf_model *model = nf_model_new(&parts, error);

@@ -119,11 +119,12 @@ local function small(number) return "\11" .. string.char(number + 128) end
 local function write_models()
   local OUTPUTS, NODES, TREES, SET_WORDS, SPLITS, LINKS = 1, 3, 1, 1, 7, 9
   for i = 0, SPLITS * LINKS - 1 do
-    local split, link, absent = i % SPLITS + 1, i % LINKS, i % 16
+    local split, link, absent = i % SPLITS + 1, i % LINKS, i % 8
     local condition = split == SPLITS and "\0\1" or small(2)
-    local is_normalized, fills = i % 3 == 0 and 1 or 0, i % 5 == 0 and "\1" .. small(0) .. small(1) or "\0"
-    write("model", tostring(i), string.char(2, OUTPUTS, NODES, TREES, SET_WORDS, link, i % 2, is_normalized),
-      small(1 + i % 2), small(1), fills, "\0\0\0\1", small(1), "\0\0\0\5", "\0",
+    local is_normalized, is_even = i % 3 == 0 and 1 or 0, i % 2
+    local fills = i % 5 == 0 and "\1" .. small(0) .. small(1) or "\0"
+    write("model", tostring(i), string.char(2, OUTPUTS, NODES, TREES, SET_WORDS, link, i % 2, is_normalized, is_even),
+      small(1 + i % 2), small(1), fills, "\0\0\0\0\1", small(1), "\0\0\0\0\5", "\0",
       string.char(split, absent, 0, 1, 2), condition, "\0\0\0\1\0", small(3), "\0\0\0\1\0", small(-4), small(0),
       small(1), "\255\255", small(5), small(2))
   end

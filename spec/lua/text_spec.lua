@@ -53,6 +53,13 @@ describe("a quoted value", function()
   end)
 end)
 
+describe("what fails", function()
+  it("is one line that tells no place in the code", function()
+    assert.has_error(function() text.fail("%s is %d, expected %s", "port", 7, "100%") end, "port is 7, expected 100%")
+    assert.has_error(function() text.fail "nothing" end, "nothing")
+  end)
+end)
+
 describe("a large number", function()
   it("is grouped by thousands", function()
     local expected = { [0] = "0", [12] = "12", [999] = "999", [1000] = "1,000", [123456] = "123,456",

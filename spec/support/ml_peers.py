@@ -109,7 +109,7 @@ def xgboost_models(flows):
 
     x, holes, y = numbers_of(flows), with_holes(numbers_of(flows)), is_tls(flows)
     classes, many = kind(flows), {"num_class": kind(flows).max() + 1}
-    small, scaled = {"max_depth": 4}, x / (1 + x.max())
+    small, scaled = {"max_depth": 4}, holes / (1 + x.max())
     for ending in "json", "ubj":
         yield native_xgboost("binary", {**small, "objective": "binary:logistic"}, x, y, ending=ending)
         yield native_xgboost("classes", {**small, **many, "objective": "multi:softprob"}, holes, classes, ending=ending)
@@ -199,7 +199,7 @@ def debian_xgboost_models(flows):
         yield model(f"debian_classes.{ending}", many, holes, classes)
     yield model("debian_size.json", {"objective": "reg:squarederror"}, x, size(flows))
     yield model("debian_dart.json", {"booster": "dart", "rate_drop": 0.3, **many}, holes, classes)
-    yield model("debian_linear.json", {"booster": "gblinear"}, x / (1 + x.max()), size(flows))
+    yield model("debian_linear.json", {"booster": "gblinear"}, holes / (1 + x.max()), size(flows))
     forest = {"num_parallel_tree": 20, "subsample": 0.6, "colsample_bynode": 0.6, "eta": 1}
     yield model("debian_forest.ubj", {**many, **forest}, holes, classes, rounds=1)
 

@@ -24,9 +24,10 @@ function peers.run(words)
   return program.shell(setting:format(program.quote(program.path), program.quote(peers.python), words))
 end
 
---- Writes the flows of the samples, and of the reference data where there is some, to a file, with more options.
+--- Writes the flows of the samples, and of the reference data where there is some, to a file, with more options. A
+-- flow's application does not depend on those before it, and so not on how many meters there are.
 local function write_flows(path, ...)
-  local words = { "-q", "flows", "--statistical-analysis", "-o", path, ... }
+  local words = { "-q", "flows", "--statistical-analysis", "--no-dpi-cache", "-o", path, ... }
   for _, list in ipairs { program.lines "ls samples/*.pcap*", data.captures(1, "captures") } do
     for _, capture in ipairs(list) do words[#words + 1] = capture end
   end
@@ -84,11 +85,10 @@ local function scores_of(record, model)
   return model.output_count == 1 and { scores[2] } or scores
 end
 
---- How far what plugins/model.lua says of each flow is from what the library has answered, at worst. Some flows have
--- another application than they had: nDPI's memory of earlier ones is not always the same.
+--- How far what plugins/model.lua says of each flow is from what the library has answered, at worst.
 -- @param folder that peers.make has made
 -- @param name of a model's file there, none of whose rows have been changed
--- @return the distance; how many flows had another application
+-- @return the distance; how many flows had another application, which are not compared
 function peers.distance_in_flows(model, folder, name, meters)
   local path, at, worst, others = folder .. "/asked.jsonl", 0, 0, 0
   write_flows(path, "--plugin=model", "--set=model.file=" .. folder .. "/" .. name, "--n-meters=" .. meters,

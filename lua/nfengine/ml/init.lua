@@ -34,14 +34,18 @@ end
 -- Libraries that evaluate models in place of the core.
 local ENGINES = { onnxruntime = "nfengine.ml.onnxruntime", xgboost = "nfengine.ml.libxgboost" }
 
-local function read_file(path)
+local function open_file(path)
   local kind = lfs.attributes(path, "mode")
-  if kind and kind ~= "file" then error(("cannot read model %s: a %s, expected a file"):format(path, kind), 0) end
+  if kind and kind ~= "file" then text.fail("cannot read model %s: a %s, expected a file", path, kind) end
   local file, message = io.open(path, "rb")
-  if not file then error(("cannot read model %s"):format(message), 0) end
+  return file or text.fail("cannot read model %s", message)
+end
+
+local function read_file(path)
+  local file = open_file(path)
   local content, problem = file:read "*a"
   file:close()
-  if not content then error(("cannot read model %s: %s"):format(path, problem), 0) end
+  if not content then text.fail("cannot read model %s: %s", path, problem) end
   return content
 end
 
@@ -66,9 +70,9 @@ end
 local function load_with(name, path)
   local engine = ENGINES[name]
   if not engine then
-    error(("engine %s, expected %s"):format(text.quote(name), table.concat(text.sorted_keys(ENGINES), " or ")), 0)
+    text.fail("engine %s, expected %s", text.quote(name), table.concat(text.sorted_keys(ENGINES), " or "))
   end
-  read_file(path)
+  open_file(path):close() -- where it cannot be read, our own words say so
   return require(engine).load(path)
 end
 
@@ -86,7 +90,7 @@ function ml.load(path, options)
   if not ok then
     loaded = text.raised(loaded)
     if loaded:find "^cannot read model " then error(loaded, 0) end
-    error(("model %s: %s"):format(text.quote(path), loaded), 0)
+    text.fail("model %s: %s", text.quote(path), loaded)
   end
   loaded.path = path
   return setmetatable(loaded, model)
@@ -108,6 +112,21 @@ function ml.trees(given)
   if not ok then error("trees: " .. text.raised(made), 2) end
   made.path = "trees"
   return setmetatable(made, model)
+end
+
+--- Calls its classes by names. Of several outputs that the file has no classes for, a graph that ends in a softmax say,
+-- it makes classes: `task` is then "multiclass", of two "binary". Raises one line where their number is another.
+-- @param names a list: one name an output, two for the one output of a "binary" model. It becomes `classes`
+function model:name_classes(names)
+  local expected = self.task == "binary" and 2 or self.output_count
+  if expected < 2 then
+    text.fail("model %s: %d names of classes, expected none for a regression", text.quote(self.path), #names)
+  end
+  if #names ~= expected then
+    text.fail("model %s: %d names of classes, expected %d", text.quote(self.path), #names, expected)
+  end
+  if self.task == "regression" then self.task = expected == 2 and "binary" or "multiclass" end
+  self.classes = names
 end
 
 --- What it says of rows of features. Raises one line where an engine other than the core fails.
@@ -266,15 +285,17 @@ function binding:ask(flow)
 end
 
 --- What the outputs come to.
--- @return the number of the class, from 0, nil for a regression; its probability, or the value
+-- @return the number of the class, from 0: nil for a regression, and where an output is NaN, as then none is the
+--   largest; its probability, or the value, or NaN
 function model:verdict(outputs)
   if self.task == "regression" then return nil, outputs[0] end
-  if self.output_count == 1 then
+  if self.output_count == 1 and outputs[0] == outputs[0] then
     if outputs[0] > 0.5 then return 1, outputs[0] end
     return 0, 1 - outputs[0]
   end
   local best = 0
-  for k = 1, self.output_count - 1 do
+  for k = 0, self.output_count - 1 do
+    if outputs[k] ~= outputs[k] then return nil, outputs[k] end
     if outputs[k] > outputs[best] then best = k end
   end
   return best, outputs[best]

@@ -11,7 +11,8 @@ local text = require "nfengine.text"
 
 local libxgboost = {}
 
--- A failure in the library looks at the stack, and aborts where that leads through compiled code.
+-- A failure in the library looks at the stack, and aborts where that leads through compiled code: no file that calls it
+-- is compiled.
 require("jit").off(true, true)
 
 local DECLARATIONS = [[
@@ -22,6 +23,7 @@ int XGBoosterFree(void *booster);
 int XGBoosterSetParam(void *booster, const char *name, const char *value);
 int XGBoosterLoadModel(void *booster, const char *path);
 int XGBoosterGetNumFeature(void *booster, uint64_t *count);
+int XGBoosterGetAttr(void *booster, const char *name, const char **value, int *is_there);
 int XGBoosterGetStrFeatureInfo(void *booster, const char *field, uint64_t *size, const char ***values);
 int XGBoosterSaveJsonConfig(void *booster, uint64_t *size, const char **json);
 int XGBoosterPredictFromDense(void *booster, const char *values, const char *config, void *matrix,
@@ -38,7 +40,7 @@ function libxgboost.library()
   local name = os.getenv "NFENGINE_XGBOOST" or "libxgboost.so.0"
   local loaded = shared_library.load(name)
   if not loaded then
-    error(("cannot load %s, expected the Debian package libxgboost0"):format(name), 0)
+    text.fail("cannot load %s, expected the Debian package libxgboost0", name)
   end
   ffi.cdef(DECLARATIONS)
   library = loaded
@@ -76,7 +78,7 @@ end
 
 -- In place: rows of single precision are read where they lie, as NumPy's array interface describes them.
 local ROWS = '{"data":[%d,true],"shape":[%d,%d],"typestr":"<f4","version":3}'
-local CONFIG = '{"type":0,"training":false,"iteration_begin":0,"iteration_end":0,"strict_shape":true,"cache_id":0,'
+local CONFIG = '{"type":0,"training":false,"iteration_begin":0,"iteration_end":%d,"strict_shape":true,"cache_id":0,'
   .. '"missing":NaN}'
 
 local engine = {}
@@ -95,7 +97,7 @@ local function answers_of(self, rows, count)
   for i = 0, size - 1 do self.rows[i] = rows[i] end
   local shape, dimensions, results = ffi.new "const uint64_t *[1]", ffi.new "uint64_t[1]", ffi.new "const float *[1]"
   local address = tonumber(ffi.cast("uintptr_t", self.rows))
-  check(C.XGBoosterPredictFromDense(self.booster, ROWS:format(address, count, self.feature_count), CONFIG,
+  check(C.XGBoosterPredictFromDense(self.booster, ROWS:format(address, count, self.feature_count), self.config,
     nil, shape, dimensions, results))
   local total = 1
   for i = 0, tonumber(dimensions[0]) - 1 do total = total * tonumber(shape[0][i]) end
@@ -108,6 +110,9 @@ function engine:predict(rows, count, outputs)
   local answers, total = answers_of(self, rows, count)
   if total ~= count * self.output_count then error("xgboost: another number of outputs than for a row of zeros", 0) end
   for i = 0, total - 1 do outputs[i] = reals.float(answers + i) end
+  if self.is_margin then
+    for i = 0, total - 1 do outputs[i] = 1 / (1 + math.exp(-outputs[i])) end
+  end
 end
 
 -- ---- loading ----
@@ -128,27 +133,39 @@ local function objective_of(booster)
   return config.learner.objective.name
 end
 
-local function task_of(objective)
-  if objective:find "^multi:" then return "multiclass" end
-  return objective:find "^binary:" and "binary" or "regression"
+--- How many rounds of trees count, as nfengine.ml.xgboost has it: those up to the best iteration, or 0 for all.
+local function rounds_of(booster)
+  local value, is_there = ffi.new "const char *[1]", ffi.new "int[1]"
+  check(libxgboost.library().XGBoosterGetAttr(booster, "best_iteration", value, is_there))
+  return is_there[0] == 1 and (tonumber(ffi.string(value[0])) or -1) + 1 or 0
 end
 
---- Loads a model, see nfengine.ml.load. Raises one line.
+local function task_of(objective, outputs)
+  if objective:find "^multi:" then return "multiclass" end
+  return outputs == 1 and objective:find "^binary:" and "binary" or "regression"
+end
+
+--- Loads a model, see nfengine.ml.load. Raises one line. Of objectives whose answers are no probabilities but a class,
+-- or a margin, it gives probabilities, as the core does.
 -- @param path of its file, whose ending tells the library the format: .json, .ubj, or another for its own
 function libxgboost.load(path)
   local C, booster = libxgboost.library(), libxgboost.booster()
   check(C.XGBoosterLoadModel(booster, path))
   local features, objective = ffi.new "uint64_t[1]", objective_of(booster)
   check(C.XGBoosterGetNumFeature(booster, features))
-  local self = setmetatable({ booster = booster, feature_count = tonumber(features[0]) }, engine)
+  if objective == "multi:softmax" then check(C.XGBoosterSetParam(booster, "objective", "multi:softprob")) end
+  local self = setmetatable({
+    booster = booster, feature_count = tonumber(features[0]), config = CONFIG:format(rounds_of(booster)),
+    is_margin = objective == "binary:logitraw",
+  }, engine)
   if self.feature_count < 1 or self.feature_count > 65536 then
-    error(("%d features, expected 1 to 65536"):format(self.feature_count), 0)
+    text.fail("%d features, expected 1 to 65536", self.feature_count)
   end
   local _, outputs = answers_of(self, ffi.new("double[?]", self.feature_count), 1)
   self.output_count = outputs
   return {
     format = "XGBoost, by its library " .. libxgboost.version(), engine = self, names = names_of(booster),
-    task = task_of(objective), objective = objective, feature_count = self.feature_count, output_count = outputs,
+    task = task_of(objective, outputs), feature_count = self.feature_count, output_count = outputs,
   }
 end
 

@@ -12,7 +12,7 @@ local text = require "nfengine.text"
 
 local lightgbm = {}
 
-local function fail(...) error((...):format(select(2, ...)), 0) end
+local fail = text.fail
 
 -- ---- lines ----
 
@@ -71,8 +71,7 @@ for _, name in ipairs {
   OBJECTIVES[name] = { C.NF_LINK_NONE, "regression" }
 end
 
---- Sets the link that "binary sigmoid:1" and the like ask for.
--- @return the task; the objective's name
+--- Sets the link that "binary sigmoid:1" and the like ask for. Returns the task.
 local function set_objective(made, given)
   local said = words(given or "custom") -- one of a program of its own is not in the file
   local name = said[1] or "custom"
@@ -86,7 +85,7 @@ local function set_objective(made, given)
     if sigmoid then made.slope = tonumber(sigmoid) or fail("sigmoid %s, expected a number", text.quote(sigmoid)) end
     if said[i] == "sqrt" then made.link = C.NF_LINK_SQUARE end
   end
-  return made.output_count > 1 and "multiclass" or objective[2], name
+  return made.output_count > 1 and "multiclass" or objective[2]
 end
 
 -- ---- trees ----
@@ -103,16 +102,14 @@ local function absent_flags(decision)
   return default + C.NF_ABSENT_IS_ZERO + (missing == MISSING_IS_ZERO and C.NF_ZERO_IS_ABSENT or 0)
 end
 
---- The categories whose bits are set in the words from `first` to before `last`.
-local function categories_in(words32, first, last)
-  local list = {}
+--- The words from `first` to before `last` that have any bits, by their numbers in a set of their own.
+local function words_in(words32, first, last)
+  local set = {}
   for at = first, last - 1 do
-    local bits = words32[at + 1]
-    for i = 0, 31 do
-      if bit.band(bit.rshift(bits, i), 1) == 1 then list[#list + 1] = (at - first) * 32 + i end
-    end
+    local bits = bit.tobit(words32[at + 1])
+    if bits ~= 0 then set[at - first] = bits end
   end
-  return list
+  return set
 end
 
 --- The sets of categories that a tree's nodes ask for, one each, from the first.
@@ -125,7 +122,7 @@ local function sets_of(fields)
     if first % 1 ~= 0 or last % 1 ~= 0 or first < 0 or last < first or last > #words32 then
       fail("cat_boundaries has %s to %s, expected some of %d", text.quote(first), text.quote(last), #words32)
     end
-    sets[i] = categories_in(words32, first, last)
+    sets[i] = words_in(words32, first, last)
   end
   return sets
 end
@@ -152,7 +149,7 @@ local function add_tree(made, fields, output)
     node.feature, node.yes, node.no = features[at], left[at], right[at]
     if node == among then
       local set = thresholds[at] + 1
-      among.categories = sets[set] or fail("node %d: no set %s of its own", id, text.quote(thresholds[at]))
+      among.words = sets[set] or fail("node %d: no set %s of its own", id, text.quote(thresholds[at]))
       sets[set] = nil
     else
       split.threshold, split.absent = thresholds[at], absent_flags(decision)
@@ -214,15 +211,14 @@ function lightgbm.read(content)
   local header = fields_of(content:sub(1, start))
   local features = whole(header, "max_feature_idx", 0, 65535) + 1
   local made = parts.new(features, whole(header, "num_tree_per_iteration", 1, 65536))
-  local task, objective = set_objective(made, header.objective)
+  local task = set_objective(made, header.objective)
   local names = words(word(header, "feature_names"))
   if #names ~= features then fail("%d names of features, expected %d", #names, features) end
   local count, after = add_trees(made, content, start + 1)
   if not content:find("^end of trees", after) then fail("no end behind tree %d", count - 1) end
   if header.average_output then made.divisor = math.max(count / made.output_count, 1) end
   return {
-    format = "LightGBM", made = made, names = names, task = task, objective = objective,
-    categories = categories_by_feature(content, header),
+    format = "LightGBM", made = made, names = names, task = task, categories = categories_by_feature(content, header),
   }
 end
 

@@ -20,7 +20,7 @@ local MOST_FEATURES = 65536
 local DEPTH = 200 -- of operators behind one another
 local SPARE = 2 ^ 20 -- numbers that formulas may hold, on top of as many as the file has bytes
 
-local function fail(...) error((...):format(select(2, ...)), 0) end
+local fail = text.fail
 
 -- ---- graphs ----
 

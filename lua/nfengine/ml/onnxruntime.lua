@@ -101,14 +101,14 @@ function onnxruntime.library()
   local loaded
   for _, name in ipairs(names) do loaded = loaded or shared_library.load(name) end
   if not loaded then
-    error(("cannot load %s, expected the library of ONNX Runtime, which no package of Debian "
-      .. "brings: $NFENGINE_ONNXRUNTIME says where it is"):format(table.concat(names, " or ")), 0)
+    text.fail("cannot load %s, expected the library of ONNX Runtime, which no package of Debian "
+      .. "brings: $NFENGINE_ONNXRUNTIME says where it is", table.concat(names, " or "))
   end
   if not pcall(ffi.typeof, "OrtApi") then ffi.cdef(DECLARATIONS) end
   local base = loaded.OrtGetApiBase()
   local api = base.GetApi(VERSION)
   if api == nil then
-    error(("%s has no version %d of its interface"):format(names[1], VERSION), 0)
+    text.fail("%s has no version %d of its interface", names[1], VERSION)
   end
   library = { namespace = loaded, api = api, version = ffi.string(base.GetVersionString()) }
   return library
@@ -173,7 +173,7 @@ local function inputs_of(self)
     local name, kind, sizes = string_of(self, api.SessionGetInputName, index), tensor_type(api, info)
     local width = sizes and #sizes == 2 and sizes[2]
     if not KINDS[kind] or not width or width < 1 or width > 65536 then
-      error(("input %s: expected rows of numbers, of 1 to 65536 features"):format(text.quote(name)), 0)
+      text.fail("input %s: expected rows of numbers, of 1 to 65536 features", text.quote(name))
     end
     list[#list + 1] = { name = name, kind = kind, width = width }
     features = features + width
@@ -295,7 +295,7 @@ local function probe(self)
   run(self, ffi.new("double[?]", self.feature_count), 1, function(_, size, map)
     count, classes = count + size, map and keys_of(self, map) or nil
   end)
-  if count < 1 or count > 65536 then error(("%d outputs, expected 1 to 65536"):format(count), 0) end
+  if count < 1 or count > 65536 then text.fail("%d outputs, expected 1 to 65536", count) end
   return count, classes
 end
 

@@ -45,7 +45,7 @@ end
 function parts.new(feature_count, output_count)
   local self = {
     feature_count = feature_count, output_count = output_count, trees = {},
-    nodes = new_array "struct nf_tree_node[?]", sets = new_array "uint32_t[?]",
+    nodes = new_array "struct nf_tree_node[?]", sets = new_array "struct nf_categories[?]",
     link = C.NF_LINK_NONE, slope = 1, divisor = 1, is_single = false, is_normalized = false, is_even = false,
   }
   return setmetatable(self, parts)
@@ -56,44 +56,50 @@ local SPLITS = {
   ["~="] = C.NF_SPLIT_NE, ["in"] = C.NF_SPLIT_IN,
 }
 
--- Sets are as long as their largest category says, however few words a file needs for that.
-local MOST_SET_WORDS = 2^24
+local LARGEST_CATEGORY = 2^24 - 1 -- XGBoost has no larger ones: beyond, single precision has not every integer
 
-local function add_set(self, categories)
-  local words = 0
+--- Categories as bits, by the number of their word.
+local function bits_of(categories)
+  local words = {}
   for _, category in ipairs(categories) do
-    if type(category) ~= "number" or category % 1 ~= 0 or category < 0 then
-      error(("category %s, expected an integer from 0"):format(text.quote(category)), 0)
+    if type(category) ~= "number" or category % 1 ~= 0 or category < 0 or category > LARGEST_CATEGORY then
+      text.fail("category %s, expected an integer from 0 to %d", text.quote(category), LARGEST_CATEGORY)
     end
-    words = math.max(words, math.floor(category / 32) + 1)
+    local number = math.floor(category / 32)
+    words[number] = bit.bor(words[number] or 0, bit.lshift(1, category % 32))
   end
-  if self.sets.count + words > MOST_SET_WORDS then
-    error(("sets of categories take more than %d words"):format(MOST_SET_WORDS), 0)
+  return words
+end
+
+--- Adds a set. It takes what its categories ask for, not what the largest of them does.
+-- @param words bits by the number of their word, from 0
+local function add_set(self, words)
+  local numbers = {}
+  for number in pairs(words) do numbers[#numbers + 1] = number end
+  table.sort(numbers)
+  local first = self.sets:add(#numbers)
+  for i, number in ipairs(numbers) do
+    local to = self.sets.items + first + i - 1
+    to.number, to.bits = number, words[number]
   end
-  local first = self.sets:add(words)
-  local items = self.sets.items + first
-  for _, category in ipairs(categories) do
-    local word = math.floor(category / 32)
-    items[word] = bit.bor(items[word], bit.lshift(1, category % 32))
-  end
-  return first, words
+  return first, #numbers
 end
 
 local function number_of(node, what)
   local number = node[what]
-  if type(number) ~= "number" then error(("%s %s, expected a number"):format(what, text.quote(number)), 0) end
+  if type(number) ~= "number" then text.fail("%s %s, expected a number", what, text.quote(number)) end
   return number
 end
 
 local function fill_split(self, to, node)
   to.split, to.feature, to.absent = SPLITS[node.split], number_of(node, "feature"), node.absent or 0
-  if node.categories then to.set, to.words = add_set(self, node.categories)
+  if node.split == "in" then to.set, to.words = add_set(self, node.words or bits_of(node.categories))
   else to.threshold = number_of(node, "threshold") end
 end
 
 local function fill_leaf(to, output, value, following)
   if type(output) ~= "number" or type(value) ~= "number" then
-    error(("value %s of output %s, expected numbers"):format(text.quote(value), text.quote(output)), 0)
+    text.fail("value %s of output %s, expected numbers", text.quote(value), text.quote(output))
   end
   to.feature, to.value, to.yes = output, value, following
 end
@@ -117,8 +123,8 @@ end
 -- @param root the number of its first node
 -- @param describe function from a node's number to what it is, until the next call: a leaf, { value = number, output =
 --   0 } or { values = { { output, number } … } }; or { split = "<", feature = 0, threshold = number, yes = number, no =
---   number, absent = flags of enum nf_absent }, of split "in" with `categories`, a list of integers from 0, in place of
---   threshold. nil where there is no such node
+--   number, absent = flags of enum nf_absent }, of split "in" with `categories`, a list of integers from 0, or with
+--   `words`, their bits by the number of a word of 32, in place of threshold. nil where there is no such node
 function parts:add_tree(root, describe)
   local waiting, parents, is_reached = { root }, {}, {} -- the two below a node wait side by side: `yes`, then `no`
   local at, last = 0, 1
@@ -126,9 +132,9 @@ function parts:add_tree(root, describe)
   while at < last do
     at = at + 1
     local id = waiting[at]
-    if is_reached[id] then error(("node %s is reached twice"):format(text.quote(id)), 0) end
+    if is_reached[id] then text.fail("node %s is reached twice", text.quote(id)) end
     local node = describe(id)
-    if not node then error(("node %s is not there"):format(text.quote(id)), 0) end
+    if not node then text.fail("node %s is not there", text.quote(id)) end
     is_reached[id] = true
     local place = add_node(self, node)
     if at > 1 then self.nodes.items[parents[at]][at % 2 == 0 and "yes" or "no"] = place end
@@ -159,7 +165,7 @@ function parts:finish()
   for name, size in pairs { fills = self.feature_count, offsets = self.feature_count, scales = self.feature_count,
     shifts = self.feature_count, weights = self.feature_count * self.output_count, base = self.output_count } do
     local list = self[name]
-    if list and #list ~= size then error(("%d %s, expected %d"):format(#list, name, size), 0) end
+    if list and #list ~= size then text.fail("%d %s, expected %d", #list, name, size) end
     anchors[name] = numbers("double[?]", list)
     given[name] = anchors[name]
   end

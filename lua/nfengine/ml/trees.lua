@@ -11,20 +11,19 @@ local DEEPEST = 1000
 local COMPARISONS = { ["<"] = true, ["<="] = true, [">"] = true, [">="] = true, ["=="] = true, ["~="] = true }
 
 local function number(value, what)
-  if type(value) ~= "number" then error(("%s %s, expected a number"):format(what, text.quote(value)), 0) end
+  if type(value) ~= "number" then text.fail("%s %s, expected a number", what, text.quote(value)) end
   return value
 end
 
 local function class_values(leaf, classes)
   if type(leaf) == "string" then
     if not classes.number[leaf] then
-      error(("class %s, expected one of %s"):format(text.quote(leaf), table.concat(classes.names, ", ")), 0)
+      text.fail("class %s, expected one of %s", text.quote(leaf), table.concat(classes.names, ", "))
     end
     return { { classes.number[leaf], 1 } }
   end
   if type(leaf) ~= "table" or #leaf ~= #classes.names then
-    error(("leaf %s, expected the name of a class or a list of %d probabilities"):format(text.quote(leaf),
-      #classes.names), 0)
+    text.fail("leaf %s, expected the name of a class or a list of %d probabilities", text.quote(leaf), #classes.names)
   end
   local values = {}
   for i, probability in ipairs(leaf) do values[i] = { i - 1, number(probability, "probability") } end
@@ -41,10 +40,10 @@ local function flatten(tree, features, classes)
       nodes[id] = classes and { values = class_values(node, classes) } or { value = number(node, "leaf") }
       return id
     end
-    if depth > DEEPEST then error(("a tree of more than %d levels"):format(DEEPEST), 0) end
+    if depth > DEEPEST then text.fail("a tree of more than %d levels", DEEPEST) end
     local name, comparison, threshold, yes, no = unpack(node, 1, 5)
     if not COMPARISONS[comparison] then
-      error(("comparison %s of %s, expected one of < <= > >= == ~="):format(text.quote(comparison), name), 0)
+      text.fail("comparison %s of %s, expected one of < <= > >= == ~=", text.quote(comparison), name)
     end
     if not features.number[name] then
       features.names[#features.names + 1] = name
@@ -72,7 +71,7 @@ end
 function trees.read(given)
   local classes, features, flat = given.classes and numbered(given.classes), numbered {}, {}
   if classes and #classes.names < 2 then
-    error(("%d classes, expected at least two"):format(#classes.names), 0)
+    text.fail("%d classes, expected at least two", #classes.names)
   end
   if not given[1] then error("no tree, expected a list of them", 0) end
   for i, tree in ipairs(given) do flat[i] = flatten(tree, features, classes) end

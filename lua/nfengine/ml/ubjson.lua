@@ -5,6 +5,7 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local new_table = require "table.new"
+local reals = require "nfengine.ml.reals"
 
 local ubjson = {}
 
@@ -14,18 +15,10 @@ local DEPTH = 64
 local SIZES = { i = 1, U = 1, I = 2, l = 4, L = 8, d = 4, D = 8 }
 local IS_INTEGER = { i = true, U = true, I = true, l = true, L = true }
 
-local word = ffi.new "union { uint32_t bits; float real; }"
-local double_word = ffi.new "union { struct { uint32_t low, high; }; double real; }"
-
 local function u16(bytes, at) return bytes[at] * 256 + bytes[at + 1] end
 
 local function i32(bytes, at)
   return bit.bor(bit.lshift(bytes[at], 24), bit.lshift(bytes[at + 1], 16), bit.lshift(bytes[at + 2], 8), bytes[at + 3])
-end
-
--- LuaJIT takes what FFI reads for a number as it is, and keeps references in the bits of NaNs: only its own NaN is one.
-local function is_nan(high, exponent, rest)
-  return bit.band(high, exponent) == exponent and (bit.band(high, bit.bnot(bit.bor(exponent, 0x80000000))) ~= 0 or rest)
 end
 
 local READERS = {
@@ -34,17 +27,8 @@ local READERS = {
   I = function(bytes, at) return (u16(bytes, at) + 32768) % 65536 - 32768 end,
   l = i32,
   L = function(bytes, at) return i32(bytes, at) * 2^32 + i32(bytes, at + 4) % 2^32 end,
-  d = function(bytes, at)
-    word.bits = i32(bytes, at)
-    if is_nan(i32(bytes, at), 0x7f800000, false) then return 0 / 0 end
-    return tonumber(word.real)
-  end,
-  D = function(bytes, at)
-    local high, low = i32(bytes, at), i32(bytes, at + 4)
-    if is_nan(high, 0x7ff00000, low ~= 0) then return 0 / 0 end
-    double_word.high, double_word.low = high, low
-    return double_word.real
-  end,
+  d = function(bytes, at) return reals.float_of(i32(bytes, at)) end,
+  D = function(bytes, at) return reals.double_of(i32(bytes, at), i32(bytes, at + 4)) end,
 }
 
 local reader = {}

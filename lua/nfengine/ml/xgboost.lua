@@ -12,7 +12,7 @@ local ubjson = require "nfengine.ml.ubjson"
 
 local xgboost = {}
 
-local function fail(...) error((...):format(select(2, ...)), 0) end
+local fail = text.fail
 
 local function field(object, name, kind)
   local value = object[name]
@@ -146,14 +146,15 @@ local function add_trees(made, learner, booster, weights)
 end
 
 --- Weights of a linear booster, feature by feature and the bias last, as a list output by output. The library begins
--- all sums with the first base score.
+-- all sums with the first base score, and leaves out features that are absent.
 local function add_weights(made, _, booster, base)
   local given = field(field(booster, "model", "table"), "weights", "table")
   local features, outputs = made.feature_count, made.output_count
   if #given ~= (features + 1) * outputs then
     fail("%d weights, expected %d", #given, (features + 1) * outputs)
   end
-  made.weights = {}
+  made.weights, made.fills = {}, {}
+  for i = 1, features do made.fills[i] = 0 end
   local first = base[1]
   for k = 1, outputs do
     for i = 0, features - 1 do made.weights[#made.weights + 1] = number_of(given, i * outputs + k) end
@@ -172,13 +173,14 @@ local BOOSTERS = {
 
 -- ---- categories ----
 
---- Texts that stand one behind the other, as the numbers of their bytes.
+--- Texts that stand one behind the other, as the numbers of their bytes: no two share any.
 local function texts_of(bytes, offsets)
   local characters, texts = {}, {}
   for i = 1, #bytes do characters[i] = string.char(whole(bytes, i, -128, 255) % 256) end
-  local joined = table.concat(characters)
+  local joined, first = table.concat(characters), whole(offsets, 1, 0, #bytes, 0)
   for i = 1, #offsets - 1 do
-    texts[i] = joined:sub((tonumber(offsets[i]) or 0) + 1, tonumber(offsets[i + 1]) or 0)
+    local behind = whole(offsets, i + 1, first, #bytes)
+    texts[i], first = joined:sub(first + 1, behind), behind
   end
   return texts
 end
@@ -229,7 +231,7 @@ function xgboost.read(content)
   local is_binary = outputs == 1 and objective:find "^binary:"
   local task = classes > 1 and "multiclass" or is_binary and "binary" or "regression"
   return {
-    format = "XGBoost", made = made, names = names_of(learner, features), task = task, objective = objective,
+    format = "XGBoost", made = made, names = names_of(learner, features), task = task,
     categories = categories_by_feature(model),
   }
 end

@@ -59,6 +59,8 @@ describe("nfengine.ml, with engines", function()
   it("says which file cannot be read", function()
     assert.has_error(function() ml.load("missing.onnx", { engine = "xgboost" }) end,
       "cannot read model missing.onnx: No such file or directory")
+    assert.has_error(function() ml.load("samples", { engine = "onnxruntime" }) end,
+      "cannot read model samples: a directory, expected a file")
   end)
 
   for engine, setting in pairs { onnxruntime = "NFENGINE_ONNXRUNTIME", xgboost = "NFENGINE_XGBOOST" } do
@@ -101,6 +103,24 @@ describe("nfengine.ml.onnxruntime", function()
     local model = ml.load(path, { engine = "onnxruntime" })
     assert.same({ "a", "b" }, model.names)
     assert.same({ 3.1 }, predicted(model, { { 3, 0.1 } }))
+  end)
+
+  with("evaluates networks, whose outputs become classes once they are named", function()
+    local nodes = {
+      onnx.node("Gemm", { "x", "w", "b" }, { "h" }), onnx.node("Relu", { "h" }, { "r" }),
+      onnx.node("Gemm", { "r", "v" }, { "s" }), onnx.node("Softmax", { "s" }, { "y" }),
+    }
+    local path = write { nodes = nodes, outputs = { { "y", 3 } }, tensors = {
+      onnx.tensor("w", { 2, 2 }, { 1, 0, 0, 1 }), onnx.tensor("b", { 2 }, { 0, 0 }),
+      onnx.tensor("v", { 2, 3 }, { 1, 0, 0, 0, 0, 1 }),
+    } }
+    local model = ml.load(path, { engine = "onnxruntime" })
+    assert.same({ "regression", 3 }, { model.task, model.output_count })
+    model:name_classes { "a", "b", "c" }
+    local said = predicted(model, { { -5, 2 } })
+    local class, score = model:verdict(ffi.new("double[3]", said))
+    assert.same({ "multiclass", "c" }, { model.task, model.classes[class + 1] })
+    assert.near(math.exp(2) / (math.exp(2) + 2), score, 1e-6)
   end)
 
   with("gives NaN for every NaN of a graph", function()
@@ -166,18 +186,33 @@ describe("nfengine.ml.onnxruntime", function()
 end)
 
 describe("nfengine.ml.libxgboost", function()
-  -- A tree of one split, as XGBoost saves it.
-  local MODEL = [[{"version": [1, 7, 4], "learner": {"attributes": {}, "feature_names": ["a", "b"],
-    "feature_types": ["float", "float"], "gradient_booster": {"name": "gbtree", "model": {"gbtree_model_param":
-    {"num_parallel_tree": "1", "num_trees": "1", "size_leaf_vector": "0"}, "tree_info": [0], "trees": [{
-    "base_weights": [0.0, 10.0, 20.0], "categories": [], "categories_nodes": [], "categories_segments": [],
-    "categories_sizes": [], "default_left": [1, 0, 0], "id": 0, "left_children": [1, -1, -1], "loss_changes":
-    [1.0, 0.0, 0.0], "parents": [2147483647, 0, 0], "right_children": [2, -1, -1],
-    "split_conditions": [5.0, 10.0, 20.0],
+  -- Trees of one split, as XGBoost saves them: below 5, `low`, else `high`.
+  local TREE = [[{"base_weights": [0.0, %.1f, %.1f], "categories": [], "categories_nodes": [], "categories_segments": [],
+    "categories_sizes": [], "default_left": [1, 0, 0], "id": %d, "left_children": [1, -1, -1], "loss_changes":
+    [1.0, 0.0, 0.0], "parents": [2147483647, 0, 0], "right_children": [2, -1, -1], "split_conditions": [5.0, %.1f, %.1f],
     "split_indices": [1, 0, 0], "split_type": [0, 0, 0], "sum_hessian": [2.0, 1.0, 1.0], "tree_param":
-    {"num_deleted": "0", "num_feature": "2", "num_nodes": "3", "size_leaf_vector": "0"}}]}},
-    "learner_model_param": {"base_score": "5E-1", "boost_from_average": "1", "num_class": "0", "num_feature": "2",
-    "num_target": "1"}, "objective": {"name": "reg:squarederror", "reg_loss_param": {"scale_pos_weight": "1"}}}}]]
+    {"num_deleted": "0", "num_feature": "2", "num_nodes": "3", "size_leaf_vector": "0"}}]]
+  local MODEL = [[{"version": [1, 7, 4], "learner": {"attributes": %s, "feature_names": ["a", "b"],
+    "feature_types": ["float", "float"], "gradient_booster": {"name": "gbtree", "model": {"gbtree_model_param":
+    {"num_parallel_tree": "1", "num_trees": "%d", "size_leaf_vector": "0"}, "tree_info": [%s], "trees": [%s]}},
+    "learner_model_param": {"base_score": "%s", "boost_from_average": "1", "num_class": "%d", "num_feature": "2",
+    "num_target": "%d"}, "objective": {"name": "%s", "reg_loss_param": {"scale_pos_weight": "1"},
+    "softmax_multiclass_param": {"num_class": "%d"}, "poisson_regression_param": {"max_delta_step": "0.7"},
+    "tweedie_regression_param": {"tweedie_variance_power": "1.5"}, "aft_loss_param": {"aft_loss_distribution": "normal",
+    "aft_loss_distribution_scale": "1"}, "pseudo_huber_param": {"huber_slope": "1"},
+    "lambda_rank_param": {"num_pairsample": "1", "fix_list_weight": "0"}}}}]]
+
+  -- A file of three trees by turns for so many classes or targets.
+  local function saved(objective, given)
+    local trees, info = {}, {}
+    for i, low in ipairs { 0.5, -1, 2 } do
+      trees[i], info[i] = TREE:format(low, -2 * low, i - 1, low, -2 * low), (i - 1) % (given.classes or given.targets or 1)
+    end
+    local count = given.classes or 0
+    local content = MODEL:format(given.attributes or "{}", #trees, table.concat(info, ","), table.concat(trees, ","),
+      given.base or "5E-1", count, given.targets or 1, objective, count)
+    return program.write(content, ".json")
+  end
 
   local function with(name, examine)
     it(name, function()
@@ -187,14 +222,36 @@ describe("nfengine.ml.libxgboost", function()
   end
 
   with("evaluates its models, as the core does", function()
-    local path, rows = program.write(MODEL, ".json"), { { 0, 4 }, { 0, 5 }, { 0, 0 / 0 }, { 9, -1e30 } }
+    local path, rows = saved("reg:squarederror", {}), { { 0, 4 }, { 0, 5 }, { 0, 0 / 0 }, { 9, -1e30 } }
     local model = ml.load(path, { engine = "xgboost" })
-    assert.same({ 2, 1, "regression", "reg:squarederror", { "a", "b" } },
-      { model.feature_count, model.output_count, model.task, model.objective, model.names })
-    assert.same({ 10.5, 20.5, 10.5, 10.5 }, predicted(model, rows))
+    assert.same({ 2, 1, "regression", { "a", "b" } },
+      { model.feature_count, model.output_count, model.task, model.names })
+    assert.same({ 2, -2.5, 2, 2 }, predicted(model, rows))
     assert.same(predicted(ml.load(path), rows), predicted(model, rows))
     assert.same({}, predicted(model, {}))
   end)
+
+  for case, about in pairs {
+    ["binary:logistic"] = {}, ["binary:logitraw"] = {}, ["binary:hinge"] = {}, ["reg:logistic"] = {},
+    ["reg:squaredlogerror"] = {}, ["reg:pseudohubererror"] = {}, ["count:poisson"] = {}, ["reg:gamma"] = {},
+    ["reg:tweedie"] = {}, ["survival:cox"] = {}, ["survival:aft"] = {}, ["rank:pairwise"] = {},
+    ["multi:softprob"] = { classes = 3 }, ["multi:softmax"] = { classes = 3 },
+    ["binary:logistic, two targets"] = { targets = 2 }, ["binary:logistic, base"] = { base = "2E-1" },
+    ["binary:logitraw, base"] = { base = "2E-1" },
+    ["binary:logistic, stopped early"] = { attributes = '{"best_iteration": "1"}' },
+  } do
+    with("gives the answers of the core: " .. case, function()
+      local path, rows = saved(case:match "^[^,]+", about), { { 0, 4 }, { 0, 5 }, { 0, 0 / 0 } }
+      local own, model = ml.load(path), ml.load(path, { engine = "xgboost" })
+      assert.same({ own.task, own.output_count }, { model.task, model.output_count })
+      local expected, said = predicted(own, rows), predicted(model, rows)
+      for i, value in ipairs(expected) do assert.near(value, said[i], 1e-6 * math.max(1, math.abs(value))) end
+      local outputs = ffi.new("double[?]", own.output_count, unpack(said, 1, own.output_count))
+      local class, score = model:verdict(outputs)
+      assert.equal((own:verdict(ffi.new("double[?]", own.output_count, unpack(expected, 1, own.output_count)))), class)
+      assert.is_true(model.task == "regression" or score >= 0.5 or own.output_count > 2 and score >= 1 / 3)
+    end)
+  end
 
   with("refuses what is no model, in one line", function()
     for _, content in ipairs { "{}", '{"learner": {}}', "{[" } do

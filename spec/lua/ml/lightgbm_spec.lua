@@ -34,7 +34,7 @@ describe("models of lightgbm", function()
       local model = ml.load(folder .. "/" .. name)
       for _, meters in ipairs { 1, 3 } do
         local distance, others = peers.distance_in_flows(model, folder, name, meters)
-        assert.is_true(distance <= ACCURACY and others < 100, ("off by %g, %d others"):format(distance, others))
+        assert.is_true(distance <= ACCURACY and others == 0, ("off by %g, %d others"):format(distance, others))
       end
     end)
   end

@@ -12,7 +12,7 @@ local values = require "nfengine.ml.onnx.values"
 
 local operators = {}
 
-local function fail(...) error((...):format(select(2, ...)), 0) end
+local fail = text.fail
 
 -- ---- inputs and attributes ----
 

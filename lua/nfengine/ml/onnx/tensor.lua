@@ -2,6 +2,7 @@
 
 local ffi = require "ffi"
 local reals = require "nfengine.ml.reals"
+local text = require "nfengine.text"
 
 local tensor = {}
 
@@ -38,13 +39,13 @@ end
 -- @return { kind = "constant", type = DataType, dims = list, values = list, row by row }
 function tensor.read(message)
   local kept = KEPT[message.data_type]
-  if not kept then error(("a tensor of type %s"):format(tostring(message.data_type)), 0) end
+  if not kept then text.fail("a tensor of type %s", tostring(message.data_type)) end
   if message.data_location == 1 then error("a tensor in a file of its own", 0) end
   local values = message[kept[1]]
   if message.raw_data and kept[2] then values = from_raw(message.raw_data, kept) end
   local size = 1
   for _, dim in ipairs(message.dims) do size = size * dim end
-  if size ~= #values then error(("a tensor of %d elements, expected %d"):format(#values, size), 0) end
+  if size ~= #values then text.fail("a tensor of %d elements, expected %d", #values, size) end
   return { kind = "constant", type = message.data_type, dims = message.dims, values = values }
 end
 

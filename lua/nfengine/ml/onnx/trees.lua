@@ -11,7 +11,7 @@ local values = require "nfengine.ml.onnx.values"
 
 local trees = {}
 
-local function fail(...) error((...):format(select(2, ...)), 0) end
+local fail = text.fail
 
 -- Those of both forms: by name, and by number in TreeEnsemble.
 local SPLITS = { BRANCH_LEQ = "<=", BRANCH_LT = "<", BRANCH_GTE = ">=", BRANCH_GT = ">", BRANCH_EQ = "==",

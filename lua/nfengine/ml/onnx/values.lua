@@ -13,10 +13,11 @@
 local C = require "nfengine.lib"
 local parts = require "nfengine.ml.parts"
 local tensor = require "nfengine.ml.onnx.tensor"
+local text = require "nfengine.text"
 
 local values = {}
 
-local function fail(...) error((...):format(select(2, ...)), 0) end
+local fail = text.fail
 
 local function copy_of(value)
   local copy = {}

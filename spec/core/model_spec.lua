@@ -1,8 +1,7 @@
--- core/model.c and core/vector.c by themselves: every way to compare, every rule for what is absent, every link, and
--- all that is refused. What readers of formats make of files is in specs of theirs.
+-- core/model.c: every way to compare, every rule for what is absent, every link, and all that is refused. What readers
+-- of formats make of files is in specs of theirs.
 
 local C = require "nfengine.lib"
-local columns = require "nfengine.columns"
 local ffi = require "ffi"
 
 local NAN, INFINITY = 0 / 0, 1 / 0
@@ -36,12 +35,13 @@ local function new(given)
   parts.feature_count, parts.output_count = given.features or 1, given.outputs or 1
   parts.nodes, parts.node_count = nodes, #(given.nodes or {})
   parts.trees, parts.tree_count = numbers("uint32_t[?]", given.trees or given.nodes and { 0 })
-  parts.sets, parts.set_words = numbers("uint32_t[?]", given.sets)
-  for _, name in ipairs { "fills", "offsets", "scales", "weights", "base" } do
+  parts.sets, parts.set_words = numbers("struct nf_categories[?]", given.sets)
+  for _, name in ipairs { "fills", "offsets", "scales", "shifts", "weights", "base" } do
     parts[name] = numbers("double[?]", given[name])
   end
   parts.divisor, parts.slope, parts.link = given.divisor or 1, given.slope or 1, given.link or C.NF_LINK_NONE
   parts.is_single, parts.is_normalized = given.is_single or false, given.is_normalized or false
+  parts.is_even = given.is_even or false
   local model = C.nf_model_new(parts, message)
   anchors = {}
   if model == nil then return nil, ffi.string(message) end
@@ -71,9 +71,25 @@ describe("a node", function()
   it("asks for categories in a set", function()
     local nodes = stump(C.NF_SPLIT_IN, nil)
     nodes[1].set, nodes[1].words = 1, 2
-    local given = { nodes = nodes, sets = { 0xffffffff, 5, 0x80000000, 0xffffffff } }
+    local given = { nodes = nodes, sets = { { 0, 0xffffffff }, { 0, 5 }, { 1, 0x80000000 }, { 2, 0xffffffff } } }
     assert.same({ 1, 2, 1, 2, 1, 2 }, ask(given, 0, 1, 2, 62, 63, 64))
     assert.same({ 2, 2, 2, 2, 1, 2 }, ask(given, -1, -0.5, 1e300, INFINITY, 2.9, NAN))
+  end)
+
+  it("finds categories in sets with gaps", function()
+    local nodes, sets, has, rows = stump(C.NF_SPLIT_IN, nil), {}, {}, {}
+    for i, number in ipairs { 0, 3, 4, 100, 65535, 2^27 - 1 } do
+      sets[i] = { number, 2^31 + 1 }
+      has[number * 32], has[number * 32 + 31] = true, true
+      for _, category in ipairs { 0, 1, 30, 31, 32, 63 } do rows[#rows + 1] = number * 32 + category end
+    end
+    for words = 0, #sets do
+      nodes[1].set, nodes[1].words = #sets - words, words
+      local first = words > 0 and sets[#sets - words + 1][1] * 32 or 1 / 0
+      for i, answer in ipairs(ask({ nodes = nodes, sets = sets }, unpack(rows))) do
+        assert.equal(has[rows[i]] and rows[i] >= first and 1 or 2, answer, rows[i])
+      end
+    end
   end)
 
   it("does with what is absent as it says", function()
@@ -86,9 +102,9 @@ describe("a node", function()
     assert.same({ 2, 2, 2, 2, 1, 1 }, ask({ nodes = stump(LT, 1, zero) }, 0, -0, 1e-35, -1e-35, 1.1e-35, -1))
     assert.same({ 1, 1, 2 }, ask({ nodes = stump(LT, -1, zero + YES) }, 0, NAN, 1))
     assert.same({ 1, 2 }, ask({ nodes = stump(LT, -1, zero + C.NF_ABSENT_IS_ZERO + YES) }, NAN, 1))
-    local nodes = stump(C.NF_SPLIT_IN, nil, C.NF_NEGATIVE_IS_ABSENT + YES)
+    local nodes = stump(C.NF_SPLIT_IN, nil, YES)
     nodes[1].set, nodes[1].words = 0, 1
-    assert.same({ 1, 2, 1, 1 }, ask({ nodes = nodes, sets = { 1 } }, -1, 1, 0, NAN))
+    assert.same({ 2, 2, 1, 1 }, ask({ nodes = nodes, sets = { { 0, 1 } } }, -1, 1, 0, NAN))
   end)
 
   it("may be a leaf of values for several outputs", function()
@@ -123,6 +139,8 @@ describe("a model", function()
     assert.same({ 5, 2 }, ask(given, NAN, 2))
     given.offsets, given.scales = { 1, 1 }, { 10, 100 }
     assert.same({ 40, 100 }, ask(given, NAN, 2))
+    given.shifts = { 3, -200 }
+    assert.same({ 43, -100 }, ask(given, NAN, 2))
   end)
 
   it("reckons in single precision where that is asked for", function()
@@ -187,6 +205,12 @@ describe("a link", function()
     assert.same({ 0.25, -0.75 }, ask(given, 1, -3))
     assert.same({ 0, 0 }, ask(given, 0, 0))
   end)
+
+  it("is even where the sum of outputs is 0 and that is asked for", function()
+    local given = { features = 2, outputs = 2, weights = { 1, 0, 0, 1 }, is_normalized = true, is_even = true }
+    assert.same({ 0.5, 0.5 }, ask(given, 0, 0))
+    assert.same({ 0.25, -0.75 }, ask(given, 1, -3))
+  end)
 end)
 
 describe("parts of a model", function()
@@ -212,68 +236,20 @@ describe("parts of a model", function()
     { with { yes = 0 }, "node 0: goes on to 0 or 2, expected nodes behind it, below 3" },
     { with { no = 3 }, "node 0: goes on to 1 or 3, expected nodes behind it, below 3" },
     { with { no = LAST }, "node 0: goes on to 1 or 4294967295, expected nodes behind it, below 3" },
-    { with({ split = C.NF_SPLIT_IN, set = 1, words = 1 }, { sets = { 0 } }),
+    { with({ split = C.NF_SPLIT_IN, set = 1, words = 1 }, { sets = { { 0, 0 } } }),
       "node 0: a set of 1 words from 1, expected them within 1" },
-    { with({ split = C.NF_SPLIT_IN, set = 2, words = LAST }, { sets = { 0 } }),
+    { with({ split = C.NF_SPLIT_IN, set = 2, words = LAST }, { sets = { { 0, 0 } } }),
       "node 0: a set of 4294967295 words from 2, expected them within 1" },
     { { nodes = { leaf(1, 0, 2) } }, "node 0: a leaf of 2 values, expected 1 to 1" },
     { { nodes = { leaf(1, 0, 0) } }, "node 0: a leaf of 0 values, expected 1 to 1" },
     { { nodes = { leaf(1, 1) } }, "node 0: a value of output 1, expected one below 1" },
-    { { nodes = { leaf(1, 0, 2), unpack(stump(LT, 1)) } }, "node 1: a value of output 0, expected one below 1" },
+    { { nodes = { leaf(1, 0, 2), stump(LT, 1)[1] } }, "node 0: a leaf of 2 values, expected one of 1 behind it" },
+    { { nodes = { leaf(1, 0, 3), leaf(1, 0, 1), leaf(1) } }, "node 0: a leaf of 3 values, expected one of 2 behind it" },
+    { { nodes = { leaf(1, 0, 2), leaf(1, 1) } }, "node 1: a value of output 1, expected one below 1" },
     { { nodes = stump(LT, 1), trees = { 0, 3 } }, "tree 1: begins with node 3, expected one below 3" },
     { { trees = { 0 } }, "tree 0: begins with node 0, expected one below 0" },
   }
   for _, case in ipairs(cases) do
     it("are refused: " .. case[2], function() assert.same({ nil, case[2] }, { new(case[1]) }) end)
   end
-end)
-
-describe("a row of a record", function()
-  local function column(name, type, offset, more)
-    local made = { name = name, type = type, offset = offset, length = 1, is_array = false }
-    for key, value in pairs(more or {}) do made[key] = value end
-    return made
-  end
-
-  local function vector(list)
-    local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
-    local made = C.nf_vector_new(columns.to_c(list), #list, message)
-    if made == nil then return nil, ffi.string(message) end
-    return ffi.gc(made, C.nf_vector_free)
-  end
-
-  it("has numbers of every type, and those of arrays", function()
-    local types = {
-      { "bool", "bool", 1, 1 }, { "int8", "int8_t", -5 }, { "int16", "int16_t", -500 }, { "int32", "int32_t", -2^31 },
-      { "int64", "int64_t", -2^53 }, { "uint8", "uint8_t", 255 }, { "uint16", "uint16_t", 65535 },
-      { "uint32", "uint32_t", 2^32 - 1 }, { "uint64", "uint64_t", 2^63 }, { "float", "float", 0.5 },
-      { "double", "double", 1e300 },
-    }
-    local bytes, list = ffi.new "uint8_t[512]", {}
-    for i, case in ipairs(types) do
-      ffi.cast(case[2] .. " *", bytes + i * 16)[0] = case[3]
-      list[i] = column("c" .. i, case[1], i * 16)
-    end
-    ffi.cast("int16_t *", bytes + 400)[0], ffi.cast("int16_t *", bytes + 400)[1] = 7, -8
-    list[#list + 1] = column("array", "int16", 400, { is_array = true, length = 2 })
-    local made = assert(vector(list))
-    assert.equal(#types + 2, C.nf_vector_size(made))
-    local row = ffi.new("double[?]", #types + 2)
-    C.nf_vector_read(made, ffi.cast("const struct nf_flow *", bytes), row)
-    for i, case in ipairs(types) do assert.equal(case[3], row[i - 1], case[1]) end
-    assert.same({ 7, -8 }, { row[#types], row[#types + 1] })
-  end)
-
-  it("has NaN for what is absent", function()
-    local bytes, row = ffi.new("int32_t[2]", { -1, 3 }), ffi.new "double[2]"
-    local made = assert(vector { column("a", "int32", 0, { none = -1 }), column("b", "int32", 4, { none = -1 }) })
-    C.nf_vector_read(made, ffi.cast("const struct nf_flow *", bytes), row)
-    assert.is_true(row[0] ~= row[0])
-    assert.equal(3, row[1])
-  end)
-
-  it("is refused for columns that are no numbers", function()
-    assert.same({ nil, 'column "who": expected a number' }, { vector { column("who", "text", 0, { length = 8 }) } })
-    assert.same({ nil, 'column "who": expected a number' }, { vector { column("who", "ip", 0) } })
-  end)
 end)
