@@ -1,8 +1,9 @@
 --- Asks a model what each flow is: one that XGBoost, LightGBM or scikit-learn has trained.
 --
 -- The file says which features it takes, or `columns` do, in the model's order: columns of the run, elements of arrays
--- as NAME_1, NAME_2 …; also those of plugins that stand before this one. Classes are called by their numbers, from 0,
--- or as `classes` says. The score is the probability of that class; of a regression, the value. A model that does not
+-- as NAME_1, NAME_2 …; also those of plugins that stand before this one, and of no others. Classes are called as the
+-- file does, by their numbers, from 0, or as `classes` says, which tells as well that outputs are classes where a file,
+-- of ONNX say, does not. The score is the probability of that class; of a regression, the value. A model that does not
 -- fit the run's columns is refused before the first packet.
 --
 -- `manifest`, the one that nfengine train has written beside the model, has columns and classes, and the range of each
@@ -43,16 +44,6 @@ local function put_scores(self, udps, outputs)
     return
   end
   for i = 1, math.min(self.scores, self.model.output_count) do udps.model_scores[i] = outputs[i - 1] end
-end
-
---- What the classes are called: as `classes` says, or the file.
-local function class_names(self)
-  local model, given = self.model, #self.classes
-  local count = model.task == "regression" and 0 or math.max(model.output_count, 2)
-  if given > 0 and given ~= count then
-    error(("model: %d names of classes, expected %d, as %s has"):format(given, count, self.file), 0)
-  end
-  return given > 0 and self.classes or model.classes or {}
 end
 
 local function load_model(self)
@@ -143,7 +134,7 @@ return nf.plugin {
   },
   columns     = function(options)
     local list = {
-      { "model_class", "string:64", "class that the model finds most likely; empty for a regression",
+      { "model_class", "string:64", "class that the model finds most likely; empty for a regression, or NaN",
         is_identifying = false },
       { "model_score", "double", "probability of that class; of a regression, the value" },
       { "model_packets", "uint64", "packets of the flow when it was decided" },
@@ -162,7 +153,8 @@ return nf.plugin {
   setup = function(self, run)
     if self.file == "" then error("model: no file, expected one with a model", 0) end
     if self.manifest ~= "" then load_with_manifest(self) else self.model, self.watch = load_model(self), false end
-    self.names = class_names(self)
+    if self.classes[1] then self.model:name_classes(self.classes) end
+    self.names = self.model.classes or {}
     if self.watch and self.drift ~= "" and self.drift ~= "-" then open_drift(self.drift, "a"):close() end
     self.packet_limit, self.byte_limit = limit(self.after_packets), limit(self.after_bytes)
     self.time_limit = limit(self.after_ms * run.ticks_per_second / 1000)

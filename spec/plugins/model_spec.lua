@@ -2,6 +2,7 @@
 -- those of the libraries is in spec/lua/ml.
 
 local cjson = require "cjson"
+local onnx = require "spec.support.onnx"
 local program = require "spec.support.program"
 
 -- XGBoost's: whether dst_port is below 54; and then, below 100.
@@ -81,6 +82,33 @@ describe("model", function()
   it("gives the value of a regression, and no class", function()
     local path = model(function(learner) learner.objective.name = "reg:squarederror" end)
     assert.same({ "", 1.5 }, asked(path)[53])
+  end)
+
+  -- A graph without labels, the shares of three classes: of the first feature, of the second, or of none.
+  local function graph()
+    local nodes = { onnx.node("Gemm", { "x", "w" }, { "s" }), onnx.node("Softmax", { "s" }, { "y" }) }
+    local tensors = { onnx.tensor("w", { 2, 3 }, { 1, 0, 0, 0, 1, 0 }) }
+    return program.write(onnx.model { nodes = nodes, tensors = tensors, outputs = { { "y", 3 } } }, ".onnx")
+  end
+
+  it("calls outputs of which the file does not say what they are by the names that it is given", function()
+    local columns = "model.columns=dst_port,bidirectional_packets"
+    assert.equal("", asked(graph(), "-a", columns)[53][1])
+    local by_port = asked(graph(), "-a", columns, "-a", "model.classes=port,packets,none", "-a", "model.scores=3")
+    assert.same({ "port", "packets" }, { by_port[53][1], by_port[0][1] })
+    assert.equal(by_port[53][2], by_port[53][3][1])
+  end)
+
+  it("gives no class where the model gives no number", function()
+    local plugin = "--plugin=" .. program.write([[
+      return require "nfengine".plugin { name = "nan", columns = { { "nan", "double" } },
+        on_init = function(_, _, flow) flow.udps.nan = 0 / 0 end }
+    ]], ".lua")
+    local result = program.run("-q", "flows", "--n-dissections=0", plugin, "--plugin=model", "-a",
+      "model.file=" .. graph(), "-a", "model.columns=udps.nan,dst_port", "-a", "model.classes=a,b,c", "--format=jsonl",
+      "samples/dns.pcap")
+    local flow = cjson.decode(result.out:match "[^\n]+")
+    assert.same({ 0, "", "" }, { result.status, result.err, flow["udps.model_class"] })
   end)
 
   it("takes the columns that it is told, elements of arrays among them", function()
@@ -196,7 +224,9 @@ describe("model refuses", function()
   end)
 
   it("another number of classes than it has", function()
-    refused("3 names of classes, expected 2, as", model(), "-a", "model.classes=a,b,c")
-    refused("1 names of classes, expected 3, as", model(with_classes), "-a", "model.classes=a")
+    refused("3 names of classes, expected 2\n$", model(), "-a", "model.classes=a,b,c")
+    refused("1 names of classes, expected 3\n$", model(with_classes), "-a", "model.classes=a")
+    local path = model(function(learner) learner.objective.name = "reg:squarederror" end)
+    refused("2 names of classes, expected none for a regression\n$", path, "-a", "model.classes=a,b")
   end)
 end)

@@ -181,12 +181,13 @@ end
 --- Asks a model about rows whose labels are known, and compares.
 -- @param model as nfengine.ml.load gives it
 -- @param known `rows`, see nfengine.ml.rows, and `labels`: names of classes, or numbers of a regression
--- @param names of the model's classes, in order; none of a regression
+-- @param names of the model's classes, in order; none of a regression. What is no class is called ""
 function metrics.of(model, known, names)
   local seen = names[1] and metrics.classes(names) or metrics.numbers()
   model:each(known.rows, function(i, outputs)
     local class, value = model:verdict(outputs)
-    seen:add(known.labels[i], class and names[class + 1] or value)
+    if names[1] then value = class and names[class + 1] or "" end
+    seen:add(known.labels[i], value)
   end)
   return seen
 end
