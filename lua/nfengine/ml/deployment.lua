@@ -33,7 +33,8 @@ local COMPARED, OF_PAYLOAD = { "bpf_filter" }, { "snapshot_length" }
 -- Parameters that add columns; where one is missing, the model is refused for that.
 local OF_COLUMNS = { "statistical_analysis", "splt_analysis", "l7_columns" }
 
-local function refuse(...) error({ usage = string.format(...) }, 0) end
+local function refuse(...) error({ usage = text.one_line(string.format(...)) }, 0) end
+local function warn(...) report.say("warning: " .. text.one_line(string.format(...))) end
 
 -- ---- parameters ----
 
@@ -118,8 +119,8 @@ local function compare(class, trained)
   end
   local file = collection.file_of(class)
   if file and trained.sha256 and digests.of_file(file) ~= trained.sha256 then
-    report.say(("warning: plugin %s is another than in training, version %s now and %s then"):format(class.name,
-      class.version, trained.version))
+    warn("plugin %s is another than in training, version %s now and %s then", class.name, class.version,
+      trained.version)
   end
 end
 
@@ -158,7 +159,7 @@ local function shown(value)
     for i, part in ipairs(value) do parts[i] = shown(part) end
     return table.concat(parts, ",")
   end
-  return type(value) == "number" and ("%.14g"):format(value) or text.one_line(tostring(value))
+  return type(value) == "number" and ("%.14g"):format(value) or tostring(value)
 end
 
 --- Refuses parameters that are not as in training.
@@ -205,13 +206,11 @@ local function check_plugins(self, instances)
   return reads_payload
 end
 
-local function warn(...) report.say("warning: " .. string.format(...)) end
-
 --- Tells of what may make other features, or does so for some flows only.
 local function tell(self, resolved)
   local about, ndpi = self.about, ffi.string(C.nf_dpi_version())
   if self.has_l7 and about.ndpi ~= ndpi then
-    warn("features are nDPI's, which is another than in training, %s now and %s then", ndpi, text.one_line(about.ndpi))
+    warn("features are nDPI's, which is another than in training, %s now and %s then", ndpi, about.ndpi)
   end
   local flows, flows_before = shown(resolved.max_flows), shown(value_of(about, "max_flows"))
   if flows ~= flows_before then
