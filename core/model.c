@@ -158,12 +158,13 @@ static bool has_category(const struct nf_model_parts *p, const struct nf_tree_no
   enum { BITS = 32 };
   if (!(x >= 0 && x <= (double)UINT32_MAX)) return false;
   const uint32_t category = (uint32_t)x, number = category / BITS;
-  uint32_t first = node->set, behind = node->set + node->words;
-  while (first < behind) {
-    const uint32_t middle = first + (behind - first) / 2;
-    if (p->sets[middle].number == number) return p->sets[middle].bits >> category % BITS & 1;
-    if (p->sets[middle].number < number) first = middle + 1;
-    else behind = middle;
+  uint32_t first = 0, behind = node->words;
+  /* Looked for by halves; first where it stands in a set without gaps. */
+  for (uint32_t at = number < behind ? number : behind / 2; first < behind; at = first + (behind - first) / 2) {
+    const struct nf_categories *word = &p->sets[node->set + at];
+    if (word->number == number) return word->bits >> category % BITS & 1;
+    if (word->number < number) first = at + 1;
+    else behind = at;
   }
   return false;
 }

@@ -244,7 +244,7 @@ describe("parts of a model", function()
     { { nodes = { leaf(1, 0, 0) } }, "node 0: a leaf of 0 values, expected 1 to 1" },
     { { nodes = { leaf(1, 1) } }, "node 0: a value of output 1, expected one below 1" },
     { { nodes = { leaf(1, 0, 2), stump(LT, 1)[1] } }, "node 0: a leaf of 2 values, expected one of 1 behind it" },
-    { { nodes = { leaf(1, 0, 3), leaf(1, 0, 1), leaf(1) } }, "node 0: a leaf of 3 values, expected one of 2 behind it" },
+    { { nodes = { leaf(1, 0, 3), leaf(1), leaf(1) } }, "node 0: a leaf of 3 values, expected one of 2 behind it" },
     { { nodes = { leaf(1, 0, 2), leaf(1, 1) } }, "node 1: a value of output 1, expected one below 1" },
     { { nodes = stump(LT, 1), trees = { 0, 3 } }, "tree 1: begins with node 3, expected one below 3" },
     { { trees = { 0 } }, "tree 0: begins with node 0, expected one below 0" },

@@ -39,6 +39,10 @@ return function(seed)
       local at, byte = at_some(bytes), ({ 0, 127, 128, 255 })[below(4) + 1]
       return bytes:sub(1, at - 1) .. string.char(byte):rep(4) .. bytes:sub(at + 4)
     end,
+    function(bytes) -- one of Protocol Buffers, seven bits a byte
+      local at = at_some(bytes)
+      return bytes:sub(1, at - 1) .. ("\255"):rep(below(9) + 1) .. "\1" .. bytes:sub(at + 1)
+    end,
     function(bytes)
       local at = at_some(bytes)
       return bytes:sub(1, at) .. ("["):rep(below(3000)) .. bytes:sub(at + 1)

@@ -72,6 +72,30 @@ function onnx.node(operator, inputs, outputs, attributes, domain)
   return table.concat(written)
 end
 
+local STUMP = {
+  nodes_treeids = { ints = { 0, 0, 0 } }, nodes_nodeids = { ints = { 0, 1, 2 } }, nodes_values = { 5, 0, 0 },
+  nodes_featureids = { ints = { 1, 0, 0 } }, nodes_modes = { "BRANCH_LEQ", "LEAF", "LEAF" },
+  nodes_truenodeids = { ints = { 1, 0, 0 } }, nodes_falsenodeids = { ints = { 2, 0, 0 } },
+  target_treeids = { ints = { 0, 0 } }, target_nodeids = { ints = { 1, 2 } }, target_ids = { ints = { 0, 0 } },
+  target_weights = { 10, 20 },
+}
+
+--- A node of x to y: a tree of one split, 10 where the second feature is at most 5, else 20.
+-- @param changes attributes in place of its own; false for none
+function onnx.stump(changes)
+  local attributes = {}
+  for name, value in pairs(STUMP) do attributes[name] = value end
+  for name, value in pairs(changes or {}) do attributes[name] = value or nil end
+  return onnx.node("TreeEnsembleRegressor", { "x" }, { "y" }, attributes, "ai.onnx.ml")
+end
+
+--- The same as a classifier of two classes in one column: a node of `input` to label and p.
+function onnx.stump_classifier(input)
+  local attributes = { classlabels_strings = { "a", "b" }, post_transform = "LOGISTIC", base_values = { 0.5 } }
+  for name, value in pairs(STUMP) do attributes[name:gsub("^target", "class")] = value end
+  return onnx.node("TreeEnsembleClassifier", { input }, { "label", "p" }, attributes, "ai.onnx.ml")
+end
+
 local function dimension(_, size) return bytes(1, size and integer(1, size) or bytes(2, "N")) end
 
 --- A value's name and type: rows of so many columns.

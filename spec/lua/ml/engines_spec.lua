@@ -187,11 +187,12 @@ end)
 
 describe("nfengine.ml.libxgboost", function()
   -- Trees of one split, as XGBoost saves them: below 5, `low`, else `high`.
-  local TREE = [[{"base_weights": [0.0, %.1f, %.1f], "categories": [], "categories_nodes": [], "categories_segments": [],
-    "categories_sizes": [], "default_left": [1, 0, 0], "id": %d, "left_children": [1, -1, -1], "loss_changes":
-    [1.0, 0.0, 0.0], "parents": [2147483647, 0, 0], "right_children": [2, -1, -1], "split_conditions": [5.0, %.1f, %.1f],
-    "split_indices": [1, 0, 0], "split_type": [0, 0, 0], "sum_hessian": [2.0, 1.0, 1.0], "tree_param":
-    {"num_deleted": "0", "num_feature": "2", "num_nodes": "3", "size_leaf_vector": "0"}}]]
+  local TREE = [[{"base_weights": [0.0, %.1f, %.1f], "categories": [], "categories_nodes": [],
+    "categories_segments": [], "categories_sizes": [], "default_left": [1, 0, 0], "id": %d, "left_children":
+    [1, -1, -1], "loss_changes": [1.0, 0.0, 0.0], "parents": [2147483647, 0, 0], "right_children": [2, -1, -1],
+    "split_conditions": [5.0, %.1f, %.1f], "split_indices": [1, 0, 0], "split_type": [0, 0, 0],
+    "sum_hessian": [2.0, 1.0, 1.0], "tree_param": {"num_deleted": "0", "num_feature": "2", "num_nodes": "3",
+    "size_leaf_vector": "0"}}]]
   local MODEL = [[{"version": [1, 7, 4], "learner": {"attributes": %s, "feature_names": ["a", "b"],
     "feature_types": ["float", "float"], "gradient_booster": {"name": "gbtree", "model": {"gbtree_model_param":
     {"num_parallel_tree": "1", "num_trees": "%d", "size_leaf_vector": "0"}, "tree_info": [%s], "trees": [%s]}},
@@ -204,11 +205,11 @@ describe("nfengine.ml.libxgboost", function()
 
   -- A file of three trees by turns for so many classes or targets.
   local function saved(objective, given)
-    local trees, info = {}, {}
+    local trees, info, count = {}, {}, given.classes or 0
     for i, low in ipairs { 0.5, -1, 2 } do
-      trees[i], info[i] = TREE:format(low, -2 * low, i - 1, low, -2 * low), (i - 1) % (given.classes or given.targets or 1)
+      trees[i] = TREE:format(low, -2 * low, i - 1, low, -2 * low)
+      info[i] = (i - 1) % (given.classes or given.targets or 1)
     end
-    local count = given.classes or 0
     local content = MODEL:format(given.attributes or "{}", #trees, table.concat(info, ","), table.concat(trees, ","),
       given.base or "5E-1", count, given.targets or 1, objective, count)
     return program.write(content, ".json")
@@ -261,5 +262,16 @@ describe("nfengine.ml.libxgboost", function()
       assert.matches("xgboost: ", problem, 1, true)
       assert.is_nil(problem:find "\n")
     end
+  end)
+
+  with("fails as often as one likes: not through compiled code, where the library aborts", function()
+    local path = program.write("{}", ".json")
+    local code = ([[package.path = "./lua/?.lua;./lua/?/init.lua;" .. package.path
+      require("jit.opt").start "hotloop=2"
+      local ml, refused = require "nfengine.ml", 0
+      for _ = 1, 200 do refused = refused + (pcall(ml.load, %q, { engine = "xgboost" }) and 0 or 1) end
+      print(refused)]]):format(path)
+    local result = program.shell("timeout 60 luajit " .. program.write(code, ".lua"))
+    assert.same({ 0, "200\n" }, { result.status, result.out })
   end)
 end)
