@@ -683,15 +683,13 @@ void nf_model_predict(struct nf_model *model, const double *rows, uint32_t count
 
 /*
  * Records as rows of numbers: integers and reals as they are, bools as 0 and 1, arrays element by element, NaN for what
- * is absent. Copies the columns. NULL with a one-line reason in `error`, which is also a column of another type.
+ * is absent. Copies the columns. `statistics` is where that section begins (nf_layout), so that flows which still live
+ * have deviations, too; 0 where there is none, or only records are read. NULL with a one-line reason in `error`, which
+ * is also a column of another type.
  */
 struct nf_vector;
-struct nf_vector *nf_vector_new(const struct nf_column *columns, uint32_t count, char *error);
+struct nf_vector *nf_vector_new(const struct nf_column *columns, uint32_t count, uint32_t statistics, char *error);
 void nf_vector_free(struct nf_vector *vector);
-/* Where the statistics section begins (nf_layout): flows that still live, too, have deviations from then on. */
-void nf_vector_set_statistics(struct nf_vector *vector, uint32_t offset);
-/* How many numbers there are in a row. */
-uint32_t nf_vector_size(const struct nf_vector *vector);
 void nf_vector_read(const struct nf_vector *vector, const struct nf_flow *record, double *row);
 
 /*

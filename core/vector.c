@@ -8,18 +8,18 @@
 
 struct nf_vector {
   uint32_t count;      /* of columns */
-  uint32_t size;       /* of a row */
   uint32_t statistics; /* where that section of a flow begins, 0: there is none */
   struct nf_column columns[];
 };
 
-struct nf_vector *nf_vector_new(const struct nf_column *columns, uint32_t count, char *error) {
+struct nf_vector *nf_vector_new(const struct nf_column *columns, uint32_t count, uint32_t statistics, char *error) {
   if (!nf_columns_check(columns, count, error)) return NULL;
   struct nf_vector *v = calloc(1, sizeof *v + count * sizeof *columns);
   if (!v) {
     nf_fail(error, "out of memory for a row of features");
     return NULL;
   }
+  v->statistics = statistics;
   for (; v->count < count; v->count++) {
     const struct nf_column *column = &columns[v->count];
     if (!nf_number_size(column->type)) {
@@ -28,14 +28,11 @@ struct nf_vector *nf_vector_new(const struct nf_column *columns, uint32_t count,
       return NULL;
     }
     v->columns[v->count] = *column;
-    v->size += column->is_array ? column->length : 1;
   }
   return v;
 }
 
 void nf_vector_free(struct nf_vector *v) { free(v); }
-
-uint32_t nf_vector_size(const struct nf_vector *v) { return v->size; }
 
 static double number_of(int type, const char *value) {
   double real;
@@ -47,8 +44,6 @@ static double number_of(int type, const char *value) {
   default: return (double)nf_cell_integer(type, value);
   }
 }
-
-void nf_vector_set_statistics(struct nf_vector *v, uint32_t offset) { v->statistics = offset; }
 
 /* A live flow's statistics as its end would leave them. */
 static void finish_statistics(const struct nf_flow *flow, const void *live, struct nf_statistics *out) {

@@ -1,13 +1,14 @@
 --- Asks a model what each flow is: one that XGBoost, LightGBM or scikit-learn has trained.
 --
 -- The file says which features it takes, or `columns` do, in the model's order: columns of the run, elements of arrays
--- as NAME_1, NAME_2 …; also those of plugins that stand before this one. Classes are called by their numbers, from 0,
--- or as `classes` says. The score is the probability of that class; of a regression, the value. A model that does not
+-- as NAME_1, NAME_2 …; also those of plugins that stand before this one, and of no others. Classes are called as the
+-- file does, by their numbers, from 0, or as `classes` says, which tells as well that outputs are classes where a file,
+-- of ONNX say, does not. The score is the probability of that class; of a regression, the value. A model that does not
 -- fit the run's columns is refused before the first packet.
 --
 -- `manifest`, the one that nfengine train has written beside the model, has columns and classes, and the range of each
 -- feature in training: model_outside then counts the features of a flow that are outside, and when the run ends a line
--- says which these were, or all of it the file `drift`.
+-- says which these were, or all of it the file `drift`. Another model's is refused.
 --
 -- A feature that the model knows as a category takes a column of texts, or of numbers, where the file says which: what
 -- is not among them is absent. docs/ml.md tells more.
@@ -45,20 +46,17 @@ local function put_scores(self, udps, outputs)
   for i = 1, math.min(self.scores, self.model.output_count) do udps.model_scores[i] = outputs[i - 1] end
 end
 
---- What the classes are called: as `classes` says, or the file.
-local function class_names(self)
-  local model, given = self.model, #self.classes
-  local count = model.task == "regression" and 0 or math.max(model.output_count, 2)
-  if given > 0 and given ~= count then
-    error(("model: %d names of classes, expected %d, as %s has"):format(given, count, self.file), 0)
-  end
-  return given > 0 and self.classes or model.classes or {}
+local function load_model(self)
+  return require("nfengine.ml").load(self.file, { engine = self.engine })
 end
 
---- Takes what the manifest says where no option says it.
-local function read_manifest(self)
-  local about = require("nfengine.ml.manifest").read(self.manifest)
-  self.watch = require("nfengine.ml.ranges").new(about.features)
+--- Loads the model of a manifest, and takes what that says where no option says it.
+local function load_with_manifest(self)
+  local manifest = require "nfengine.ml.manifest"
+  local about = manifest.read(self.manifest)
+  manifest.check_file(about, self.file)
+  self.model, self.watch = load_model(self), require("nfengine.ml.drift").new(about.features)
+  manifest.check_features(about, self.model)
   if not self.classes[1] then self.classes = about.classes end
   if self.columns[1] then return end
   for i, feature in ipairs(about.features) do self.columns[i] = feature.name end
@@ -100,6 +98,7 @@ end
 
 local function look(self, packet, flow)
   local udps = flow.udps
+  if udps.model_packets > 0 then return end -- behind 30 plugins that take packets, done() keeps none away
   udps.model_ticks = udps.model_ticks + packet.delta_time
   if flow.bidirectional_packets >= self.packet_limit or flow.bidirectional_bytes >= self.byte_limit
     or udps.model_ticks >= self.time_limit then
@@ -135,7 +134,7 @@ return nf.plugin {
   },
   columns     = function(options)
     local list = {
-      { "model_class", "string:64", "class that the model finds most likely; empty for a regression",
+      { "model_class", "string:64", "class that the model finds most likely; empty for a regression, or NaN",
         is_identifying = false },
       { "model_score", "double", "probability of that class; of a regression, the value" },
       { "model_packets", "uint64", "packets of the flow when it was decided" },
@@ -152,11 +151,10 @@ return nf.plugin {
   state = { { "model_ticks", "double" } }, -- since the flow's first packet, in the run's time unit
 
   setup = function(self, run)
-    local ml = require "nfengine.ml"
     if self.file == "" then error("model: no file, expected one with a model", 0) end
-    self.model, self.watch = ml.load(self.file, { engine = self.engine }), false
-    if self.manifest ~= "" then read_manifest(self) end
-    self.names = class_names(self)
+    if self.manifest ~= "" then load_with_manifest(self) else self.model, self.watch = load_model(self), false end
+    if self.classes[1] then self.model:name_classes(self.classes) end
+    self.names = self.model.classes or {}
     if self.watch and self.drift ~= "" and self.drift ~= "-" then open_drift(self.drift, "a"):close() end
     self.packet_limit, self.byte_limit = limit(self.after_packets), limit(self.after_bytes)
     self.time_limit = limit(self.after_ms * run.ticks_per_second / 1000)

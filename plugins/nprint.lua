@@ -32,8 +32,8 @@ local ROOM = { ipv4 = 60, ipv6 = 40, tcp = 60, udp = 8, icmp = 8 }
 
 -- What says who talks, or says nothing: first byte and how many, in pairs. IPv6's flow label begins within one.
 local IDENTIFIERS = {
-  ipv4 = { { 4, 2 }, { 10, 10 } }, ipv6 = { { 1.5, 1 }, { 2, 2 }, { 8, 32 } }, tcp = { { 0, 12 }, { 16, 2 } }, udp = { { 0, 4 }, { 6, 2 } },
-  icmp = { { 2, 6 } },
+  ipv4 = { { 4, 2 }, { 10, 10 } }, ipv6 = { { 1.5, 1 }, { 2, 2 }, { 8, 32 } }, tcp = { { 0, 12 }, { 16, 2 } },
+  udp = { { 0, 4 }, { 6, 2 } }, icmp = { { 2, 6 } },
 }
 
 -- Bytes that a packet's vector has room for, by header, and in all.
@@ -51,8 +51,8 @@ local function rooms_of(options)
   return rooms, sum
 end
 
--- TCP's options (RFC 9293, 3.1): of what is behind "selective acknowledgements permitted", only kind and length say what
--- a host is like.
+-- TCP's options (RFC 9293, 3.1): of those behind "selective acknowledgements permitted", only kind and length say what a
+-- host is like.
 local PADDING, LAST_TELLING, FIXED_TCP = 1, 4, 20
 
 local function take_out_options(view, size, list, at)

@@ -36,6 +36,7 @@ local labels = labelling.new(options, deployed:plugins())
 
 local given = deployed:parameters()
 given.n_dissections = math.max(given.n_dissections, labels.n_dissections)
+if not deployed.has_l7 then given.dpi_cache = false end -- as in training: labels of nDPI's are the same then
 given.udps = labels:plugins()
 local streamer = nf.streamer(given)
 if labels.is_apart then labelling.check_files(streamer) end
@@ -62,7 +63,7 @@ local accounts = labels:read(streamer, {
   write = function(_, flow)
     local label = flow[labels.column]
     if label == "" then left_out = left_out + 1
-    elseif is_regression then found:add(tonumber(label), flow["udps.model_score"])
+    elseif is_regression then found:add(labelling.number_of(flow, labels.column), flow["udps.model_score"])
     else found:add(tostring(label), flow["udps.model_class"]) end
     return true
   end,

@@ -293,6 +293,17 @@ function columns.is_final(column)
   return FINAL_GROUPS[column.group] or column.name == "id" or column.name == "expiration_id"
 end
 
+--- Whether hooks find in a column what its plugin puts there, in a flow that ends. Plugins' hooks are called in their
+-- order, those on records when all others are through.
+-- @param place of the plugin that asks among the run's: its own columns are not filled in when it begins
+-- @param is_on_record whether it asks in on_record
+function columns.is_filled(column, place, is_on_record)
+  if column.group ~= "udps" then return true end
+  local is_of_earlier = column.place_of_owner < place
+  if column.is_of_record then return is_on_record and is_of_earlier end
+  return is_on_record or is_of_earlier
+end
+
 --- An array column as columns of its elements, named from 1: splt_ps_1, splt_ps_2 … Any other column as it is.
 -- @return list of columns
 function columns.elements(column)
@@ -301,11 +312,23 @@ function columns.elements(column)
   for i = 1, column.length do
     elements[i] = {
       name = ("%s_%d"):format(column.name, i), type = column.type, unit = column.unit, doc = column.doc,
-      group = column.group, is_final = column.is_final, length = 1, is_array = false,
+      group = column.group, owner = column.owner, place_of_owner = column.place_of_owner, is_final = column.is_final,
+      is_of_record = column.is_of_record, is_late = column.is_late, length = 1, is_array = false,
       offset = column.offset + (i - 1) * size,
     }
   end
   return elements
+end
+
+--- Columns as their elements, by name, and all of these names in order.
+function columns.by_name(available)
+  local by_name, names = {}, {}
+  for _, column in ipairs(available) do
+    for _, element in ipairs(columns.elements(column)) do
+      by_name[element.name], names[#names + 1] = element, element.name
+    end
+  end
+  return by_name, names
 end
 
 --- The column among these by which records tell when their flows were last seen; nil where a mask has taken it.

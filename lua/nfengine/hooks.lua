@@ -17,17 +17,34 @@ function hooks.call(instance, hook, ...)
   return not ok and ("plugin %s: %s: %s"):format(class.name, hook, text.raised(message)) or nil
 end
 
+--- A run's columns as a plugin is told of them: `is_late` are those that its hooks do not find filled in. One with
+-- hooks of both kinds may ask in any of them.
+local function columns_for(class, place, all)
+  local is_on_record, list = class.on_record and not (class.on_init or class.on_update or class.on_expire), {}
+  for i, column in ipairs(all) do
+    list[i] = column
+    if not columns.is_filled(column, place, is_on_record) then
+      list[i] = { is_late = true }
+      for name, value in pairs(column) do list[i][name] = value end
+    end
+  end
+  return list
+end
+
 --- Sets plugins up, until one fails. `setup(self, run)` is told of the run: `run.time_unit`, the unit of every time in
 -- it, is "ms", "us" or "ns"; `run.ticks_per_second` says how many of it are a second; `run.is_live` whether its input
--- is interfaces; `run.columns` lists all columns that its flows have, as sinks get them, unmasked. The table is the
--- hook's own.
--- @param given `time_unit`, `is_live`, `columns` of the run
+-- is interfaces; `run.columns` lists all columns that its flows have, as sinks get them, unmasked, with `is_late` those
+-- that the plugin's hooks do not find filled in: its own, those of plugins behind it, those that on_record hooks make.
+-- The table is the hook's own.
+-- @param given `time_unit`, `is_live`, `columns` of the run, and all its `plugins`, in order: instances
 -- @return how many were, and the failure of the one that was not
 function hooks.set_up(instances, given)
+  local places = {}
+  for place, instance in ipairs(given.plugins) do places[instance] = place end
   for i, instance in ipairs(instances) do
     local run = {
       time_unit = given.time_unit, ticks_per_second = columns.time_units[given.time_unit].per_second,
-      is_live = given.is_live, columns = { unpack(given.columns) },
+      is_live = given.is_live, columns = columns_for(plugin.class_of(instance), places[instance], given.columns),
     }
     local failure = hooks.call(instance, "setup", run)
     if failure then return i - 1, failure end

@@ -11,6 +11,7 @@ local ffi = require "ffi"
 local C = require "nfengine.lib"
 local additions = require "nfengine.additions"
 local collection = require "nfengine.collection"
+local contents = require "nfengine.contents"
 local digests = require "nfengine.digests"
 local json = require "nfengine.json"
 local parameters = require "nfengine.parameters"
@@ -279,11 +280,6 @@ function manifest:text(more)
 end
 
 --- Writes it. Raises what fails.
-function manifest:write(path, more)
-  local file = assert(io.open(path, "wb"))
-  local ok, message = file:write(self:text(more))
-  local closed, problem = file:close()
-  if not (ok and closed) then error(("%s: %s"):format(path, message or problem), 0) end
-end
+function manifest:write(path, more) contents.write(path, self:text(more)) end
 
 return manifest

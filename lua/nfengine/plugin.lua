@@ -362,7 +362,7 @@ end
 
 local function collect_slots(instances)
   local slots, taken = {}, {}
-  for _, instance in ipairs(instances) do
+  for place, instance in ipairs(instances) do
     local owner = plugin.class_of(instance)
     for _, part in ipairs { "columns", "state" } do
       for _, slot in ipairs(plugin.slots(instance, part)) do
@@ -374,7 +374,7 @@ local function collect_slots(instances)
         local copy = {}
         for key, value in pairs(slot) do copy[key] = value end
         copy.is_column = part == "columns"
-        copy.is_final = owner.on_expire ~= nil
+        copy.is_final, copy.is_of_record, copy.place_of_owner = owner.on_expire ~= nil, owner.on_record ~= nil, place
         slots[#slots + 1] = copy
       end
     end
@@ -477,7 +477,8 @@ function plugin.columns(ctype, slots, offset)
     if slot.is_column then
       list[#list + 1] = {
         name = "udps." .. slot.name, type = slot.type, doc = slot.doc, group = "udps", length = slot.length,
-        is_array = slot.is_array, owner = slot.owner, is_final = slot.is_final, place = "udps." .. slot.member,
+        is_array = slot.is_array, owner = slot.owner, place_of_owner = slot.place_of_owner,
+        is_final = slot.is_final, is_of_record = slot.is_of_record, place = "udps." .. slot.member,
         is_identifying = is_identifying(slot),
         offset = offset + ffi.offsetof(ctype, slot.member),
       }

@@ -166,6 +166,7 @@ function run:start()
   end
   self.set_up_count, failure = hooks.set_up(self.instances, {
     time_unit = self.time_unit, is_live = C.nf_crew_is_live(self.crew), columns = self.true_columns,
+    plugins = self.all_instances,
   })
   if failure then self:fail(failure) end
 end

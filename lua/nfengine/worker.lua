@@ -145,6 +145,7 @@ function worker.run(handle, index, packed)
   local own = working(instances)
   local count, failure = hooks.set_up(own, {
     time_unit = plan.parameters.time_unit, is_live = C.nf_crew_is_live(crew), columns = made.available,
+    plugins = instances,
   })
   if not C.nf_crew_ready(crew, failure) then
     clean_up(own, count)

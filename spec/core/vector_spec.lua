@@ -13,7 +13,7 @@ describe("a row of a record", function()
 
   local function vector(list)
     local message = ffi.new("char[?]", C.NF_ERROR_SIZE)
-    local made = C.nf_vector_new(columns.to_c(list), #list, message)
+    local made = C.nf_vector_new(columns.to_c(list), #list, 0, message)
     if made == nil then return nil, ffi.string(message) end
     return ffi.gc(made, C.nf_vector_free)
   end
@@ -33,11 +33,11 @@ describe("a row of a record", function()
     ffi.cast("int16_t *", bytes + 400)[0], ffi.cast("int16_t *", bytes + 400)[1] = 7, -8
     list[#list + 1] = column("array", "int16", 400, { is_array = true, length = 2 })
     local made = assert(vector(list))
-    assert.equal(#types + 2, C.nf_vector_size(made))
-    local row = ffi.new("double[?]", #types + 2)
+    local row = ffi.new("double[?]", #types + 3)
+    row[#types + 2] = 0.25
     C.nf_vector_read(made, ffi.cast("const struct nf_flow *", bytes), row)
     for i, case in ipairs(types) do assert.equal(case[3], row[i - 1], case[1]) end
-    assert.same({ 7, -8 }, { row[#types], row[#types + 1] })
+    assert.same({ 7, -8, 0.25 }, { row[#types], row[#types + 1], row[#types + 2] })
   end)
 
   it("has NaN for what is absent", function()

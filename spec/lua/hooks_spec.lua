@@ -37,6 +37,26 @@ describe("hooks", function()
       "d update 1000 2", "b expire 1000 2", "c expire 1000 2", "d expire 1000 2" }, log)
   end)
 
+  it("are told which columns they do not find filled in", function()
+    local late = {}
+    local function plug(name, hooks)
+      local definition = { name = name, columns = { { name, "double[2]" } } }
+      for hook in hooks:gmatch "%S+" do definition[hook] = function() end end
+      function definition.setup(_, run)
+        local names = {}
+        for _, column in ipairs(run.columns) do
+          if column.is_late then names[#names + 1] = column.name:match "^udps%.(.*)" end
+        end
+        late[name] = table.concat(names, " ")
+      end
+      return nf.plugin(definition)
+    end
+    local udps = { plug("a", "on_expire"), plug("b", "on_record"), plug("c", "on_init"), plug("d", "on_record"),
+      plug("e", "on_init on_record"), plug("f", "") }
+    engine.flows { packets = { meter.udp(0, 1000) }, udps = udps }
+    assert.same({ a = "a b c d e f", b = "b d e", c = "b c d e f", d = "d e", e = "b d e f", f = "b d e f" }, late)
+  end)
+
   for hook in ("on_init on_update on_expire"):gmatch "%S+" do
     it("may be " .. hook .. " alone", function()
       engine.flows { packets = { meter.udp(0, 1000), meter.udp(1, 1000) }, udps = tracer("a", log, hook) }

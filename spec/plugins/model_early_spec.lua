@@ -134,10 +134,11 @@ describe("model with a limit", function()
     meter.back(40, 1000) }
 
   -- "packets decided reason" of each flow.
-  local function fates(options, packets)
-    local given, list = { file = echo { "bidirectional_packets" } }, {}
+  local function fates(options, packets, before)
+    local given, list, udps = { file = echo { "bidirectional_packets" } }, {}, before or {}
     for name, value in pairs(options) do given[name] = value end
-    for i, flow in ipairs(engine.flows { udps = Model(given), packets = packets }) do
+    table.insert(udps, Model(given))
+    for i, flow in ipairs(engine.flows { udps = udps, packets = packets }) do
       list[i] = ("%d %d %s"):format(flow.bidirectional_packets, flow.udps.model_packets, flow.end_reason)
       assert.equal(flow.udps.model_packets, flow.udps.model_score)
     end
@@ -160,6 +161,12 @@ describe("model with a limit", function()
     assert.same({ "5 2 end of input" }, fates({ after_packets = 4, after_ms = 10, after_bytes = 1000 }, five))
     assert.same({ "5 3 end of input" }, fates({ after_packets = 4, after_ms = 35, after_bytes = 43 * 3 }, five))
     assert.same({ "5 4 end of input" }, fates({ after_packets = 4, after_ms = 35, after_bytes = 43 * 5 }, five))
+  end)
+
+  it("decides once, however many plugins take packets before it", function()
+    local before = {}
+    for i = 1, 31 do before[i] = nf.plugin { name = "other_" .. i, on_update = function() end } end
+    assert.same({ "5 2 end of input" }, fates({ after_packets = 2 }, five, before))
   end)
 
   it("refuses columns that a flow's end makes", function()

@@ -2,6 +2,7 @@
 -- those of the libraries is in spec/lua/ml.
 
 local cjson = require "cjson"
+local onnx = require "spec.support.onnx"
 local program = require "spec.support.program"
 
 -- XGBoost's: whether dst_port is below 54; and then, below 100.
@@ -83,6 +84,33 @@ describe("model", function()
     assert.same({ "", 1.5 }, asked(path)[53])
   end)
 
+  -- A graph without labels, the shares of three classes: of the first feature, of the second, or of none.
+  local function graph()
+    local nodes = { onnx.node("Gemm", { "x", "w" }, { "s" }), onnx.node("Softmax", { "s" }, { "y" }) }
+    local tensors = { onnx.tensor("w", { 2, 3 }, { 1, 0, 0, 0, 1, 0 }) }
+    return program.write(onnx.model { nodes = nodes, tensors = tensors, outputs = { { "y", 3 } } }, ".onnx")
+  end
+
+  it("calls outputs of which the file does not say what they are by the names that it is given", function()
+    local columns = "model.columns=dst_port,bidirectional_packets"
+    assert.equal("", asked(graph(), "-a", columns)[53][1])
+    local by_port = asked(graph(), "-a", columns, "-a", "model.classes=port,packets,none", "-a", "model.scores=3")
+    assert.same({ "port", "packets" }, { by_port[53][1], by_port[0][1] })
+    assert.equal(by_port[53][2], by_port[53][3][1])
+  end)
+
+  it("gives no class where the model gives no number", function()
+    local plugin = "--plugin=" .. program.write([[
+      return require "nfengine".plugin { name = "nan", columns = { { "nan", "double" } },
+        on_init = function(_, _, flow) flow.udps.nan = 0 / 0 end }
+    ]], ".lua")
+    local result = program.run("-q", "flows", "--n-dissections=0", plugin, "--plugin=model", "-a",
+      "model.file=" .. graph(), "-a", "model.columns=udps.nan,dst_port", "-a", "model.classes=a,b,c", "--format=jsonl",
+      "samples/dns.pcap")
+    local flow = cjson.decode(result.out:match "[^\n]+")
+    assert.same({ 0, "", "" }, { result.status, result.err, flow["udps.model_class"] })
+  end)
+
   it("takes the columns that it is told, elements of arrays among them", function()
     local path = model(function(learner) learner.feature_names = nil end)
     local by_port = asked(path, "-a", "model.columns=dst_port,splt_ps_2", "--splt-analysis=3")
@@ -128,6 +156,29 @@ describe("model refuses", function()
     return model(function(learner) learner.feature_names = names end)
   end
 
+  -- A manifest as nfengine train writes one, of a model and its features.
+  local function manifest(path, ...)
+    local columns = {}
+    for i, name in ipairs { ... } do columns[i] = { name = name, role = "feature", min = 0, max = 9 } end
+    return "model.manifest=" .. program.write(cjson.encode {
+      manifest = 1, engine = { ndpi = "4.2" }, training = { task = "binary" }, classes = { "names", "web" },
+      columns = columns, plugins = setmetatable({}, cjson.empty_array_mt), parameters = { idle_timeout = 120 },
+      label = { column = "x" },
+      files = { { name = "model.json", sha256 = program.shell("sha256sum " .. path).out:match "^%x+" } },
+    }, ".json")
+  end
+
+  it("a manifest of another model, or of other features", function()
+    local path, other = model(), named("protocol", "bidirectional_packets")
+    assert.equal(0, run(path, "-a", manifest(path, "dst_port", "bidirectional_packets"), "samples/dns.pcap").status)
+    refused('": SHA%-256 %x+, expected %x+ as its manifest has it\n$', path, "-a",
+      manifest(other, "dst_port", "bidirectional_packets"))
+    refused('": feature 1 is "protocol", expected "dst_port" as the model has it\n$', path, "-a",
+      manifest(path, "protocol", "bidirectional_packets"))
+    refused('": 1 features, expected 2 as the model has them\n$', path, "-a", manifest(path, "dst_port"),
+      "-a", "model.columns=dst_port,protocol")
+  end)
+
   it("what is no file", function()
     refused("no file, expected one with a model", "")
     refused("cannot read model /nowhere/m: No such file or directory", "/nowhere/m")
@@ -139,6 +190,25 @@ describe("model refuses", function()
   it("columns that the run does not have", function()
     refused('no column "dst_prt" in this run %(did you mean', named("dst_prt", "protocol"))
     refused('no column "splt_ps_9" in this run', named("splt_ps_9", "protocol"), "--splt-analysis=3")
+  end)
+
+  it("columns that are filled in after it is asked", function()
+    local function late(name, owner)
+      return ('column "%s": plugin %s fills it in after the model is asked, expected one of a plugin before that\n$')
+        :format(name, owner)
+    end
+    refused(late("udps.model_score", "model"), named("udps.model_score", "protocol"))
+    for _, meters in ipairs { "--n-meters=1", "--n-meters=2" } do
+      refused(late("udps.rates_down_up_bytes", "rates"), named("udps.rates_down_up_bytes", "protocol"), meters,
+        "--plugin=rates")
+      refused(late("udps.ct_srv_src", "host_window"), named("udps.ct_srv_src", "protocol"), meters,
+        "--plugin=host_window")
+      refused(late("udps.anomaly_score", "anomaly"), named("udps.anomaly_score", "protocol"), meters,
+        "--plugin=anomaly")
+      refused(late("udps.hist_2", "late"), named("udps.hist_2", "protocol"), meters, "--plugin=" .. program.write([[
+        return require "nfengine".plugin { name = "late", columns = { { "hist", "double[3]" } } }
+      ]], ".lua"))
+    end
   end)
 
   it("columns of texts", function()
@@ -154,7 +224,9 @@ describe("model refuses", function()
   end)
 
   it("another number of classes than it has", function()
-    refused("3 names of classes, expected 2, as", model(), "-a", "model.classes=a,b,c")
-    refused("1 names of classes, expected 3, as", model(with_classes), "-a", "model.classes=a")
+    refused("3 names of classes, expected 2\n$", model(), "-a", "model.classes=a,b,c")
+    refused("1 names of classes, expected 3\n$", model(with_classes), "-a", "model.classes=a")
+    local path = model(function(learner) learner.objective.name = "reg:squarederror" end)
+    refused("2 names of classes, expected none for a regression\n$", path, "-a", "model.classes=a,b")
   end)
 end)

@@ -70,7 +70,9 @@ describe("nprint", function()
     end
     local function shown(...)
       local text = ""
-      for _, part in ipairs { ... } do text = text .. (type(part) == "number" and ("-"):rep(8 * part) or bits_of(part)) end
+      for _, part in ipairs { ... } do
+        text = text .. (type(part) == "number" and ("-"):rep(8 * part) or bits_of(part))
+      end
       return text .. ("-"):rep(320 - #text)
     end
     assert.equal(shown("\2\4\5\180\4\2\8\10", 8, "\1\3\3\7"), vector_of(options))

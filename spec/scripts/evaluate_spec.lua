@@ -1,6 +1,8 @@
 local engine = require "spec.support.engine"
 local example = require "spec.support.example"
+local P = require "nfengine.testing.packet"
 local program = require "spec.support.program"
+local testing = require "nfengine.testing"
 local trained = require "spec.support.trained"
 
 describe("scripts/evaluate.lua", function()
@@ -67,6 +69,33 @@ describe("scripts/evaluate.lua", function()
       (tables({ trained.capture(40) }, folder, { "--label=bidirectional_bytes" })))
     assert.equal('label "src_ip" is ip, expected a number',
       refusal({ trained.capture(4) }, folder, { "--label=src_ip" }))
+  end)
+
+  it("judges what is true or false by 0 and 1", function()
+    local columns = '{ { "is_large", "bool" }, { "ratio", "double" } }'
+    local plugin = "--plugin=" .. program.write(([[
+      return require "nfengine".plugin { name = "large", columns = %s, on_init = function(_, packet, flow)
+        flow.udps.is_large, flow.udps.ratio = packet.raw_size > 100, 1 / 0
+      end }
+    ]]):format(columns), ".lua")
+    local own = { "--label=udps.is_large", "--regression", "--few=0" }
+    local _, folder = trained.train({ trained.capture(), "--columns=src2dst_max_ps", plugin }, own)
+    assert.matches("R2 1.0000, of 40 flows\n$",
+      (tables({ trained.capture(40), plugin }, folder, { "--label=udps.is_large" })))
+    assert.equal('label "udps.ratio" is inf, expected a finite number',
+      refusal({ trained.capture(4), plugin }, folder, { "--label=udps.ratio" }))
+  end)
+
+  it("has labels of nDPI's as training has them, without what it learns from other flows", function()
+    local folder = trained.model { trained.capture() }
+    local ip = P.ipv4 { src = "10.0.0.1", dst = "192.168.0.2" }
+    local handshake = "\19BitTorrent protocol" .. ("\0"):rep(8) .. ("h"):rep(20) .. "-XX0001-123456789012"
+    local packets = {
+      testing.at(0, P.eth {} .. ip .. P.tcp { src_port = 40000, dst_port = 6881 } .. handshake),
+      testing.at(1, P.eth {} .. ip .. P.udp { src_port = 40001, dst_port = 40002 } .. ("\249\1\77\200\130"):rep(30)),
+    }
+    local out = tables({ engine.capture(packets) }, folder, { "--label=application_name" })
+    assert.matches("\nBitTorrent +1 .*\nUnknown +1 ", out)
   end)
 
   it("refuses what it cannot compare, and what would make other features", function()

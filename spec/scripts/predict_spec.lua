@@ -118,6 +118,46 @@ describe("scripts/predict.lua", function()
     predicted({ trained.capture(10), "--plugin=" .. path }, folder)
   end)
 
+  describe("warns of", function()
+    local function warnings(words, folder)
+      local _, said = predicted(words, folder)
+      return said:match "warning: [^\n]*"
+    end
+
+    it("a filter of training's, which it never runs", function()
+      local path = program.temporary ".txt"
+      local filter = ('flow.protocol == 17 and (os.execute("touch %s") or true)'):format(path)
+      local folder = trained.model { trained.capture(), "--n-meters=1", "--filter=" .. filter }
+      os.remove(path)
+      assert.equal("warning: the model was trained on flows of --filter=" .. filter
+        .. ", which is not this run's filter", warnings({ trained.capture(4) }, folder))
+      assert.is_nil(program.read(path))
+      assert.is_nil(warnings({ trained.capture(4), "--filter=" .. filter }, folder))
+      assert.matches("trained on flows", warnings({ trained.capture(4), "--filter=true" }, folder))
+      trained.change(folder, function(about) about.parameters.filter = { "\27[2J" } end)
+      assert.matches("--filter=?[2J,", warnings({ trained.capture(4) }, folder), 1, true)
+    end)
+
+    it("a table of flows that may be full sooner or later than in training", function()
+      local folder = trained.model { trained.capture() }
+      assert.equal("warning: --max-flows=100: the model was trained with 4194304, and a full table ends flows",
+        warnings({ trained.capture(4), "--max-flows=100" }, folder))
+      assert.is_nil(warnings({ trained.capture(4) }, folder))
+    end)
+
+    it("another nDPI than in training, where features are of its", function()
+      local folder = trained.model { trained.capture(), "--n-dissections=20" }
+      local ndpi = trained.manifest(folder).engine.ndpi
+      assert.is_nil(warnings({ trained.capture(4) }, folder))
+      trained.change(folder, function(about) about.engine.ndpi = "1.8" end)
+      assert.equal("warning: features are nDPI's, which is another than in training, " .. ndpi .. " now and 1.8 then",
+        warnings({ trained.capture(4) }, folder))
+      folder = trained.model { trained.capture(), "--n-dissections=0" }
+      trained.change(folder, function(about) about.engine.ndpi = "1.8" end)
+      assert.is_nil(warnings({ trained.capture(4), "--n-dissections=20" }, folder))
+    end)
+  end)
+
   describe("refuses", function()
     local folder
     before_each(function()
@@ -142,6 +182,27 @@ describe("scripts/predict.lua", function()
         assert.same({ 2, "nfengine: " .. each[2] .. "\n" }, { result.status, result.err })
       end
       predicted({ trained.capture(4), "--n-dissections=20", "--statistical-analysis", "--idle-timeout=120" }, folder)
+    end)
+
+    it("another libpcap filter than in training, which it takes from nobody but the command line", function()
+      assert.equal("--bpf-filter=src port 80: the model was trained without it, expected the same",
+        refusal({ trained.capture(4), "--bpf-filter=src port 80" }, folder))
+      local filtered = trained.model { trained.capture(), "--bpf-filter=udp" }
+      assert.equal("no --bpf-filter: the model was trained with udp, expected the same",
+        refusal({ trained.capture(4) }, filtered))
+      assert.equal("--bpf-filter=tcp: the model was trained with udp, expected the same",
+        refusal({ trained.capture(4), "--bpf-filter=tcp" }, filtered))
+      predicted({ trained.capture(4), "--bpf-filter=udp" }, filtered)
+    end)
+
+    it("packets that are cut otherwise, where features are of payload", function()
+      predicted({ trained.capture(4), "--snapshot-length=96" }, folder)
+      local said = "--snapshot-length=96: the model was trained with 1536, expected the same"
+      for _, word in ipairs { "--plugin=payload_bytes", "--n-dissections=20" } do
+        local of_payload = trained.model { trained.capture(), "--n-dissections=0", word }
+        assert.equal(said, refusal({ trained.capture(4), "--snapshot-length=96" }, of_payload))
+        predicted({ trained.capture(4) }, of_payload)
+      end
     end)
 
     it("a model that is not its manifest's", function()
@@ -226,6 +287,7 @@ describe("scripts/predict.lua", function()
         ["no list of plugins"] = function(about) about.plugins[1].name = "../../tmp/evil" end,
         ["no file of a model"] = function(about) about.files = {} end,
         ["no parameters"] = function(about) about.parameters = "all" end,
+        ["nothing about nDPI"] = function(about) about.engine.ndpi = nil end,
         ["nothing about training"] = function(about) about.training = nil end,
         ["no label"] = function(about) about.label = { column = 1 } end,
       } do
@@ -236,8 +298,10 @@ describe("scripts/predict.lua", function()
         changed(function(about) about.parameters.idle_timeout = "soon" end))
       assert.matches('plugin quantiles: unknown option "by"',
         changed(function(about) about.plugins[2].options.by = 1 end), 1, true)
-      assert.matches('no column "nope" in this run',
+      assert.matches('": feature 1 is "nope", expected "bidirectional_mean_ps" as the model has it$',
         changed(function(about) about.columns[1].name = "nope" end))
+      assert.matches('": 1 features, expected 2 as the model has them$',
+        changed(function(about) about.columns[1].role = "leaky" end))
       program.write("{", folder .. "/manifest.json")
       assert.matches('": no JSON, expected', refusal({ trained.capture(4) }, folder))
       assert.matches("no such file, expected the manifest that nfengine train writes$",

@@ -112,6 +112,17 @@ describe("scripts/train.lua", function()
       refusal({ "samples/web.pcap", "--n-dissections=20" }, { "--label=application_name", "--regression" }))
   end)
 
+  it("learns what is true or false as 0 and 1", function()
+    local plugin = program.write([[
+      return require "nfengine".plugin { name = "large", columns = { { "is_large", "bool" } },
+        on_init = function(_, packet, flow) flow.udps.is_large = packet.raw_size > 100 end }
+    ]], ".lua")
+    local result, folder = trained.train({ trained.capture(), "--plugin=" .. plugin, "--columns=src2dst_max_ps" },
+      { "--label=udps.is_large", "--regression", "--few=0" })
+    assert.same(0, result.status, result.err)
+    assert(trained.manifest(folder).test.r2 > 0.99, result.out)
+  end)
+
   it("lets classes weigh the same where it is told so", function()
     local rules = "--label-rules=" .. program.write("src_ip,dst_port,label\n,53,names\n10.0.0.0/27,80,web\n", ".csv")
     local function model(...)
@@ -191,6 +202,10 @@ describe("scripts/train.lua", function()
       assert.equal("--split=0.5,0.4: expected two or three shares that add up to 1",
         refusal({ trained.capture(10) }, { "--split=0.5,0.4" }))
       assert.equal("--split: expected two or three shares", refusal({ trained.capture(10) }, { "--split=1" }))
+      assert.equal("--split=0.5,0.2,0.3: a forest does not stop early, expected two shares with --kind=forest",
+        refusal({ trained.capture(10) }, { "--kind=forest", "--split=0.5,0.2,0.3" }))
+      assert.equal("--balance: a regression has no classes, expected either --balance or --regression",
+        refusal({ trained.capture(10) }, { "--label=bidirectional_bytes", "--balance", "--regression" }))
       assert.equal("expected --write=FOLDER behind --",
         program.run("train", "samples/web.pcap").err:match "nfengine: ([^\n]*)\n$")
     end)

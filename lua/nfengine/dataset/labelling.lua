@@ -6,6 +6,7 @@
 --   local streamer = nf.streamer { n_dissections = labels.n_dissections, udps = labels:plugins() }
 --   local accounts = labels:read(streamer, sink)
 
+local collection = require "nfengine.collection"
 local lfs = require "nfengine.lfs"
 local nf = require "nfengine"
 local sources = require "nfengine.sources"
@@ -62,12 +63,22 @@ function labelling.new(options, others)
   }, labelling)
 end
 
+--- A flow's label as a number, of a bool 0 or 1. Raises one line where it is none, or not finite.
+-- @param column name of one that is numeric, see nfengine.columns
+function labelling.number_of(flow, column)
+  local label = flow[column]
+  if type(label) == "boolean" then label = label and 1 or 0 end
+  local number = tonumber(label)
+  if number and number - number == 0 then return number end
+  error(("label %s is %s, expected a finite number"):format(text.quote(column), tostring(label)), 0)
+end
+
 --- The plugins of a run: the one that labels, if there is one, and the others.
 -- @param path of the run's capture, where each is labelled by its name
 function labelling:plugins(path)
   local list = {}
   if self.is_by_file then list[1] = FileLabel { label = path and label_of(path, self.by) or "" }
-  elseif self.rules ~= "" then list[1] = require "plugins.label" { rules = self.rules } end
+  elseif self.rules ~= "" then list[1] = collection.load "label" { rules = self.rules } end
   for _, instance in ipairs(self.others) do list[#list + 1] = instance end
   return list
 end

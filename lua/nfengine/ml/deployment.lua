@@ -6,6 +6,8 @@
 --   deployed:check(streamer:resolved())        -- what the command line says may not make other features
 --   streamer:write()
 
+local ffi = require "ffi"
+local C = require "nfengine.lib"
 local additions = require "nfengine.additions"
 local collection = require "nfengine.collection"
 local columns = require "nfengine.columns"
@@ -25,10 +27,14 @@ local OF_FEATURES = {
   "decode_tunnels", "defragment", "idle_timeout", "active_timeout", "linger", "accounting_mode", "time_unit",
 }
 local OF_L7 = { "n_dissections", "dpi_cache" }
+-- The same, for all features and for those that payload makes. A manifest may be anybody's: these are compared with it
+-- and never taken from it, as a filter can ask the network for a name's address, and a length takes memory.
+local COMPARED, OF_PAYLOAD = { "bpf_filter" }, { "snapshot_length" }
 -- Parameters that add columns; where one is missing, the model is refused for that.
 local OF_COLUMNS = { "statistical_analysis", "splt_analysis", "l7_columns" }
 
-local function refuse(...) error({ usage = string.format(...) }, 0) end
+local function refuse(...) error({ usage = text.one_line(string.format(...)) }, 0) end
+local function warn(...) report.say("warning: " .. text.one_line(string.format(...))) end
 
 -- ---- parameters ----
 
@@ -38,8 +44,9 @@ local function option_of(name)
   end
 end
 
---- A parameter as the manifest has it. Raises one line.
+--- A parameter as the manifest has it, nil for one that has no value. Raises one line.
 local function value_of(about, name)
+  if about.parameters[name] == nil and option_of(name).default == nil then return nil end
   local value, expected = options.check(option_of(name), about.parameters[name])
   if value == nil then
     error(("%s: parameter %s = %s: expected %s"):format(text.quote(about.path), name,
@@ -62,17 +69,12 @@ end
 
 -- ---- the folder ----
 
---- Reads what nfengine train has written. Raises one line.
+--- Reads what nfengine train has written. Raises one line. That the model is the manifest's is for plugin model to say.
 -- @param folder with model.json and manifest.json
 -- @return an object: `about`, see nfengine.ml.manifest; `model`, the file's path
 function deployment.new(folder)
   folder = folder:gsub("(.)/+$", "%1")
   local about, model = manifest.read(folder .. "/manifest.json"), folder .. "/model.json"
-  local found = digests.of_file(model)
-  if found ~= about.sha256 then
-    error(("%s: SHA-256 %s, expected %s as its manifest has it"):format(text.quote(model), found or "of no file",
-      about.sha256), 0)
-  end
   local self = { about = about, model = model, decisive = {}, has_l7 = has_l7(about) }
   for _, list in ipairs { OF_FEATURES, self.has_l7 and OF_L7 or {} } do
     for _, name in ipairs(list) do self.decisive[name] = value_of(about, name) end
@@ -117,8 +119,8 @@ local function compare(class, trained)
   end
   local file = collection.file_of(class)
   if file and trained.sha256 and digests.of_file(file) ~= trained.sha256 then
-    report.say(("warning: plugin %s is another than in training, version %s now and %s then"):format(class.name,
-      class.version, trained.version))
+    warn("plugin %s is another than in training, version %s now and %s then", class.name, class.version,
+      trained.version)
   end
 end
 
@@ -145,7 +147,7 @@ function deployment:plugins(more)
   end
   local given = { file = self.model, manifest = self.about.path }
   for name, value in pairs(more or {}) do given[name] = value end
-  list[#list + 1] = require "plugins.model"(given)
+  list[#list + 1] = loaded "model"(given)
   return list
 end
 
@@ -158,6 +160,18 @@ local function shown(value)
     return table.concat(parts, ",")
   end
   return type(value) == "number" and ("%.14g"):format(value) or tostring(value)
+end
+
+--- Refuses parameters that are not as in training.
+local function check_parameters(about, resolved, names)
+  for _, name in ipairs(names) do
+    local now, before, option = shown(resolved[name]), shown(value_of(about, name)), "--" .. name:gsub("_", "-")
+    if now ~= before then
+      refuse("%s: the model was trained %s, expected the same",
+        resolved[name] == nil and "no " .. option or option .. "=" .. now,
+        about.parameters[name] == nil and "without it" or "with " .. before)
+    end
+  end
 end
 
 --- An option that the plugin had not yet then was as it is by default.
@@ -174,31 +188,49 @@ local function check_options(instance, trained)
   end
 end
 
+--- Refuses instances that are not as in training. Returns whether some plugin of training reads payload.
 local function check_plugins(self, instances)
-  local trained_as = {}
+  local trained_as, reads_payload = {}, false
   for _, trained in ipairs(self.about.plugins) do trained_as[trained.name] = trained end
   for _, instance in ipairs(instances) do
     local class = plugin.class_of(instance)
     local trained = trained_as[class.name]
     if trained and class.name ~= self.about.label.plugin then
       check_options(instance, trained)
+      reads_payload = reads_payload or is_of(class, "payload")
     elseif not trained and is_of(class, "expiry") then
       refuse("--plugin %s: it ends flows otherwise than in training, where it was not, expected no such plugin",
         class.name)
     end
   end
+  return reads_payload
 end
 
---- Raises a usage error where something would make other features than those of training.
+--- Tells of what may make other features, or does so for some flows only.
+local function tell(self, resolved)
+  local about, ndpi = self.about, ffi.string(C.nf_dpi_version())
+  if self.has_l7 and about.ndpi ~= ndpi then
+    warn("features are nDPI's, which is another than in training, %s now and %s then", ndpi, about.ndpi)
+  end
+  local flows, flows_before = shown(resolved.max_flows), shown(value_of(about, "max_flows"))
+  if flows ~= flows_before then
+    warn("--max-flows=%s: the model was trained with %s, and a full table ends flows", flows, flows_before)
+  end
+  -- Shown, and never run: it is a program in Lua.
+  local filter = about.parameters.filter
+  if filter ~= nil and filter ~= parameters.filter_text then
+    warn("the model was trained on flows of --filter=%s, which is not this run's filter", shown(filter))
+  end
+end
+
+--- Raises a usage error where something would make other features than those of training, and tells of what may do so.
 -- @param resolved a run's parameters, as streamer:resolved() gives them
 function deployment:check(resolved)
-  for _, name in ipairs(text.sorted_keys(self.decisive)) do
-    local now, before = shown(resolved[name]), shown(self.decisive[name])
-    if now ~= before then
-      refuse("--%s=%s: the model was trained with %s, expected the same", (name:gsub("_", "-")), now, before)
-    end
-  end
-  check_plugins(self, plugin.instances(resolved.udps))
+  check_parameters(self.about, resolved, text.sorted_keys(self.decisive))
+  check_parameters(self.about, resolved, COMPARED)
+  local reads_payload = check_plugins(self, plugin.instances(resolved.udps))
+  if reads_payload or self.has_l7 then check_parameters(self.about, resolved, OF_PAYLOAD) end
+  tell(self, resolved)
 end
 
 return deployment

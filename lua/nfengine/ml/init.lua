@@ -1,8 +1,8 @@
 --- Models in the engine: files that libraries of machine learning write, evaluated on flows by the core.
 --
---   local ml = require "nfengine.ml"
 --   local model = ml.load "model.json"
---   for flow in streamer:flows() do … end
+--   local bound = model:bind(run.columns)                    -- in a plugin's setup
+--   local class, score = model:verdict(bound:ask(flow))      -- in a hook
 --
 -- A model takes a row of features, numbers, and gives one output or one a class. Plugins and scripts bind it to columns
 -- of a run, and then ask it flow by flow. docs/ml.md says which formats there are, and what each is checked against.
@@ -10,7 +10,6 @@
 local ffi = require "ffi"
 local C = require "nfengine.lib"
 local lfs = require "nfengine.lfs"
-local columns = require "nfengine.columns"
 local text = require "nfengine.text"
 
 local ml = {}
@@ -150,131 +149,14 @@ function model:each(rows, take)
   end
 end
 
--- ---- columns ----
-
---- The columns that the features are, of those that a run has. Raises one line that names what does not fit.
-local function columns_for(self, available, names)
-  names = names or self.names
-  local by_name, known, list = {}, {}, {}
-  for _, column in ipairs(available) do
-    for _, element in ipairs(columns.elements(column)) do
-      by_name[element.name], known[#known + 1] = element, element.name
-    end
-  end
-  if not names then
-    error(("model %s: it does not name its %d features, expected columns for them")
-      :format(text.quote(self.path), self.feature_count), 0)
-  end
-  if #names ~= self.feature_count then
-    error(("model %s: %d columns, expected %d, one a feature")
-      :format(text.quote(self.path), #names, self.feature_count), 0)
-  end
-  for i, name in ipairs(names) do
-    local column = by_name[name]
-    if not column then
-      error(("model %s: no column %s in this run%s"):format(text.quote(self.path), text.quote(name),
-        text.suggest(name, known)), 0)
-    end
-    local is_category = column.type == "text" and self.categories and self.categories[i]
-    if not is_category and not columns.is_numeric(column) then
-      error(("model %s: column %s is %s, expected a number"):format(text.quote(self.path), text.quote(name),
-        column.type), 0)
-    end
-    list[i] = column
-  end
-  return list
-end
-
---- The numbers of a feature's categories, by the text or the number that a column has.
-local function category_numbers(categories)
-  local numbers = {}
-  for i, category in ipairs(categories) do
-    if type(category) == "boolean" then category = category and 1 or 0 end
-    if category == category then numbers[category] = i - 1 end
-  end
-  return numbers
-end
-
---- What turns columns into the numbers of their categories: a list of { place in the row, from 0, numbers by category,
--- offset of a text in the record or nil }.
-local function categories_of(self, list)
-  local mapped = {}
-  for i, column in ipairs(list) do
-    local categories, offset = self.categories and self.categories[i], column.type == "text" and column.offset or nil
-    if categories then
-      mapped[#mapped + 1] = { place = i - 1, numbers = category_numbers(categories), offset = offset }
-    end
-  end
-  return mapped
-end
-
---- The columns that a row is read from. Texts give a byte, until the number of their category takes its place.
-local function in_numbers(list)
-  local given = {}
-  for i, column in ipairs(list) do
-    local first_byte = { name = column.name, type = "uint8", offset = column.offset, length = 1 }
-    given[i] = column.type == "text" and first_byte or column
-  end
-  return given
-end
-
-local function put_categories(mapped, flow, row)
-  for _, each in ipairs(mapped) do
-    local value = each.offset and ffi.string(ffi.cast("const char *", flow.core) + each.offset) or row[each.place]
-    row[each.place] = each.numbers[value] or 0 / 0
-  end
-end
-
-local binding = {}
-binding.__index = binding
-
--- Of what a meter's thread leaves behind, models and bindings are no part.
-model.__carry = function() return "nfengine.ml", "left_behind", {} end
-binding.__carry = model.__carry
-function ml.left_behind(nothing) return nothing end
-
---- Refuses columns that say something else, or more, once the flow has ended.
-local function check_early(self, list)
-  for _, column in ipairs(list) do
-    if columns.is_final(column) then
-      error(("model %s: column %s is known at a flow's end, expected one that its packets alone make")
-        :format(text.quote(self.path), text.quote(column.name)), 0)
-    end
-  end
-end
-
---- Where the statistics of a flow lie, 0 where the run has none.
-local function statistics_offset(available)
-  for _, column in ipairs(available) do
-    if column.place == "statistics[0].ps.min" then return column.offset end -- the section's first
-  end
-  return 0
-end
-
---- Binds a model to a run's columns. Raises one line where they do not fit.
--- @param available columns that the run has, arrays as what they are: elements are called NAME_1, NAME_2 …
+--- Binds it to a run's columns. Raises one line where they do not fit.
+-- @param available columns that the run has, arrays as what they are: elements are called NAME_1, NAME_2 …; as setup is
+--   told of them, those that the plugin's hooks do not find filled in are refused
 -- @param names those that the features are, in their order; nil for the model's own
 -- @param is_early whether flows are asked about that still live: then columns that only their end makes are refused
+-- @return a binding, whose `ask` answers about flows: nfengine.ml.binding
 function model:bind(available, names, is_early)
-  local list, message = columns_for(self, available, names), ffi.new("char[?]", C.NF_ERROR_SIZE)
-  if is_early then check_early(self, list) end
-  local vector = C.nf_vector_new(columns.to_c(in_numbers(list)), #list, message)
-  if vector == nil then error(("model %s: %s"):format(text.quote(self.path), ffi.string(message)), 0) end
-  C.nf_vector_set_statistics(vector, statistics_offset(available))
-  return setmetatable({
-    model = self, columns = list, vector = ffi.gc(vector, C.nf_vector_free), mapped = categories_of(self, list),
-    row = ffi.new("double[?]", self.feature_count), outputs = ffi.new("double[?]", self.output_count),
-  }, binding)
-end
-
---- Asks the model about a flow, in a hook or as a record. Of one that still lives, features are what they would be if
--- it ended now.
--- @return its outputs, double *, and the row of features that they are for, both valid until the next call
-function binding:ask(flow)
-  C.nf_vector_read(self.vector, flow.core, self.row)
-  put_categories(self.mapped, flow, self.row)
-  self.model:predict(self.row, 1, self.outputs)
-  return self.outputs, self.row
+  return require("nfengine.ml.binding").new(self, available, names, is_early)
 end
 
 --- What the outputs come to.
@@ -293,5 +175,10 @@ function model:verdict(outputs)
   end
   return best, outputs[best]
 end
+
+-- A plugin that merges leaves all its fields behind when its meter's thread ends. A model among them is pointers to
+-- what ends with the thread, and nobody asks it any more: an empty table takes its place. So it does of a binding.
+model.__carry = function() return "nfengine.ml", "left_behind", {} end
+function ml.left_behind(nothing) return nothing end
 
 return ml

@@ -4,6 +4,7 @@
 --   seen:add("web", "names")                   -- what it is, what was predicted
 --   local found = seen:result()                --> accuracy, balanced_accuracy, macro_f1, and more by class
 --   for _, line in ipairs(seen:lines()) do print(line) end
+--   metrics.of(model, { rows = rows, labels = labels }, { "names", "web" }):result()
 --
 -- Source of the formulas: scikit-learn's user guide, 3.4 "Metrics and scoring", and Sokolova and Lapalme, "A systematic
 -- analysis of performance measures for classification tasks" (2009). What would be 0 / 0 is 0, as there by default: the
@@ -173,6 +174,22 @@ function numbers:described()
     { "flows", result.total }, { "mean_absolute_error", result.mean_absolute_error },
     { "root_mean_squared_error", result.root_mean_squared_error }, { "r2", result.r2 },
   }
+end
+
+-- ---- of a model ----
+
+--- Asks a model about rows whose labels are known, and compares.
+-- @param model as nfengine.ml.load gives it
+-- @param known `rows`, see nfengine.ml.rows, and `labels`: names of classes, or numbers of a regression
+-- @param names of the model's classes, in order; none of a regression. What is no class is called ""
+function metrics.of(model, known, names)
+  local seen = names[1] and metrics.classes(names) or metrics.numbers()
+  model:each(known.rows, function(i, outputs)
+    local class, value = model:verdict(outputs)
+    if names[1] then value = class and names[class + 1] or "" end
+    seen:add(known.labels[i], value)
+  end)
+  return seen
 end
 
 return metrics

@@ -32,4 +32,7 @@ function rows:add(row, at)
   if not at then self.count = self.count + 1 end
 end
 
+--- The row that was added last: its numbers, valid until the next.
+function rows:last() return self.values + (self.count - 1) * self.width end
+
 return rows

@@ -13,6 +13,10 @@
 
 local ffi = require "ffi"
 local libxgboost = require "nfengine.ml.libxgboost"
+local show = require "nfengine.show"
+
+-- A failure that is raised in compiled code which calls the library would end the process: see libxgboost.lua.
+require("jit").off(true, true)
 
 local training = {}
 
@@ -126,6 +130,27 @@ local function boost(booster, rounds, matrix, validation, patience)
 end
 
 -- ---- what has been learnt ----
+
+local function by_gain(gains)
+  local list = {}
+  for name, gain in pairs(gains) do list[#list + 1] = { name = name, gain = gain } end
+  table.sort(list, function(a, b)
+    if a.gain ~= b.gain then return a.gain > b.gain end
+    return a.name < b.name
+  end)
+  return list
+end
+
+--- A table for people, as lines: features by what they gain, at most so many.
+-- @param gains as training.train gives them
+function training.gain_lines(gains, most)
+  local lines = { ("%-40s%9s"):format("FEATURE", "GAIN") }
+  for i, each in ipairs(by_gain(gains)) do
+    if i > most then break end
+    lines[#lines + 1] = ("%-40s%9s"):format(show.shortened(each.name, 39), show.share(each.gain, 1))
+  end
+  return lines
+end
 
 local function name_features(booster, names)
   local array = ffi.new("const char *[?]", #names, names)

@@ -18,12 +18,8 @@ local NAMES = {
 -- @param run as plugins' setup gets it: `columns`, `time_unit`
 -- @param names list, which may be empty
 function usual.features(run, names)
-  local by_name, known, list = {}, {}, {}
-  for _, column in ipairs(run.columns) do
-    for _, element in ipairs(columns.elements(column)) do
-      by_name[element.name], known[#known + 1] = element, element.name
-    end
-  end
+  local by_name, known = columns.by_name(run.columns)
+  local list = {}
   for _, name in ipairs(names) do
     local column = by_name[name]
     if not column then

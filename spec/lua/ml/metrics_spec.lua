@@ -1,5 +1,8 @@
+local ffi = require "ffi"
 local metrics = require "nfengine.ml.metrics"
+local ml = require "nfengine.ml"
 local program = require "spec.support.program"
+local rows = require "nfengine.ml.rows"
 
 -- "is predicted" pairs, as words.
 local PAIRS = { "a a", "a a", "a b", "b b", "b c", "c c", "c c", "c c", "c a", "d a" }
@@ -67,6 +70,24 @@ describe("nfengine.ml.metrics", function()
     assert.near(1, result.mean_absolute_error, 1e-9)
     assert.near(math.sqrt(5 / 3), result.root_mean_squared_error, 1e-9)
     assert.near(1 - 5 / 2, result.r2, 1e-9)
+  end)
+
+  it("asks a model about rows whose labels are known", function()
+    local all = rows.new(1)
+    for _, size in ipairs { 1, 2, 3 } do all:add(ffi.new("double[1]", size)) end
+    local classes = ml.trees { classes = { "a", "b" }, { "x", ">", 1.5, "b", "a" } }
+    local seen = metrics.of(classes, { rows = all, labels = { "a", "a", "b" } }, { "a", "b" })
+    assert.same({ 1, 1, 1 }, { seen:count(1, 1), seen:count(1, 2), seen:count(2, 2) })
+    local values = ml.trees { { "x", ">", 1.5, 7, 5 } }
+    assert.near(2 / 3, metrics.of(values, { rows = all, labels = { 5, 6, 8 } }, {}):result().mean_absolute_error, 1e-12)
+  end)
+
+  it("calls what is no class by no name", function()
+    local all = rows.new(1)
+    all:add(ffi.new("double[1]", 1))
+    local model = { each = function(_, _, take) take(1, nil) end, verdict = function() return nil, 0 / 0 end }
+    local seen = metrics.of(model, { rows = all, labels = { "a" } }, { "a", "b" })
+    assert.same({ { "a", "b", "" }, 1 }, { seen.names, seen:count(1, 3) })
   end)
 
   if not has_sklearn then

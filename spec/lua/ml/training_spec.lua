@@ -1,6 +1,6 @@
 local ffi = require "ffi"
 local json = require "nfengine.json"
-local features = require "nfengine.ml.features"
+local feature_statistics = require "nfengine.ml.feature_statistics"
 local libxgboost = require "nfengine.ml.libxgboost"
 local ml = require "nfengine.ml"
 local program = require "spec.support.program"
@@ -44,9 +44,10 @@ local function share_right(trained, all, labels)
   return right / all.count, model
 end
 
-describe("nfengine.ml.features", function()
+describe("nfengine.ml.feature_statistics", function()
   it("tells ranges, without what is no number", function()
-    local ranges = features.ranges(gathered { { 5, 1, 0 / 0 }, { 1, 1, 0 / 0 }, { 0 / 0, 1, 0 / 0 }, { 3, 1, 0 / 0 } })
+    local all = gathered { { 5, 1, 0 / 0 }, { 1, 1, 0 / 0 }, { 0 / 0, 1, 0 / 0 }, { 3, 1, 0 / 0 } }
+    local ranges = feature_statistics.ranges(all)
     assert.same({ 1, 5 }, { ranges[1].min, ranges[1].max })
     assert.same({ 1, 1, 3, 3, 5, 5, 5 }, ranges[1].quantiles)
     assert.same({ 1, 1 }, { ranges[2].min, ranges[2].max })
@@ -56,7 +57,7 @@ describe("nfengine.ml.features", function()
   it("misses neither end of a range, however many rows there are", function()
     local all = rows.new(1)
     for i = 1, 25000 do all:add(ffi.new("double[1]", i == 12346 and -7 or i == 12347 and 1e6 or i)) end
-    local range = features.ranges(all)[1]
+    local range = feature_statistics.ranges(all)[1]
     assert.same({ -7, 1e6 }, { range.min, range.max })
     assert.near(12500, range.quantiles[4], 5)
   end)
@@ -64,7 +65,7 @@ describe("nfengine.ml.features", function()
   it("tells how much of the label each feature gives away", function()
     local all, labels = some(400, 4)
     local test, test_labels = some(200, 4)
-    local alone = features.alone(all, labels, test, test_labels)
+    local alone = feature_statistics.alone(all, labels, test, test_labels)
     assert(alone[1] > 0.98, alone[1])
     assert(alone[2] < 0.4, alone[2])
   end)

@@ -1,15 +1,15 @@
 --- What features are like in rows that a model learns from: their ranges, whether they vary, whether one alone gives
 -- the label away.
 --
---   local ranges = features.ranges(rows)      --> by feature, from 1: { min =, max =, quantiles = { … } }
+--   local ranges = feature_statistics.ranges(rows)      --> by feature, from 1: { min =, max =, quantiles = { … } }
 --
 -- All but the smallest and the largest value is found out of at most 10,000 rows, evenly spaced, so that large sets
 -- take no longer.
 
-local features = {}
+local feature_statistics = {}
 
 --- Shares below the quantiles of a range, by which a manifest tells what is usual.
-features.QUANTILES = { 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99 }
+feature_statistics.QUANTILES = { 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99 }
 
 local MOST = 10000 -- rows to look at
 local BINS = 32    -- of a feature's values, when it is asked whether it gives the label away
@@ -43,12 +43,12 @@ local function range_of(rows, feature)
   end
   local sorted = some_sorted(rows, feature)
   if not sorted[1] then return { quantiles = {} } end
-  for i, share in ipairs(features.QUANTILES) do range.quantiles[i] = quantile(sorted, share) end
+  for i, share in ipairs(feature_statistics.QUANTILES) do range.quantiles[i] = quantile(sorted, share) end
   return range
 end
 
 --- The range of each feature, by number from 1; without min and max where no row has a number for it.
-function features.ranges(rows)
+function feature_statistics.ranges(rows)
   local ranges = {}
   for feature = 0, rows.width - 1 do ranges[feature + 1] = range_of(rows, feature) end
   return ranges
@@ -102,7 +102,7 @@ end
 -- @param rows, labels to learn from; labels are numbers
 -- @param test_rows, test_labels to judge by
 -- @return shares by feature, from 1
-function features.alone(rows, labels, test_rows, test_labels)
+function feature_statistics.alone(rows, labels, test_rows, test_labels)
   local shares = {}
   for feature = 0, rows.width - 1 do
     local bounds = bounds_of(some_sorted(rows, feature))
@@ -112,4 +112,4 @@ function features.alone(rows, labels, test_rows, test_labels)
   return shares
 end
 
-return features
+return feature_statistics

@@ -1,13 +1,13 @@
 --- What it takes to compare a flow's features with their ranges in training, nanoseconds a flow: plugin model does it
 -- where it has a manifest. All features are inside.
 --
---   luajit bench/ranges.lua
+--   luajit bench/drift.lua
 
 package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local ranges = require "nfengine.ml.ranges"
+local drift = require "nfengine.ml.drift"
 
 local FLOWS, ROUNDS = 1e6, 5
 
@@ -16,7 +16,7 @@ local function watch_and_row(count)
   for i = 1, count do
     features[i], row[i - 1] = { name = "feature_" .. i, min = 0, max = count }, i
   end
-  return ranges.new(features), row
+  return drift.new(features), row
 end
 
 for _, count in ipairs { 10, 60, 200 } do

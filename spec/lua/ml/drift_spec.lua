@@ -1,15 +1,15 @@
 local ffi = require "ffi"
 local json = require "nfengine.json"
-local ranges = require "nfengine.ml.ranges"
+local drift = require "nfengine.ml.drift"
 local transfer = require "nfengine.transfer"
 
 local function row(...) return ffi.new("double[?]", select("#", ...), { ... }) end
 
 local function watch()
-  return ranges.new { { name = "a", min = 1, max = 5 }, { name = "b", min = 0, max = 0 }, { name = "none" } }
+  return drift.new { { name = "a", min = 1, max = 5 }, { name = "b", min = 0, max = 0 }, { name = "none" } }
 end
 
-describe("nfengine.ml.ranges", function()
+describe("nfengine.ml.drift", function()
   it("counts features that are outside, bounds being inside", function()
     local seen = watch()
     assert.same({ 0, 0, 1, 1, 2, 1 }, {
@@ -25,7 +25,7 @@ describe("nfengine.ml.ranges", function()
 
   it("compares in single precision, as ranges were taken", function()
     local single = tonumber(ffi.new("float", 0.1))
-    local seen = ranges.new { { name = "a", min = single, max = single } }
+    local seen = drift.new { { name = "a", min = single, max = single } }
     assert.equal(0, seen:count(row(0.1)))
     assert.equal(1, seen:count(row(0.1001)))
   end)
