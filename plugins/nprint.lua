@@ -51,8 +51,8 @@ local function rooms_of(options)
   return rooms, sum
 end
 
--- TCP's options (RFC 9293, 3.1): of those behind "selective acknowledgements permitted", only kind and length say what a
--- host is like.
+-- TCP's options (RFC 9293, 3.1): of those behind "selective acknowledgements permitted", only kind and length say what
+-- a host is like.
 local PADDING, LAST_TELLING, FIXED_TCP = 1, 4, 20
 
 local function take_out_options(view, size, list, at)

@@ -42,9 +42,9 @@ end
 local function rows_of(source, n, is_live, dissections)
   local rows, bound = {}, nil
   local function ask(flow)
-    bound:ask(flow)
+    local _, row = bound:ask(flow)
     rows[("%s:%d %s:%d %d"):format(flow.src_ip, flow.src_port, flow.dst_ip, flow.dst_port,
-      flow.bidirectional_first_seen_ms)] = ffi.string(bound.row, ffi.sizeof(bound.row)):gsub(".", function(byte)
+      flow.bidirectional_first_seen_ms)] = ffi.string(row, ffi.sizeof(bound.reader.row)):gsub(".", function(byte)
       return ("%02x"):format(byte:byte())
     end)
   end
