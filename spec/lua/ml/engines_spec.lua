@@ -146,6 +146,7 @@ describe("nfengine.ml.onnxruntime", function()
   end)
 
   with("frees what it makes", function()
+    if os.getenv "NFENGINE" then return pending "of a build with sanitizers, memory says nothing" end
     local model, row, outputs = ml.load(product(), { engine = "onnxruntime" }), ffi.new("double[2]", 2, 2),
       ffi.new "double[2]"
     local function pages() return tonumber(program.read("/proc/self/statm"):match "^%d+ (%d+)") end
