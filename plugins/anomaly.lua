@@ -13,6 +13,8 @@
 -- an unknown distribution", SIAM J. Sci. Stat. Comput. 4(4), 1983; Chen, Lambert and Pinheiro, "Incremental quantile
 -- estimation for massive tracking", KDD 2000). What is scored is compared with what came before it.
 --
+-- Values that are absent or infinite are passed over, and a flow without any other has no score.
+--
 -- With by = "service" each destination port and protocol has medians of its own; beyond `services` of them, further
 -- ones share theirs. It goes by records in the order in which they are given out, so that scores are the same for any
 -- number of meters. It takes about 1 us a record.

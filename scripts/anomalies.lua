@@ -23,14 +23,12 @@
 -- 0.535  dst2src_stddev_ps                 +65.0  192.0.2.10:43278 > 198.51.100.80:80 tcp
 
 local nf = require "nfengine"
-local isolation = require "nfengine.ml.isolation"
 local lfs = require "nfengine.lfs"
-local robust = require "nfengine.robust"
+local outliers = require "nfengine.ml.outliers"
+local report = require "nfengine.report"
 local show = require "nfengine.show"
 local sources = require "nfengine.sources"
 local text = require "nfengine.text"
-local usual = require "nfengine.ml.usual"
-local vector = require "nfengine.ml.vector"
 
 local options = nf.options {
   learn = { "", "which of the captures to learn from what is usual; none: from those that are scored", is_file = true },
@@ -39,60 +37,13 @@ local options = nf.options {
   all = { false, "write all flows, with their scores, instead" },
   trees = { 100, "trees of the forest", integer = true, min = 1, max = 10000 },
   sample = { 256, "flows that a tree is grown from", integer = true, min = 2, max = 65536 },
-  seed = { 0, "another number grows another forest", integer = true },
+  seed = { 0, "another number grows another forest", integer = true, min = 0, max = 2 ^ 31 - 1 },
 }
 
 local function refuse(...) error({ usage = string.format(...) }, 0) end
 
--- ---- features ----
-
---- For each feature its median and median absolute deviation, on the scale of ratios.
-local function centres_of(sample)
-  local centres = {}
-  for i = 1, sample.width do
-    local values = sample:values(i)
-    for k, x in ipairs(values) do values[k] = robust.scaled(x) end
-    local median, mad = robust.centre(values)
-    centres[i] = { median = median or 0, mad = mad or 0 }
-  end
-  return centres
-end
-
---- The number of the feature that stands out in a row, and how far.
-local function standing_out(centres, row)
-  local feature, farthest = 1, 0
-  for i, centre in ipairs(centres) do
-    local distance = robust.distance(robust.scaled(row[i - 1]), centre.median, centre.mad)
-    if math.abs(distance) > math.abs(farthest) then feature, farthest = i, distance end
-  end
-  return feature, farthest
-end
-
--- ---- two passes ----
-
-local reader, sample, forest, centres -- of features; what is learnt from; what is learnt, when it is
-
-local Isolation = nf.plugin {
-  name = "isolation",
-  columns = {
-    { "isolation_score", "double", "how unusual the flow is, from 0 to 1: above 0.5, unusual" },
-    { "isolation_feature", "string:63", "the column that stands out", is_identifying = false },
-    { "isolation_distance", "double", "how far it is from the median, in robust standard deviations" },
-  },
-  setup = function(_, run)
-    reader = vector.new(usual.features(run, options.features))
-    sample = sample or isolation.sample(reader.width)
-  end,
-  on_record = function(_, flow)
-    local udps, row = flow.udps, reader:read(flow)
-    if not forest then return sample:add(row) end
-    udps.isolation_score = forest:score(row)
-    local feature, distance = standing_out(centres, row)
-    udps.isolation_feature, udps.isolation_distance = reader.columns[feature].name, distance
-  end,
-}
-
-local streamer = nf.streamer { statistical_analysis = true, n_dissections = 0, udps = Isolation }
+local search = outliers.new(options)
+local streamer = nf.streamer { statistical_analysis = true, n_dissections = 0, udps = search.plugin }
 
 --- The captures to learn from, and those to score.
 local function captures()
@@ -108,17 +59,6 @@ local function captures()
   if not scored[1] then refuse("--learn=%s: expected a further capture, to be scored", options.learn) end
   return learnt, scored
 end
-
-local function learn()
-  local learnt, scored = captures()
-  streamer.source = learnt
-  streamer:to { write = function() end }
-  streamer.source = scored
-  centres = centres_of(sample)
-  forest = isolation.grow(sample, options)
-end
-
--- ---- showing ----
 
 --- The flows with the highest scores, of equal ones the first.
 local function find_top()
@@ -139,7 +79,10 @@ local function find_top()
   return top
 end
 
-learn()
+local learnt, scored = captures()
+streamer.source = learnt
+if not search:learn(streamer) then return report.say "interrupted: no flow was scored" end
+streamer.source = scored
 if options.all then
   streamer:write()
 else

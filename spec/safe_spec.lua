@@ -547,6 +547,40 @@ describe("--safe", function()
     end)
   end)
 
+  -- ---- whose line an error is ----
+
+  describe("names the line of others' code that has called", function()
+    for _, hook in ipairs { "on_expire", "on_record" } do
+      for code, expected in pairs {
+        ["flow:done()"] = "flow:done: expected a flow that lives, in on_init or on_update",
+        ['flow:exact "src_ip"'] = "flow:exact: 'src_ip' is no integer column of this run",
+        ["flow.udps.list[5] = 1"] = "array index 5: expected 1 to 4",
+        ["return flow.nothing"] = "flow has no 'nothing'",
+        ["flow.udps.list = 7"] = "cannot convert 'number' to 'struct %d+'",
+        ['bytes.buffer(1):text "ab"'] = "buffer: more than the 1 bytes it has room for",
+      } do
+        it(("in %s: %s"):format(hook, code), function()
+          local path = program.write(([[
+            local nf, bytes = require "nfengine", require "nfengine.bytes"
+            return nf.plugin { name = "mine", columns = { { "list", "uint8[4]" } },
+              on_init = function() return bytes end,
+              %s = function(_, flow)
+                %s
+              end }]]):format(hook, code), ".lua")
+          local said = refusal(quiet_safe("flows", "--no-dpi", "--plugin=" .. path, "samples/dns.pcap"))
+          assert.matches("^plugin mine: " .. hook .. ": flow [^ ]+ %-> [^ ]+ protocol 17: [^ ]+%.lua:5: " .. expected
+            .. "$", said)
+        end)
+      end
+    end
+
+    it("in a script", function()
+      assert.matches("^%S+%.lua:2: array index 3: expected 1 to 2$", refusal(run_script([[local nf = require "nfengine"
+        for flow in nf.streamer { n_dissections = 0, splt_analysis = 2 }:flows() do print(flow.splt_ps[3]) end]],
+        "samples/dns.pcap")))
+    end)
+  end)
+
   -- ---- what may be done is done as without ----
 
   local function flows_with(plugin, ...)

@@ -377,7 +377,7 @@ function cli.main(words, root)
   for _, word in ipairs(words) do report.wants_traceback = report.wants_traceback or word == "--traceback" end
   local ok, result = xpcall(main, function(raised)
     report.traceback = report.traceback or debug.traceback("", 2)
-    return raised
+    return report.located(raised)
   end, words, root)
   local status = ok and result or failed(result)
   run.close_all() -- Lua's end frees what is C's in any order, and a run's end needs it

@@ -5,10 +5,11 @@
 --   x:close()                                                    -- and with it the number of rows
 --   npy.zip("series.npz.part", { { "x", "x.npy.part" } })
 --
--- Functions raise one line where a file cannot be written.
+-- Functions raise one line that names the file where it cannot be written.
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
+local text = require "nfengine.text"
 
 local npy = {}
 
@@ -18,14 +19,15 @@ local TYPES = {
   int32 = { "<i4", "int32_t" }, int64 = { "<i8", "int64_t" },
 }
 
-local function check(written, message)
-  if not written then error(message, 0) end
-  return written
+-- What a function of io's has answered about the file at a path. Messages of io.open name it themselves.
+local function check(path, answer, message)
+  if not answer then error(("%s: %s"):format(path, message), 0) end
+  return answer
 end
 
-local function open(path, mode)
+local function open(path, mode, purpose)
   local file, message = io.open(path, mode)
-  if not file then error(message .. ", expected a file to write", 0) end
+  if not file then text.fail("%s, expected a file to %s", message, purpose) end
   return file
 end
 
@@ -34,10 +36,10 @@ end
 local HEADER = 128 -- bytes: the shape is known in the end, and has its place from the beginning
 
 local function header(descr, count, shape)
-  local text = ("{'descr': '%s', 'fortran_order': False, 'shape': (%.0f,%s), }")
+  local words = ("{'descr': '%s', 'fortran_order': False, 'shape': (%.0f,%s), }")
     :format(descr, count, #shape > 0 and " " .. table.concat(shape, ", ") or "")
   local length = HEADER - 10
-  return "\147NUMPY\1\0" .. string.char(length, 0) .. text .. (" "):rep(length - 1 - #text) .. "\n"
+  return "\147NUMPY\1\0" .. string.char(length, 0) .. words .. (" "):rep(length - 1 - #words) .. "\n"
 end
 
 local array = {}
@@ -53,18 +55,21 @@ function npy.create(path, kind, shape)
   local kinds, elements = TYPES[kind], characters or 1
   for _, dimension in ipairs(shape) do elements = elements * dimension end
   local self = {
-    file = open(path, "wb"), path = path, descr = characters and "<U" .. characters or kinds[1], shape = shape,
+    file = open(path, "wb", "write"), path = path, descr = characters and "<U" .. characters or kinds[1], shape = shape,
     elements = elements, row = ffi.new((characters and "uint32_t" or kinds[2]) .. "[?]", elements), count = 0,
   }
   self.row_size = ffi.sizeof(self.row)
-  check(self.file:write(header(self.descr, 0, shape)))
+  check(path, self.file:write(header(self.descr, 0, shape)))
   return setmetatable(self, array)
 end
 
---- Writes a row.
+--- Writes a row. Raises one line, too, where that is not as long as a row is: what lies behind it is not its own.
 -- @param data its elements in C's order, in memory, a flow's list, say; nil: `row`
 function array:write(data)
-  check(self.file:write(ffi.string(data or self.row, self.row_size)))
+  data = data or self.row
+  local size = ffi.sizeof(data)
+  if size ~= self.row_size then text.fail("%s: a row of %d bytes, expected %d", self.path, size, self.row_size) end
+  check(self.path, self.file:write(ffi.string(data, size)))
   self.count = self.count + 1
 end
 
@@ -77,25 +82,23 @@ end
 --- Makes all elements of `row` 0.
 function array:clear() ffi.fill(self.row, self.row_size) end
 
---- Writes a text of an array of texts, valid UTF-8, cut where it is longer than those.
-function array:write_text(text)
-  local row, at = self.row, 0
+--- Writes a text of an array of texts, cut where it is longer than those. What is no UTF-8 is as in text.utf8.
+function array:write_text(bytes)
+  bytes = text.utf8(bytes)
+  local at, count = 1, 0
   self:clear()
-  for character in text:gmatch "[%z\1-\127\192-\255][\128-\191]*" do
-    if at == self.elements then break end
-    local first = character:byte()
-    local code = first < 0x80 and first or first < 0xe0 and first % 32 or first < 0xf0 and first % 16 or first % 8
-    for i = 2, #character do code = code * 64 + character:byte(i) % 64 end
-    row[at], at = code, at + 1
+  while at <= #bytes and count < self.elements do
+    local code, size = text.character_at(bytes, at)
+    self.row[count], count, at = code, count + 1, at + size
   end
   self:write()
 end
 
 --- Ends it: the file has its number of rows.
 function array:close()
-  check(self.file:seek("set", 0))
-  check(self.file:write(header(self.descr, self.count, self.shape)))
-  check(self.file:close())
+  check(self.path, self.file:seek("set", 0))
+  check(self.path, self.file:write(header(self.descr, self.count, self.shape)))
+  check(self.path, self.file:close())
 end
 
 -- ---- zip files (PKWARE's APPNOTE 6.3.3) ----
@@ -121,27 +124,27 @@ local function further(field) return field == "" and "" or u16(1) .. u16(#field)
 local CHUNK = 2 ^ 20
 
 -- Copies a file's bytes. Returns their CRC.
-local function copy(from, to)
+local function copy(from, to, path)
   local crc = 0
   while true do
     local chunk = from:read(CHUNK)
     if not chunk then return crc end
     crc = C.nf_crc32(crc, chunk, #chunk)
-    check(to:write(chunk))
+    check(path, to:write(chunk))
   end
 end
 
-local function add(file, member, limit)
-  local from = check(io.open(member.path, "rb"))
-  member.size, member.crc, member.at = check(from:seek "end"), 0, check(file:seek())
-  check(from:seek "set")
+local function add(file, path, member, limit)
+  local from = open(member.path, "rb", "read")
+  member.size, member.crc, member.at = check(member.path, from:seek "end"), 0, check(path, file:seek())
+  check(member.path, from:seek "set")
   local common, large = described(member, limit)
-  check(file:write("PK\3\4", common, u16(#further(large)), member.name, further(large)))
-  member.crc = copy(from, file)
+  check(path, file:write("PK\3\4", common, u16(#further(large)), member.name, further(large)))
+  member.crc = copy(from, file, path)
   from:close()
-  check(file:seek("set", member.at + CRC_AT))
-  check(file:write(u32(member.crc)))
-  check(file:seek "end")
+  check(path, file:seek("set", member.at + CRC_AT))
+  check(path, file:write(u32(member.crc)))
+  check(path, file:seek "end")
 end
 
 local function entry(member, limit)
@@ -169,15 +172,15 @@ end
 -- @param limit sizes and offsets from which on numbers have 64 bits (zip64); nil: those that need them
 function npy.zip(path, arrays, limit)
   limit = limit or 2 ^ 32 - 1
-  local file, members, directory = open(path, "wb"), {}, {}
+  local file, members, directory = open(path, "wb", "write"), {}, {}
   for i, each in ipairs(arrays) do
     members[i] = { name = each[1] .. ".npy", path = each[2] }
-    add(file, members[i], limit)
+    add(file, path, members[i], limit)
   end
   for i, member in ipairs(members) do directory[i] = entry(member, limit) end
   directory = table.concat(directory)
-  check(file:write(directory, ending(#members, check(file:seek()), #directory, limit)))
-  check(file:close())
+  check(path, file:write(directory, ending(#members, check(path, file:seek()), #directory, limit)))
+  check(path, file:close())
 end
 
 return npy

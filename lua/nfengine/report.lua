@@ -29,10 +29,13 @@ report.say = say
 --- Seconds on a clock that never goes back.
 function report.now() return C.nf_now() end
 
+--- What is raised, as it is to be said; called where it is raised. With --safe another function, see nfengine.safe.
+function report.located(raised) return raised end
+
 --- Error handler that remembers where an error came from.
-function report.handler(message)
+function report.handler(raised)
   report.traceback = debug.traceback("", 2)
-  return message
+  return report.located(raised)
 end
 
 function report.wants_progress() return report.is_program and report.shows_progress and not report.is_quiet end

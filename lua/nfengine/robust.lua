@@ -9,8 +9,10 @@ local TO_DEVIATION = 1.4826 -- from the median absolute deviation to a normal di
 -- values are equal there is none, and any other would be infinitely far away.
 robust.LEAST = 0.1
 
---- Sizes, counts and times on a scale on which distances are ratios: log(1 + x), with the sign of x.
+--- Sizes, counts and times on a scale on which distances are ratios: log(1 + x), with the sign of x. What is infinite
+-- is NaN there, as what is absent: no median could follow it.
 function robust.scaled(x)
+  if x - x ~= 0 then return 0 / 0 end
   if x < 0 then return -math.log(1 - x) end
   return math.log(1 + x)
 end

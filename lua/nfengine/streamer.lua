@@ -153,11 +153,11 @@ end
 
 for name, method in pairs(methods) do methods[name] = with_colon(name, method) end
 
---- A parameter's value, as the next run will use it.
+--- A parameter's value, as the next run will use it. Raises what would keep that from it: what -a says of plugins
+-- shows here first, where a script looks at a parameter before it runs.
 local function value_of(values, name)
   if not parameters.is_known(name) then parameters.check(name, nil, 3) end
-  local ok, resolved = pcall(parameters.resolve, values, 2)
-  if ok then return resolved[name] end
+  return (parameters.resolve(values, 3)[name])
 end
 
 local streamer = {}

@@ -104,22 +104,49 @@ function text.wrap(words, indent, width)
   return table.concat(lines, "\n" .. indent)
 end
 
+-- How many bytes a character has that begins with this one; 0 where none does.
+local function size_by(lead)
+  if lead < 0x80 then return 1 end
+  if lead < 0xC2 or lead > 0xF4 then return 0 end
+  return lead < 0xE0 and 2 or lead < 0xF0 and 3 or 4
+end
+
+-- How many bytes from a position are, or could begin, one character, and whether they are one. The second byte's range
+-- keeps out overlong forms, surrogates and what lies beyond U+10FFFF (RFC 3629, 4), as in core/format.c.
+local function piece_at(bytes, at)
+  local lead, found = bytes:byte(at), 1
+  local size = size_by(lead)
+  local low = lead == 0xE0 and 0xA0 or lead == 0xF0 and 0x90 or 0x80
+  local high = lead == 0xED and 0x9F or lead == 0xF4 and 0x8F or 0xBF
+  while found < size do
+    local byte = bytes:byte(at + found)
+    if not byte or byte < low or byte > high then break end
+    low, high, found = 0x80, 0xBF, found + 1
+  end
+  return found, found == size
+end
+
 --- The character that begins at a position of some bytes, and how many of them it has; nil where there is no UTF-8
 -- (RFC 3629).
 function text.character_at(bytes, at)
-  local byte = bytes:byte(at)
-  if byte < 0x80 then return byte, 1 end
-  local size = byte >= 0xF0 and 4 or byte >= 0xE0 and 3 or byte >= 0xC2 and 2
-  if not size or byte > 0xF4 then return nil end
-  local code = byte % 2 ^ (7 - size)
-  for i = at + 1, at + size - 1 do
-    local next_byte = bytes:byte(i)
-    if not next_byte or next_byte < 0x80 or next_byte > 0xBF then return nil end
-    code = code * 64 + next_byte % 64
-  end
-  local is_overlong = size == 3 and code < 0x800 or size == 4 and code < 0x10000
-  if is_overlong or code > 0x10FFFF or code >= 0xD800 and code <= 0xDFFF then return nil end
+  local size, is_whole = piece_at(bytes, at)
+  if not is_whole then return nil end
+  local code = bytes:byte(at) % 2 ^ (size == 1 and 7 or 7 - size)
+  for i = at + 1, at + size - 1 do code = code * 64 + bytes:byte(i) % 64 end
   return code, size
+end
+
+--- Some bytes as valid UTF-8, as files of records show them: U+FFFD stands for each longest piece that could have begun
+-- a character (Unicode, "maximal subpart").
+function text.utf8(bytes)
+  if not bytes:find "[\128-\255]" then return bytes end
+  local parts, at = {}, 1
+  while at <= #bytes do
+    local size, is_whole = piece_at(bytes, at)
+    parts[#parts + 1] = is_whole and bytes:sub(at, at + size - 1) or "\239\191\189"
+    at = at + size
+  end
+  return table.concat(parts)
 end
 
 return text

@@ -256,6 +256,15 @@ describe("-a", function()
     assert.equal('-a one.loud=maybe: "maybe": expected true or false', refused "one.loud=maybe")
     assert.equal("-a on.step=1: no plugin \"on\" in this run (did you mean 'one'?)", refused "on.step=1")
   end)
+
+  it("says so in scripts that look at a parameter before they run", function()
+    folder_with { ["plugins/one.lua"] = counter "one" }
+    for _, script in ipairs { "summary", "report", "top", "anomalies", "early" } do
+      assert.equal('-a x.y=1: no plugin "x" in this run', failing(2, script .. " -a x.y=1 " .. DNS))
+      assert.equal('-a one.step=1.5: "1.5": expected an integer',
+        failing(2, script .. " --plugin one -a one.step=1.5 " .. DNS))
+    end
+  end)
 end)
 
 describe("--profile-plugins", function()

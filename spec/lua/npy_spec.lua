@@ -23,7 +23,7 @@ local function arrays()
   x:write(ffi.new("float[6]", { -1, 0, 0, 0, 0, 1e30 }))
   x:close()
   local names = npy.create(texts, "text:5", {})
-  for _, each in ipairs { "web", "", "Größe und mehr", "日本" } do names:write_text(each) end
+  for _, each in ipairs { "web", "", "Größe und mehr", "日本", "\247\191x\226\130" } do names:write_text(each) end
   names:close()
   return numbers, texts
 end
@@ -72,7 +72,7 @@ describe("nfengine.npy", function()
       local numbers, texts = arrays()
       local path = program.temporary ".npz"
       npy.zip(path, { { "x", numbers }, { "names", texts } }, limit or nil)
-      assert.equal("x,names None\n(2, 2, 3) 6.5 1e+30\nweb||Größe|日本\n", python([[
+      assert.equal("x,names None\n(2, 2, 3) 6.5 1e+30\nweb||Größe|日本|\239\191\189\239\191\189x\239\191\189\n", python([[
 import numpy, sys, zipfile
 z = numpy.load(sys.argv[1])
 print(",".join(z), zipfile.ZipFile(sys.argv[1]).testzip())
@@ -89,6 +89,21 @@ print("|".join(z["names"]))]], path))
     assert.has_error(function() npy.create("/nowhere/x.npy", "int8", {}) end,
       "/nowhere/x.npy: No such file or directory, expected a file to write")
     local full = npy.create("/dev/full", "int8", { 100000 })
-    assert.matches("No space left on device", select(2, pcall(full.write, full, ffi.new "int8_t[100000]")))
+    assert.has_error(function() full:write(ffi.new "int8_t[100000]") end, "/dev/full: No space left on device")
+    local numbers = arrays()
+    assert.has_error(function() npy.zip("/dev/full", { { "x", numbers } }) end, "/dev/full: No space left on device")
+    assert.has_error(function() npy.zip(program.temporary(), { { "x", "/nowhere/x.npy" } }) end,
+      "/nowhere/x.npy: No such file or directory, expected a file to read")
+  end)
+
+  it("takes no row that is shorter than its own, or longer", function()
+    local path = program.temporary ".npy"
+    local array = npy.create(path, "uint8", { 2, 3 })
+    for _, size in ipairs { 1, 5, 7 } do
+      assert.has_error(function() array:write(ffi.new("uint8_t[?]", size)) end,
+        ("%s: a row of %d bytes, expected 6"):format(path, size))
+    end
+    array:close()
+    assert.matches("'shape': (0, 2, 3)", program.read(path), 1, true)
   end)
 end)

@@ -78,6 +78,20 @@ describe("the first of a list", function()
   end)
 end)
 
+describe("bytes as UTF-8", function()
+  it("have U+FFFD for each longest piece that could have begun a character", function()
+    for bytes, expected in pairs {
+      ["plain"] = "plain", ["Größe, 日本, \240\159\152\128"] = "Größe, 日本, \240\159\152\128", [""] = "",
+      ["\255\254x"] = "??x", ["a\128"] = "a?",
+      ["\226\130"] = "?", ["\240\159\152x"] = "?x", -- cut short
+      ["\192\175"] = "??", ["\224\159\191"] = "???", ["\240\143\191\191"] = "????", -- too long for what they say
+      ["\237\160\128"] = "???", ["\244\144\128\128"] = "????", -- a surrogate, and beyond the last character
+    } do
+      assert.equal((expected:gsub("%?", "\239\191\189")), text.utf8(bytes))
+    end
+  end)
+end)
+
 describe("wrapped text", function()
   it("has lines of the width at most, each but the first behind the indent", function()
     assert.equal("one two\n  three\n  four", text.wrap("one two three four", "  ", 9))

@@ -41,6 +41,7 @@ describe("nfengine.robust", function()
     near(-math.log(8), robust.scaled(-7))
     near((10 - 3) / 1.4826, robust.distance(10, 3, 1))
     near((4 - 3) / 0.1, robust.distance(4, 3, 0))
+    for _, x in ipairs { math.huge, -math.huge, 0 / 0 } do assert.is_true(robust.scaled(x) ~= robust.scaled(x)) end
   end)
 end)
 
@@ -117,6 +118,32 @@ describe("anomaly", function()
     local mean = scores({ columns = both, combine = "mean" }, flows_of(sizes))[41]
     near(largest[1] / 2, mean[1])
     assert.equal("bidirectional_bytes", mean[2])
+  end)
+
+  it("passes over what is infinite, in the warm-up and behind it", function()
+    local nf = require "nfengine"
+    local function scored(infinite)
+      local Odd = nf.plugin {
+        name = "odd", columns = { { "odd", "double" } },
+        on_expire = function(_, flow)
+          flow.udps.odd = infinite[flow.src_port - 1000] or flow.bidirectional_bytes
+        end,
+      }
+      local columns = { "udps.odd" }
+      return scores({}, flows_of { 100, 200, 400, 800, 150, 5000 },
+        { udps = { Odd, Anomaly { columns = columns, warm_up = 4 } } })
+    end
+    local whole = scored {}
+    for _, infinite in ipairs { { [2] = math.huge }, { [1] = -math.huge, [2] = math.huge, [3] = math.huge } } do
+      local got = scored(infinite)[6][1]
+      assert.is_true(got > 0 and got < math.huge, got)
+    end
+    local got = scored { [5] = math.huge }
+    assert.is_true(got[5][1] ~= got[5][1])
+    assert.equal("", got[5][2])
+    assert.is_true(math.abs(got[6][1] - whole[6][1]) < 0.1)
+    near(got[6][1], scored({ [5] = -math.huge })[6][1])
+    for i = 1, 6 do assert.is_true(scored({ 1 / 0, 1 / 0, 1 / 0, 1 / 0 })[i][1] ~= -1) end
   end)
 
   it("has statistics among its columns where the run has them", function()

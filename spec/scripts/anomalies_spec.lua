@@ -84,5 +84,28 @@ describe("scripts/anomalies.lua", function()
     assert.matches("expected one of the captures", failure(path, "--", "--learn=" .. file(1)))
     assert.matches("expected a further capture, to be scored", failure(path, "--", "--learn=" .. path))
     assert.matches("expected 2 at least", failure(file(1)))
+    assert.equal('2 nfengine: --seed "1e300": expected an integer from 0 to 2147483647\n',
+      failure(path, "--", "--seed=1e300"))
+  end)
+
+  it("ends where it is interrupted, in the first pass or while the forest grows", function()
+    for _, hook in ipairs { "on_record", "cleanup" } do -- a run's account is made up before its plugins clean up
+      local plugin = program.write(([[
+        return require "nfengine".plugin { name = "stop", %s = function(_, flow)
+          if not flow or flow.id == 5 then io.popen("kill -INT $PPID"):close() end
+        end }]]):format(hook), ".lua")
+      local result = program.run("-q", "anomalies", "--n-meters=1", "--plugin=" .. plugin, file(300), "--",
+        "--trees=10000")
+      assert.same({ 130, "", "nfengine: interrupted: no flow was scored\n" },
+        { result.status, result.out, result.err })
+    end
+  end)
+
+  it("passes over what is infinite where it says what stands out", function()
+    local plugin = program.write([[
+      return require "nfengine".plugin { name = "odd", columns = { { "odd", "double" } },
+        on_expire = function(_, flow) flow.udps.odd = flow.src_port % 5 == 0 and math.huge or 7 end }]], ".lua")
+    local out = anomalies { file(30), "--plugin=" .. plugin, "--", "--features=dst2src_bytes,udps.odd", "--top=30" }
+    assert.equal(30, select(2, out:gsub("\n%S+ +dst2src_bytes +[+-]%d+%.%d ", "")))
   end)
 end)

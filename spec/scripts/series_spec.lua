@@ -84,6 +84,36 @@ describe("scripts/series.lua", function()
     assert.equal("[0, 0, 0] ['2000']", shown(folder, "z['y'].tolist(), z['classes'].tolist()"))
   end)
 
+  it("has classes as the keys show them, where they are no UTF-8", function()
+    if missing then return pending(missing) end
+    local rules = program.write("src_port,label\n1000,a\247\191\n53,a\255\254\n77,\195\169\n", ".csv")
+    local folder = program.temporary()
+    local result = program.run("-q", "series", "--columns=udps.label", file { meter.udp(0, 1000), meter.udp(1, 53),
+      meter.udp(2, 77) }, "--", "--write=" .. folder .. "/x.npz", "--label-rules=" .. rules)
+    assert.are.same({ 0, "" }, { result.status, result.err })
+    assert.equal('udps.label\n"a\239\191\189\239\191\189"\n"a\239\191\189\239\191\189"\n"\195\169"\n',
+      program.read(folder .. "/x_keys.csv"))
+    assert.equal("[0, 0, 1] ['a\\ufffd\\ufffd', '\\xe9']",
+      shown(folder, "z['y'].tolist(), ascii(z['classes'].tolist())"))
+  end)
+
+  it("has rows as long as what it shows of packets, whatever options of plugins say", function()
+    if missing then return pending(missing) end
+    local function run(channels, ...)
+      local folder = program.temporary()
+      local result = program.run("-q", "series", two(), ..., "--", "--write=" .. folder .. "/x.npz", "--packets=2",
+        "--channels=" .. channels)
+      return ("%d %s"):format(result.status, result.err), folder
+    end
+    assert.equal('2 nfengine: -a series_payload.size=1: plugin series_payload has no option "size": it has none\n',
+      (run("payload:1000", "-aseries_payload.size=1")))
+    assert.equal("2 nfengine: -a nprint.packets=3: expected --packets=3 behind --, and nothing else\n",
+      (run("nprint", "-anprint.packets=3")))
+    local said, folder = run("nprint", "-anprint.payload=1")
+    assert.equal("0 ", said)
+    assert.equal("(2, 2, 1096)", shown(folder, "z['nprint'].shape"))
+  end)
+
   it("labels flows by their captures", function()
     if missing then return pending(missing) end
     local folder = program.temporary()
@@ -117,9 +147,16 @@ describe("scripts/series.lua", function()
     assert.matches("^2 nfengine: %-%-splt%-analysis=3: expected", failure(path, "--splt-analysis=3", "--",
       "--write=a.npz"))
     local folder = program.temporary()
-    assert.matches("^1 ", failure(path, "--", "--write=" .. folder .. "/a.npz", "--label=nothing"))
+    assert.equal('1 nfengine: no column "protocl" in this run (did you mean \'protocol\'?)\n',
+      failure(path, "--", "--write=" .. folder .. "/a.npz", "--label=protocl"))
     assert.equal(nil, program.read(folder .. "/a.npz"))
     assert.equal(0, program.shell(("test ! -e %s"):format(folder)).status)
+    assert.equal("2 nfengine: --channels=payload:2000 of --packets=1000: plugin series_payload: column series_payload: "
+      .. 'type "uint8[2000000]": expected a length from 1 to 65535\n',
+      failure(path, "--", "--write=a.npz", "--channels=payload:2000", "--packets=1000"))
+    assert.equal('2 nfengine: --channels=nprint of --packets=20: plugin nprint: columns: headers: "x": '
+      .. "expected some of ipv4, ipv6, tcp, udp and icmp\n",
+      failure(path, "--", "--write=a.npz", "--channels=nprint", "--headers=x"))
     folder = series(path)
     assert.matches("has x_keys.csv already", failure(path, "--", "--write=" .. folder .. "/x.npz"))
   end)

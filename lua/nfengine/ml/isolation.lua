@@ -139,7 +139,8 @@ forest.__index = forest
 
 --- Grows a forest. Raises one line where there are fewer than two rows.
 -- @param given isolation.sample
--- @param options `trees`, `sample` (rows that a tree is grown from, at most), `seed`
+-- @param options `trees`, `sample` (rows that a tree is grown from, at most), `seed`, an integer from 0 to 2^31 - 1
+-- @return the forest, or nil where somebody has interrupted that
 function isolation.grow(given, options)
   local learnt = given.rows
   if learnt.count < 2 then error(("%d flows to learn from, expected 2 at least"):format(learnt.count), 0) end
@@ -149,6 +150,7 @@ function isolation.grow(given, options)
   for i = 1, learnt.width do features[i] = i - 1 end
   local made = parts.new(learnt.width, 1)
   for _ = 1, options.trees do
+    if C.nf_interrupted() then return nil end
     local nodes = grow_tree(learnt, draw(learnt.count, size, random), features, most_depth, random)
     -- The link takes the exponential of what the trees add up to.
     for _, node in ipairs(nodes) do

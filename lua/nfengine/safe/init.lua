@@ -13,6 +13,7 @@ local lfs = require "nfengine.lfs"
 local make_modules = require "nfengine.safe.modules"
 local plugin = require "nfengine.plugin"
 local profile = require "nfengine.profile"
+local report = require "nfengine.report"
 local text = require "nfengine.text"
 local world = require "nfengine.world"
 
@@ -123,6 +124,22 @@ function safe.run_script(path, words)
   return run_file(path, true, unpack(words))
 end
 
+-- ---- errors ----
+
+--- A stand-in calls the engine for code of others, and so has the line that the engine's errors name: theirs is that of
+-- whoever called the stand-in.
+local function located(raised)
+  local said = type(raised) == "string" and raised:match "^[^\n:]*nfengine/safe/%l+%.lua:%d+: (.*)$"
+  local level, frame = 2, said and debug.getinfo(2, "Sl")
+  while frame do
+    local path = frame.source:match "^@(.*)$"
+    if path and not safe.is_trusted(path) then return ("%s:%d: %s"):format(frame.short_src, frame.currentline, said) end
+    level = level + 1
+    frame = debug.getinfo(level, "Sl")
+  end
+  return raised
+end
+
 -- ---- beginning ----
 
 --- Methods of texts are everybody's, found by their metatable: from now on in a copy, without what makes bytecode.
@@ -141,6 +158,7 @@ function safe.start(memory_mb, seconds)
     .. installed.absolute(collection.usual_path)
   package.cpath = installed.absolute(package.cpath)
   share_string_methods()
+  report.located = located
   collection.load_closed = function(path)
     if not safe.is_trusted(path) then return safe.load end
   end
