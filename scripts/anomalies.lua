@@ -42,6 +42,12 @@ local options = nf.options {
 
 local function refuse(...) error({ usage = string.format(...) }, 0) end
 
+local MOST_NODES = 2 ^ 24 -- of all trees, about: half a gigabyte
+if options.trees * options.sample > MOST_NODES / 2 then
+  refuse("--trees=%d --sample=%d: expected %d flows in all trees together at most", options.trees, options.sample,
+    MOST_NODES / 2)
+end
+
 local search = outliers.new(options)
 local streamer = nf.streamer { statistical_analysis = true, n_dissections = 0, udps = search.plugin }
 

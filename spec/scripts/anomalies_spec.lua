@@ -84,6 +84,8 @@ describe("scripts/anomalies.lua", function()
     assert.matches("expected one of the captures", failure(path, "--", "--learn=" .. file(1)))
     assert.matches("expected a further capture, to be scored", failure(path, "--", "--learn=" .. path))
     assert.matches("expected 2 at least", failure(file(1)))
+    assert.matches("^2 nfengine: %-%-trees=10000 %-%-sample=65536: expected 8388608 flows in all trees together",
+      failure(path, "--", "--trees=10000", "--sample=65536"))
     assert.equal('2 nfengine: --seed "1e300": expected an integer from 0 to 2147483647\n',
       failure(path, "--", "--seed=1e300"))
   end)
