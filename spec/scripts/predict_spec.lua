@@ -3,8 +3,10 @@ local deployment = require "nfengine.ml.deployment"
 local engine = require "spec.support.engine"
 local example = require "spec.support.example"
 local json = require "nfengine.json"
+local lfs = require "nfengine.lfs"
 local live = require "spec.support.live"
 local program = require "spec.support.program"
+local testing_capture = require "nfengine.testing.capture"
 local trained = require "spec.support.trained"
 
 describe("scripts/predict.lua", function()
@@ -114,7 +116,8 @@ describe("scripts/predict.lua", function()
     local name = path:match "([^/]*)%.lua$"
     program.write(program.read "plugins/rates.lua":gsub('"rates"', ('"%s"'):format(name)), path)
     local folder = trained.model { trained.capture(), "--plugin=" .. path }
-    assert.matches('^no plugin "' .. name .. '": expected', refusal({ trained.capture(10) }, folder))
+    assert.equal("plugin " .. name .. " did not come along with nfengine, expected --plugin with it and its options, "
+      .. "as in training", refusal({ trained.capture(10) }, folder))
     predicted({ trained.capture(10), "--plugin=" .. path }, folder)
   end)
 
@@ -256,6 +259,33 @@ describe("scripts/predict.lua", function()
       assert(refused > 30, refused)
     end)
 
+    it("to run a plugin that lies beside, by whatever name, where a manifest says so", function()
+      local ran = program.temporary ".txt"
+      local code = ('io.open(%q, "w"):close() return require "nfengine".plugin { name = "%%s", version = "1.0.0", '
+        .. 'categories = { "safe" }, columns = { { "x", "uint8" } }, on_init = function() end }'):format(ran)
+      local plugins = testing_capture.folder {
+        ["innocent.lua"] = code:format "innocent", ["quantiles.lua"] = code:format "quantiles",
+        ["model.lua"] = code:format "model",
+      }
+      local here = testing_capture.folder()
+      assert(os.rename(plugins, here .. "/plugins"))
+      local root = lfs.currentdir()
+      local function run(...)
+        local words = { program.path:gsub("^%.", root), "-q", "predict", trained.capture(4), ... }
+        for i, word in ipairs(words) do words[i] = program.quote(word) end
+        return program.shell(("cd '%s' && %s"):format(here, table.concat(words, " ")))
+      end
+      local result = run("--", "--model=" .. folder)
+      assert.same({ 0, nil }, { result.status, program.read(ran) }, result.err)
+      trained.change(folder, function(about) about.plugins[2].name = "innocent" end)
+      result = run("--", "--model=" .. folder)
+      assert.equal("nfengine: plugin innocent did not come along with nfengine, expected --plugin with it and its "
+        .. "options, as in training\n", result.err)
+      assert.is_nil(program.read(ran))
+      run("--plugin=innocent", "--", "--model=" .. folder)
+      assert.equal("", program.read(ran))
+    end)
+
     it("to open files where a manifest says so", function()
       local path = program.temporary ".txt"
       trained.change(folder, function(about)
@@ -373,7 +403,7 @@ end
 local function learn(capture)
   local script, path = spy "train"
   local words = with(script, capture)
-  local folder = require("nfengine.testing.capture").folder() .. "/model"
+  local folder = testing_capture.folder() .. "/model"
   for _, word in ipairs { "--", "--label=ip_version", "--keep=dst_port", "--few=0", "--trees=3", "--split=0.9,0.1",
     "--group=pair", "--write=" .. folder } do
     words[#words + 1] = word

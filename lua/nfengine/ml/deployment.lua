@@ -101,8 +101,14 @@ local function added(name)
   end
 end
 
-local function loaded(name)
-  local class = collection.load(name)
+--- One that came along. A manifest may be anybody's, and so may the folder that it is used in: a plugin that lies there
+-- runs where the command line names it, and only then.
+local function own(name)
+  local class = collection.load_own(name)
+  if not class then
+    error(("plugin %s did not come along with nfengine, expected --plugin with it and its options, as in training")
+      :format(name), 0)
+  end
   if not plugin.is_class(class) then error(("plugin %s: a profile, expected a plugin"):format(name), 0) end
   return class
 end
@@ -128,7 +134,7 @@ end
 -- may be anybody's.
 local function instance_of(trained)
   local given = added(trained.name)
-  local class = given and plugin.class_of(given) or loaded(trained.name)
+  local class = given and plugin.class_of(given) or own(trained.name)
   compare(class, trained)
   if is_of(class, "safe") then
     local ok, made = pcall(class, trained.options)
@@ -147,7 +153,7 @@ function deployment:plugins(more)
   end
   local given = { file = self.model, manifest = self.about.path }
   for name, value in pairs(more or {}) do given[name] = value end
-  list[#list + 1] = loaded "model"(given)
+  list[#list + 1] = own "model"(given)
   return list
 end
 
