@@ -104,6 +104,24 @@ describe("scripts/predict.lua", function()
     assert.equal(7, json.decode(program.read(about .. ".manifest.json")).parameters.idle_timeout)
   end)
 
+  it("gives flows no more columns than features are, whatever a manifest asks for", function()
+    local folder = trained.model { trained.capture(), "--splt-analysis=3", "--columns=splt_ps,src2dst_packets" }
+    trained.change(folder, function(about)
+      about.parameters.splt_analysis, about.parameters.l7_columns = 65535, { "all" }
+    end)
+    local given = deployment.new(folder):parameters()
+    assert.same({ false, 3, {} }, { given.statistical_analysis, given.splt_analysis, given.l7_columns })
+    local out = predicted({ trained.capture(20), "--format=jsonl" }, folder)
+    assert.equal(3, #json.decode(out:match "[^\n]+").splt_ps)
+    trained.change(folder, function(about) about.parameters.splt_analysis = 2 end)
+    assert.matches('no column "splt_ps_3"', refusal({ trained.capture(4) }, folder))
+    folder = trained.model { trained.capture(), "--n-dissections=20", "--l7-columns=risk_score,dns_query_type",
+      "--time-unit=us", "--columns=risk_score,bidirectional_max_piat_us" }
+    given = deployment.new(folder):parameters()
+    assert.same({ true, 0, { "risk_score" } }, { given.statistical_analysis, given.splt_analysis, given.l7_columns })
+    predicted({ trained.capture(20) }, folder)
+  end)
+
   it("masks what it is told to mask, and decides by what is true", function()
     local folder = trained.model { trained.capture() }
     local out = predicted({ trained.capture(20), "--anonymize-addresses", "--columns=src_ip,udps.model_class" }, folder)
@@ -185,6 +203,34 @@ describe("scripts/predict.lua", function()
         assert.same({ 2, "nfengine: " .. each[2] .. "\n" }, { result.status, result.err })
       end
       predicted({ trained.capture(4), "--n-dissections=20", "--statistical-analysis", "--idle-timeout=120" }, folder)
+    end)
+
+    it("to be asked otherwise than it was trained", function()
+      for _, word in ipairs { "after_packets=2", "afterwards=end", "file=other.json", "manifest=other.json",
+        "columns=protocol,dst_port", "classes=a,b" } do
+        local result = predict({ trained.capture(4), "-a", "model." .. word }, folder)
+        assert.same({ 2, "nfengine: -a model." .. word .. ": the model is asked as it was trained, expected no such "
+          .. "option\n" }, { result.status, result.err })
+      end
+      predicted({ trained.capture(4), "-a", "model.scores=2", "-a", "model.drift=-" }, folder)
+    end)
+
+    it("to write drift over what the run reads or writes", function()
+      local capture, out = trained.capture(4), program.temporary ".csv"
+      local before = program.read(capture)
+      for _, path in ipairs { capture, folder .. "//manifest.json", folder .. "/model.json", out } do
+        local said = "--drift=" .. path .. ": a file of this run, expected another"
+        assert.equal(said, refusal({ capture, "-o", out }, folder, { "--drift=" .. path }))
+        assert.equal(said, refusal({ capture, "-o", out, "-a", "model.drift=" .. path }, folder))
+      end
+      assert.is_true(before == program.read(capture))
+      program.write("", out)
+      refusal({ capture, "-o", out }, folder, { "--drift=" .. out:gsub("/", "//") })
+    end)
+
+    it("to lose drift that finds no place, naming the file", function()
+      assert.equal("plugin model: cleanup: /dev/full: No space left on device",
+        refusal({ trained.capture(4) }, folder, { "--drift=/dev/full" }))
     end)
 
     it("another libpcap filter than in training, which it takes from nobody but the command line", function()
