@@ -234,6 +234,26 @@ describe("scripts/train.lua", function()
       assert.is_nil(lfs.attributes(folder))
     end)
 
+    for _, kind in ipairs { "boost", "forest" } do
+      it("to go on with a " .. kind .. " that is interrupted", function()
+        local script = engine.script_file [[
+          local training = require "nfengine.ml.training"
+          local train = training.train
+          function training.train(given)
+            os.execute "(sleep 0.3; kill -INT $PPID) &"
+            return train(given)
+          end
+          dofile "scripts/train.lua"
+        ]]
+        local folder = program.temporary()
+        local result = program.run(script, trained.capture(), "--", trained.rules(), "--write=" .. folder,
+          "--kind=" .. kind, "--trees=100000")
+        assert.equal(130, result.status, result.err)
+        assert.matches("nfengine: interrupted: no model was written\n$", result.err)
+        assert.is_nil(lfs.attributes(folder))
+      end)
+    end
+
     it("a folder that has a model", function()
       local folder = trained.model { trained.capture(40) }
       local result = trained.run("train", { trained.capture(40) }, { trained.rules(), "--write=" .. folder })
