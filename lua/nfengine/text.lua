@@ -122,4 +122,17 @@ function text.character_at(bytes, at)
   return code, size
 end
 
+--- Bytes with question marks in place of those that are no UTF-8.
+function text.as_utf8(bytes)
+  return (bytes:gsub("[\128-\255]+", function(part)
+    local out, at = {}, 1
+    while at <= #part do
+      local _, size = text.character_at(part, at)
+      out[#out + 1] = size and part:sub(at, at + size - 1) or "?"
+      at = at + (size or 1)
+    end
+    return table.concat(out)
+  end))
+end
+
 return text

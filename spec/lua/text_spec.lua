@@ -78,6 +78,12 @@ describe("the first of a list", function()
   end)
 end)
 
+describe("bytes as UTF-8", function()
+  it("have a question mark for each that is none", function()
+    assert.equal("a\195\169?b??c\226\130\172", text.as_utf8 "a\195\169\233b\226\130c\226\130\172")
+  end)
+end)
+
 describe("wrapped text", function()
   it("has lines of the width at most, each but the first behind the indent", function()
     assert.equal("one two\n  three\n  four", text.wrap("one two three four", "  ", 9))
