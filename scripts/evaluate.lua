@@ -27,7 +27,10 @@ local metrics = require "nfengine.ml.metrics"
 local report = require "nfengine.report"
 local text = require "nfengine.text"
 
-local options = nf.options(labelling.options { model = { "", "folder that nfengine train has written" } })
+local options = nf.options(labelling.options {
+  model = { "", "folder that nfengine train has written" },
+  classes = { 20, "classes to show in tables, those with most flows", integer = true, min = 1 },
+})
 if options.model == "" then error({ usage = "expected --model=FOLDER behind --" }, 0) end
 
 local deployed = deployment.new(options.model)
@@ -69,7 +72,7 @@ local accounts = labels:read(streamer, {
 })
 if not accounts then return report.say "interrupted: the tables would be about a part only" end
 if found.total == 0 then error("no flow has a label: nothing was compared", 0) end
-print(table.concat(found:lines(), "\n"))
+print(table.concat(found:lines(options.classes), "\n"))
 if left_out > 0 and not report.is_quiet then
   report.say(text.plural(left_out, "flow") .. " left out, without a label")
 end

@@ -72,6 +72,7 @@ local options = nf.options(labelling.options {
   threads = { 1, "that train; another number may make another model", integer = true, min = 1, max = 1024 },
   keep = { {}, "columns to take for features though they give flows away: dst_port, say" },
   top = { 10, "features to list", integer = true, min = 0 },
+  classes = { 20, "classes to show in tables, those with most flows", integer = true, min = 1 },
   few = { 20, "warn of classes with fewer flows", integer = true, min = 0 },
 })
 
@@ -134,7 +135,7 @@ local function run()
   })
   files:finish()
 
-  print(table.concat(found:lines(), "\n"))
+  print(table.concat(found:lines(options.classes), "\n"))
   if options.top > 0 then print("\n" .. table.concat(training.gain_lines(trained.gains, options.top), "\n")) end
   if not report.is_quiet then
     report.say(("%s, %d features, trained in %s"):format(text.plural(train.rows.count, "flow"), train.rows.width,

@@ -156,6 +156,17 @@ describe("scripts/train.lua", function()
       assert.is_nil(said:find "give the label away")
     end)
 
+    it("the first of many classes, which tables show as well", function()
+      local result, folder = trained.train({ trained.capture(200) }, { "--label=src_port", "--trees=1", "--top=0" })
+      assert.equal(0, result.status, result.err)
+      assert.equal(11, select(2, result.err:gsub("warning: [^\n]*label", "")))
+      assert.matches("warning: 190 labels more with few flows, or none in some part\n", result.err, 1, true)
+      assert.equal(1 + 20 + 1 + 1 + 1 + 1 + 21, select(2, result.out:gsub("\n", "")))
+      local own = { "--model=" .. folder, "--label=src_port", "--classes=3" }
+      result = trained.run("evaluate", { trained.capture(200) }, own)
+      assert.matches("\n197 more +197\naccuracy", result.out)
+    end)
+
     it("several captures that are parted as one", function()
       local said = warnings({ trained.capture(20), trained.capture(20, 4) }, { "--few=0" })
       assert.is_nil(said:find "%-%-apart")
