@@ -9,7 +9,8 @@ local text = require "nfengine.text"
 local world = require "nfengine.world"
 
 local collection = {
-  root = ".", -- the folder of what came along; set by the command line
+  -- The folder of what came along, which this file did, too; set by the command line.
+  root = debug.getinfo(1, "S").source:match "^@(.*)/lua/nfengine/collection%.lua$" or ".",
   search_path = nil, -- package.path with all collections, once it has been extended, ...
   usual_path = nil, -- ... and what it was before, without our own library
   load_closed = nil, -- with --safe: function that loads a plugin's file of others, or returns nil for what came along
