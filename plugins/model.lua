@@ -62,20 +62,19 @@ local function load_with_manifest(self)
   for i, feature in ipairs(about.features) do self.columns[i] = feature.name end
 end
 
-local function open_drift(path, mode)
-  if path == "-" then return io.stderr end
-  local file, message = io.open(path, mode)
+--- Raises one line now where the file could not be written at the end.
+local function check_drift(path)
+  if path == "" or path == "-" then return end
+  local file, message = io.open(path, "a")
   if not file then error(("drift: %s, expected a file to write, or -"):format(message), 0) end
-  return file
+  file:close()
 end
 
 local function tell_drift(self)
   local line = self.watch:line(5)
   if line then require("nfengine.report").say("warning: model: " .. line) end
-  if self.drift == "" then return end
-  local file = open_drift(self.drift, "w")
-  file:write(self.watch:json())
-  if file ~= io.stderr then assert(file:close()) end
+  if self.drift == "-" then io.stderr:write(self.watch:json())
+  elseif self.drift ~= "" then require("nfengine.contents").write(self.drift, self.watch:json()) end
 end
 
 local function decide(self, flow)
@@ -155,7 +154,7 @@ return nf.plugin {
     if self.manifest ~= "" then load_with_manifest(self) else self.model, self.watch = load_model(self), false end
     if self.classes[1] then self.model:name_classes(self.classes) end
     self.names = self.model.classes or {}
-    if self.watch and self.drift ~= "" and self.drift ~= "-" then open_drift(self.drift, "a"):close() end
+    if self.watch then check_drift(self.drift) end
     self.packet_limit, self.byte_limit = limit(self.after_packets), limit(self.after_bytes)
     self.time_limit = limit(self.after_ms * run.ticks_per_second / 1000)
     self.is_early = math.min(self.packet_limit, self.byte_limit, self.time_limit) < math.huge

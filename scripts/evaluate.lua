@@ -27,7 +27,10 @@ local metrics = require "nfengine.ml.metrics"
 local report = require "nfengine.report"
 local text = require "nfengine.text"
 
-local options = nf.options(labelling.options { model = { "", "folder that nfengine train has written" } })
+local options = nf.options(labelling.options {
+  model = { "", "folder that nfengine train has written" },
+  classes = { 20, "classes to show in tables, those with most flows", integer = true, min = 1 },
+})
 if options.model == "" then error({ usage = "expected --model=FOLDER behind --" }, 0) end
 
 local deployed = deployment.new(options.model)
@@ -51,26 +54,25 @@ local function check_label(all)
   for i, column in ipairs(all) do
     names[i] = column.name
     if column.name == labels.column then
-      if not is_regression or columns.is_numeric(column) then return end
-      error(("label %s is %s, expected a number"):format(text.quote(column.name), column.type), 0)
+      if not is_regression or columns.is_numeric(column) and not column.is_array then return end
+      error(("label %s is %s, expected a number"):format(text.quote(column.name), labelling.kind_of(column)), 0)
     end
   end
-  error(("no column %s in this run%s"):format(text.quote(labels.column), text.suggest(labels.column, names)), 0)
+  labelling.refuse_column(labels.column, names)
 end
 
 local accounts = labels:read(streamer, {
   open = function(_, _, _, all) check_label(all) end,
   write = function(_, flow)
-    local label = flow[labels.column]
-    if label == "" then left_out = left_out + 1
+    if flow[labels.column] == "" then left_out = left_out + 1
     elseif is_regression then found:add(labelling.number_of(flow, labels.column), flow["udps.model_score"])
-    else found:add(tostring(label), flow["udps.model_class"]) end
+    else found:add(labelling.class_of(flow, labels.column), flow["udps.model_class"]) end
     return true
   end,
 })
 if not accounts then return report.say "interrupted: the tables would be about a part only" end
 if found.total == 0 then error("no flow has a label: nothing was compared", 0) end
-print(table.concat(found:lines(), "\n"))
+print(table.concat(found:lines(options.classes), "\n"))
 if left_out > 0 and not report.is_quiet then
   report.say(text.plural(left_out, "flow") .. " left out, without a label")
 end

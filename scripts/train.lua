@@ -60,7 +60,7 @@ local options = nf.options(labelling.options {
   write = { "", "folder for the model" },
   kind = { "boost", "gradient boosting, or a random forest", choices = { "boost", "forest" } },
   regression = { false, "the label is a number to be predicted" },
-  trees = { 100, "trees of a forest; of boosting rounds, each a tree a class", integer = true, min = 1, max = 100000 },
+  trees = { 100, "rounds, each a tree, or of several classes one a class", integer = true, min = 1, max = 100000 },
   depth = { 6, "of trees, at most", integer = true, min = 1, max = 30 },
   learning_rate = { 0.3, "of boosting: how much of each tree counts", min = 0.0001, max = 1 },
   patience = { 10, "rounds that may not be better by the validation part", integer = true, min = 1 },
@@ -72,6 +72,7 @@ local options = nf.options(labelling.options {
   threads = { 1, "that train; another number may make another model", integer = true, min = 1, max = 1024 },
   keep = { {}, "columns to take for features though they give flows away: dst_port, say" },
   top = { 10, "features to list", integer = true, min = 0 },
+  classes = { 20, "classes to show in tables, those with most flows", integer = true, min = 1 },
   few = { 20, "warn of classes with fewer flows", integer = true, min = 0 },
 })
 
@@ -118,6 +119,10 @@ local function run()
 
   local task, began = tasks.of(set), report.now()
   local trained, train = training.train(task:given(options)), set:train()
+  if not trained then
+    accounts[#accounts].is_interrupted = true -- for the exit status
+    return false
+  end
   local took = report.now() - began
   local path = files:path "model.json"
   contents.write(path, trained.model)
@@ -130,7 +135,7 @@ local function run()
   })
   files:finish()
 
-  print(table.concat(found:lines(), "\n"))
+  print(table.concat(found:lines(options.classes), "\n"))
   if options.top > 0 then print("\n" .. table.concat(training.gain_lines(trained.gains, options.top), "\n")) end
   if not report.is_quiet then
     report.say(("%s, %d features, trained in %s"):format(text.plural(train.rows.count, "flow"), train.rows.width,

@@ -23,7 +23,11 @@ bundle.__index = bundle
 function bundle.new(folder, names)
   folder = placed(folder)
   local self = { folder = folder:gsub("(.)/+$", "%1") .. "/", names = names, used = {}, tables = {} }
-  if not lfs.attributes(folder) then
+  local mode = lfs.attributes(folder, "mode")
+  if mode and mode ~= "directory" then
+    error(("%s: a %s, expected a folder to write"):format(text.quote(folder), mode), 0)
+  end
+  if not mode then
     local made, message = lfs.mkdir(self.folder)
     if not made then error(("%s: %s, expected a folder to write"):format(text.quote(folder), message), 0) end
     self.is_ours = true

@@ -9,7 +9,8 @@ local text = require "nfengine.text"
 local world = require "nfengine.world"
 
 local collection = {
-  root = ".", -- the folder of what came along; set by the command line
+  -- The folder of what came along, which this file did, too; set by the command line.
+  root = debug.getinfo(1, "S").source:match "^@(.*)/lua/nfengine/collection%.lua$" or ".",
   search_path = nil, -- package.path with all collections, once it has been extended, ...
   usual_path = nil, -- ... and what it was before, without our own library
   load_closed = nil, -- with --safe: function that loads a plugin's file of others, or returns nil for what came along
@@ -112,15 +113,8 @@ function collection.file_of(made) return files[made] end
 
 local function absolute(path) return path:match "^/" and path or lfs.currentdir() .. "/" .. path end
 
---- What a plugin's file returns, for use in a run. Raises one line when there is none, or it cannot be loaded.
--- @param word a name, or a path that ends in ".lua"
-function collection.load(word)
-  local path = collection.find("plugins", word)
-  if not path then
-    error(("no plugin %s: expected a name on the search path or a file that ends in .lua%s")
-      :format(text.quote(word), collection.suggest("plugins", word)), 0)
-  end
-  local module = word:match "%.lua$" and MODULE_OF_FILE .. absolute(path) or "plugins." .. word
+--- What a plugin's file returns, by the module that it is. Raises one line when it cannot be loaded.
+local function load_module(word, path, module)
   local load = collection.load_closed and collection.load_closed(path)
   local ok, result = pcall(load or require, load and path or module)
   if not ok then
@@ -129,6 +123,25 @@ function collection.load(word)
   end
   if type(result) == "table" then files[result] = path end
   return result
+end
+
+--- What a plugin's file returns, for use in a run. Raises one line when there is none, or it cannot be loaded.
+-- @param word a name, or a path that ends in ".lua"
+function collection.load(word)
+  local path = collection.find("plugins", word)
+  if not path then
+    error(("no plugin %s: expected a name on the search path or a file that ends in .lua%s")
+      :format(text.quote(word), collection.suggest("plugins", word)), 0)
+  end
+  return load_module(word, path, word:match "%.lua$" and MODULE_OF_FILE .. absolute(path) or "plugins." .. word)
+end
+
+--- The same of a plugin that came along, whatever other collections have by that name: for names that nobody who runs
+-- the program has given. Returns nil where none came along.
+-- @param name without a path
+function collection.load_own(name)
+  local path = ("%s/plugins/%s.lua"):format(collection.root, name)
+  return is_file(path) and load_module(name, path, MODULE_OF_FILE .. absolute(path)) or nil
 end
 
 -- ---- to read what they say ----

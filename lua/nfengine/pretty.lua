@@ -19,26 +19,14 @@ function pretty.map(fields)
   return pretty.object(members)
 end
 
--- What is no UTF-8, which file names need not be, becomes question marks.
-local function as_utf8(bytes)
-  return (bytes:gsub("[\128-\255]+", function(part)
-    local out, at = {}, 1
-    while at <= #part do
-      local _, size = text.character_at(part, at)
-      out[#out + 1] = size and part:sub(at, at + size - 1) or "?"
-      at = at + (size or 1)
-    end
-    return table.concat(out)
-  end))
-end
-
 local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
 
 local function escape(character) return ESCAPES[character] or ("\\u%04x"):format(character:byte()) end
 
 -- Not by lua-cjson, which ends the process where it gets no memory: records may be written by then, not yet told of.
 local function scalar(value)
-  if type(value) == "string" then return '"' .. as_utf8(value):gsub('[%c"\\]', escape) .. '"' end
+  -- What is no UTF-8, which file names need not be, becomes question marks.
+  if type(value) == "string" then return '"' .. text.utf8(value):gsub('[%c"\\]', escape) .. '"' end
   if type(value) ~= "number" then return tostring(value) end
   if value - value ~= 0 then return "null" end -- no number of JSON's: infinite, or none
   return (value == math.floor(value) and "%.0f" or "%.14g"):format(value)

@@ -31,6 +31,14 @@ describe("bundle", function()
     assert.equal("b.part", program.names_in(folder))
   end)
 
+  it("refuses what is there and no folder", function()
+    local path = program.write("x", ".txt")
+    for place, kind in pairs { [path] = "file", ["/dev/null"] = "char device" } do
+      assert.equal(('"%s": a %s, expected a folder to write'):format(place, kind),
+        engine.refusal(bundle.new, place, { "a" }))
+    end
+  end)
+
   it("leaves nothing behind when it is abandoned, nor a folder of its own", function()
     local folder = capture.folder()
     local files = bundle.new(folder .. "/out", { "a", "b" })

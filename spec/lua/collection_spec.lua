@@ -54,6 +54,15 @@ after_each(function()
   program.remove_temporaries()
 end)
 
+describe("what came along", function()
+  it("is found from any folder, also without the program", function()
+    folder_with { ["plugins/rates.lua"] = 'error "not this one"' }
+    local result = program.shell(([[cd '%s' && luajit -e 'package.path = "%s/lua/?.lua;" .. package.path
+      print(require("nfengine.collection").root)']]):format(folder, here))
+    assert.same({ 0, here .. "\n" }, { result.status, result.out }, result.err)
+  end)
+end)
+
 describe("a bare name", function()
   it("is looked for here, then in $NFENGINE_PATH, the user's folder, and what came along", function()
     folder_with {

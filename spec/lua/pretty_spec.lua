@@ -38,9 +38,10 @@ describe("pretty.encode", function()
   end)
 
   it("replaces what is no UTF-8", function()
-    assert.equal('["a?b", "?", "é?", "€😀"]\n', encode { "a\255b", "\195", "é\169", "€😀" })
+    local function shown(expected) return (expected:gsub("?", "\239\191\189")) end -- U+FFFD for each
+    assert.equal(shown '["a?b", "?", "é?", "€😀"]\n', encode { "a\255b", "\195", "é\169", "€😀" })
     -- An overlong slash, a surrogate, beyond Unicode.
-    assert.equal('["??", "???", "???", "????"]\n',
+    assert.equal(shown '["??", "???", "???", "????"]\n',
       encode { "\192\175", "\224\128\175", "\237\160\128", "\244\144\128\128" })
   end)
 end)

@@ -63,12 +63,21 @@ describe("scripts/evaluate.lua", function()
       (tables({ early, late }, folder, { "--label-by-file=file" })))
   end)
 
+  it("calls classes as training did that are no UTF-8", function()
+    local rules = "--label-rules=" .. program.write("dst_port,label\n53,caf\233\n80,\195\169t\195\169\n", ".csv")
+    local _, folder = trained.train({ trained.capture() }, { rules, "--few=0" })
+    assert.same({ "caf\239\191\189", "été" }, trained.manifest(folder).classes)
+    assert.matches("accuracy 1.0000, .*, of 20 flows\n", (tables({ trained.capture(20) }, folder, { rules })))
+  end)
+
   it("judges numbers", function()
     local _, folder = trained.train({ trained.capture() }, { "--label=bidirectional_bytes", "--regression", "--few=0" })
     assert.matches("^mean absolute error %d.*, of 40 flows\n$",
       (tables({ trained.capture(40) }, folder, { "--label=bidirectional_bytes" })))
     assert.equal('label "src_ip" is ip, expected a number',
       refusal({ trained.capture(4) }, folder, { "--label=src_ip" }))
+    assert.equal('label "splt_ps" is an array, expected a number',
+      refusal({ trained.capture(4), "--splt-analysis=3" }, folder, { "--label=splt_ps" }))
   end)
 
   it("judges what is true or false by 0 and 1", function()

@@ -3,8 +3,10 @@ local deployment = require "nfengine.ml.deployment"
 local engine = require "spec.support.engine"
 local example = require "spec.support.example"
 local json = require "nfengine.json"
+local lfs = require "nfengine.lfs"
 local live = require "spec.support.live"
 local program = require "spec.support.program"
+local testing_capture = require "nfengine.testing.capture"
 local trained = require "spec.support.trained"
 
 describe("scripts/predict.lua", function()
@@ -102,6 +104,24 @@ describe("scripts/predict.lua", function()
     assert.equal(7, json.decode(program.read(about .. ".manifest.json")).parameters.idle_timeout)
   end)
 
+  it("gives flows no more columns than features are, whatever a manifest asks for", function()
+    local folder = trained.model { trained.capture(), "--splt-analysis=3", "--columns=splt_ps,src2dst_packets" }
+    trained.change(folder, function(about)
+      about.parameters.splt_analysis, about.parameters.l7_columns = 65535, { "all" }
+    end)
+    local given = deployment.new(folder):parameters()
+    assert.same({ false, 3, {} }, { given.statistical_analysis, given.splt_analysis, given.l7_columns })
+    local out = predicted({ trained.capture(20), "--format=jsonl" }, folder)
+    assert.equal(3, #json.decode(out:match "[^\n]+").splt_ps)
+    trained.change(folder, function(about) about.parameters.splt_analysis = 2 end)
+    assert.matches('no column "splt_ps_3"', refusal({ trained.capture(4) }, folder))
+    folder = trained.model { trained.capture(), "--n-dissections=20", "--l7-columns=risk_score,dns_query_type",
+      "--time-unit=us", "--columns=risk_score,bidirectional_max_piat_us" }
+    given = deployment.new(folder):parameters()
+    assert.same({ true, 0, { "risk_score" } }, { given.statistical_analysis, given.splt_analysis, given.l7_columns })
+    predicted({ trained.capture(20) }, folder)
+  end)
+
   it("masks what it is told to mask, and decides by what is true", function()
     local folder = trained.model { trained.capture() }
     local out = predicted({ trained.capture(20), "--anonymize-addresses", "--columns=src_ip,udps.model_class" }, folder)
@@ -114,7 +134,8 @@ describe("scripts/predict.lua", function()
     local name = path:match "([^/]*)%.lua$"
     program.write(program.read "plugins/rates.lua":gsub('"rates"', ('"%s"'):format(name)), path)
     local folder = trained.model { trained.capture(), "--plugin=" .. path }
-    assert.matches('^no plugin "' .. name .. '": expected', refusal({ trained.capture(10) }, folder))
+    assert.equal("plugin " .. name .. " did not come along with nfengine, expected --plugin with it and its options, "
+      .. "as in training", refusal({ trained.capture(10) }, folder))
     predicted({ trained.capture(10), "--plugin=" .. path }, folder)
   end)
 
@@ -182,6 +203,34 @@ describe("scripts/predict.lua", function()
         assert.same({ 2, "nfengine: " .. each[2] .. "\n" }, { result.status, result.err })
       end
       predicted({ trained.capture(4), "--n-dissections=20", "--statistical-analysis", "--idle-timeout=120" }, folder)
+    end)
+
+    it("to be asked otherwise than it was trained", function()
+      for _, word in ipairs { "after_packets=2", "afterwards=end", "file=other.json", "manifest=other.json",
+        "columns=protocol,dst_port", "classes=a,b" } do
+        local result = predict({ trained.capture(4), "-a", "model." .. word }, folder)
+        assert.same({ 2, "nfengine: -a model." .. word .. ": the model is asked as it was trained, expected no such "
+          .. "option\n" }, { result.status, result.err })
+      end
+      predicted({ trained.capture(4), "-a", "model.scores=2", "-a", "model.drift=-" }, folder)
+    end)
+
+    it("to write drift over what the run reads or writes", function()
+      local capture, out = trained.capture(4), program.temporary ".csv"
+      local before = program.read(capture)
+      for _, path in ipairs { capture, folder .. "//manifest.json", folder .. "/model.json", out } do
+        local said = "--drift=" .. path .. ": a file of this run, expected another"
+        assert.equal(said, refusal({ capture, "-o", out }, folder, { "--drift=" .. path }))
+        assert.equal(said, refusal({ capture, "-o", out, "-a", "model.drift=" .. path }, folder))
+      end
+      assert.is_true(before == program.read(capture))
+      program.write("", out)
+      refusal({ capture, "-o", out }, folder, { "--drift=" .. out:gsub("/", "//") })
+    end)
+
+    it("to lose drift that finds no place, naming the file", function()
+      assert.equal("plugin model: cleanup: /dev/full: No space left on device",
+        refusal({ trained.capture(4) }, folder, { "--drift=/dev/full" }))
     end)
 
     it("another libpcap filter than in training, which it takes from nobody but the command line", function()
@@ -254,6 +303,33 @@ describe("scripts/predict.lua", function()
         program.write(before, folder .. "/manifest.json")
       end
       assert(refused > 30, refused)
+    end)
+
+    it("to run a plugin that lies beside, by whatever name, where a manifest says so", function()
+      local ran = program.temporary ".txt"
+      local code = ('io.open(%q, "w"):close() return require "nfengine".plugin { name = "%%s", version = "1.0.0", '
+        .. 'categories = { "safe" }, columns = { { "x", "uint8" } }, on_init = function() end }'):format(ran)
+      local plugins = testing_capture.folder {
+        ["innocent.lua"] = code:format "innocent", ["quantiles.lua"] = code:format "quantiles",
+        ["model.lua"] = code:format "model",
+      }
+      local here = testing_capture.folder()
+      assert(os.rename(plugins, here .. "/plugins"))
+      local root = lfs.currentdir()
+      local function run(...)
+        local words = { program.path:gsub("^%.", root), "-q", "predict", trained.capture(4), ... }
+        for i, word in ipairs(words) do words[i] = program.quote(word) end
+        return program.shell(("cd '%s' && %s"):format(here, table.concat(words, " ")))
+      end
+      local result = run("--", "--model=" .. folder)
+      assert.same({ 0, nil }, { result.status, program.read(ran) }, result.err)
+      trained.change(folder, function(about) about.plugins[2].name = "innocent" end)
+      result = run("--", "--model=" .. folder)
+      assert.equal("nfengine: plugin innocent did not come along with nfengine, expected --plugin with it and its "
+        .. "options, as in training\n", result.err)
+      assert.is_nil(program.read(ran))
+      run("--plugin=innocent", "--", "--model=" .. folder)
+      assert.equal("", program.read(ran))
     end)
 
     it("to open files where a manifest says so", function()
@@ -373,7 +449,7 @@ end
 local function learn(capture)
   local script, path = spy "train"
   local words = with(script, capture)
-  local folder = require("nfengine.testing.capture").folder() .. "/model"
+  local folder = testing_capture.folder() .. "/model"
   for _, word in ipairs { "--", "--label=ip_version", "--keep=dst_port", "--few=0", "--trees=3", "--split=0.9,0.1",
     "--group=pair", "--write=" .. folder } do
     words[#words + 1] = word

@@ -1,3 +1,4 @@
+local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
 local example = require "spec.support.example"
 local json = require "nfengine.json"
@@ -155,6 +156,17 @@ describe("scripts/train.lua", function()
       assert.is_nil(said:find "give the label away")
     end)
 
+    it("the first of many classes, which tables show as well", function()
+      local result, folder = trained.train({ trained.capture(200) }, { "--label=src_port", "--trees=1", "--top=0" })
+      assert.equal(0, result.status, result.err)
+      assert.equal(11, select(2, result.err:gsub("warning: [^\n]*label", "")))
+      assert.matches("warning: 190 labels more with few flows, or none in some part\n", result.err, 1, true)
+      assert.equal(1 + 20 + 1 + 1 + 1 + 1 + 21, select(2, result.out:gsub("\n", "")))
+      local own = { "--model=" .. folder, "--label=src_port", "--classes=3" }
+      result = trained.run("evaluate", { trained.capture(200) }, own)
+      assert.matches("\n197 more +197\naccuracy", result.out)
+    end)
+
     it("several captures that are parted as one", function()
       local said = warnings({ trained.capture(20), trained.capture(20, 4) }, { "--few=0" })
       assert.is_nil(said:find "%-%-apart")
@@ -173,8 +185,27 @@ describe("scripts/train.lua", function()
         refusal({ trained.capture(10) }, { "--label-rules=" .. program.write("dst_port,label\n53,a\n", ".csv") }))
       assert.equal('no column "udps.labl" in this run (did you mean \'udps.label\'?)',
         refusal({ trained.capture(10) }, { rules, "--label=udps.labl" }))
+      assert.equal('no column "udps.label" in this run, expected --label, --label-rules or --label-by-file',
+        refusal({ trained.capture(10) }))
+      assert.equal('label "splt_ps" is an array, expected a number with --regression',
+        refusal({ trained.capture(10), "--splt-analysis=3" }, { "--label=splt_ps", "--regression" }))
       assert.equal("no column of this run is a feature",
         refusal({ trained.capture(10), "--columns=src_ip" }, { rules }))
+    end)
+
+    it("classes that could not be told apart", function()
+      local plugin = program.write([[
+        return require "nfengine".plugin { name = "far", columns = { { "class", "string:100" } },
+          on_init = function(_, _, flow) flow.udps.class = ("w"):rep(64) .. flow.dst_port end }
+      ]], ".lua")
+      assert.equal('label "' .. ("w"):rep(64) .. '53" has 66 bytes, expected 64 at most',
+        refusal({ trained.capture(10), "--plugin=" .. plugin }, { "--label=udps.class" }))
+      local bytes, long = program.read(trained.capture(10)), ("v"):rep(64)
+      local folder = capture.folder { [long .. "1.pcap"] = bytes, [long .. "2.pcap"] = bytes, ["3.pcap"] = bytes }
+      assert.equal(('--label-by-file=file: "%s1" and "%s2" are the same in their first 64 bytes, expected names that '
+        .. "differ there"):format(long, long), refusal({ folder }, { "--label-by-file=file" }))
+      os.remove(folder .. "/" .. long .. "2.pcap")
+      assert.equal(0, (trained.train({ folder }, { "--label-by-file=file" })).status)
     end)
 
     it("columns that are there only after a model is asked", function()
@@ -206,6 +237,8 @@ describe("scripts/train.lua", function()
         refusal({ trained.capture(10) }, { "--kind=forest", "--split=0.5,0.2,0.3" }))
       assert.equal("--balance: a regression has no classes, expected either --balance or --regression",
         refusal({ trained.capture(10) }, { "--label=bidirectional_bytes", "--balance", "--regression" }))
+      assert.equal("--label=dst_port: --label-rules gives udps.label, expected one of them",
+        refusal({ trained.capture(10) }, { trained.rules(), "--label=dst_port" }))
       assert.equal("expected --write=FOLDER behind --",
         program.run("train", "samples/web.pcap").err:match "nfengine: ([^\n]*)\n$")
     end)
@@ -233,6 +266,26 @@ describe("scripts/train.lua", function()
       assert.matches("nfengine: interrupted: no model was written\n$", result.err)
       assert.is_nil(lfs.attributes(folder))
     end)
+
+    for _, kind in ipairs { "boost", "forest" } do
+      it("to go on with a " .. kind .. " that is interrupted", function()
+        local script = engine.script_file [[
+          local training = require "nfengine.ml.training"
+          local train = training.train
+          function training.train(given)
+            os.execute "(sleep 0.3; kill -INT $PPID) &"
+            return train(given)
+          end
+          dofile "scripts/train.lua"
+        ]]
+        local folder = program.temporary()
+        local result = program.run(script, trained.capture(), "--", trained.rules(), "--write=" .. folder,
+          "--kind=" .. kind, "--trees=100000")
+        assert.equal(130, result.status, result.err)
+        assert.matches("nfengine: interrupted: no model was written\n$", result.err)
+        assert.is_nil(lfs.attributes(folder))
+      end)
+    end
 
     it("a folder that has a model", function()
       local folder = trained.model { trained.capture(40) }

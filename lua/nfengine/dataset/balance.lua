@@ -7,9 +7,13 @@
 
 local pretty = require "nfengine.pretty"
 local show = require "nfengine.show"
+local text = require "nfengine.text"
 
 local balance = {}
 balance.__index = balance
+
+-- What people are shown of labels at most: the others are counted.
+local MOST_ROWS, MOST_WARNINGS = 20, 10
 
 function balance.new(parts)
   local self = setmetatable({ parts = parts, rows = {}, records = 0, totals = {} }, balance)
@@ -53,7 +57,19 @@ function balance:described()
   return list
 end
 
---- A table for people, as lines; the last one is for records that have no label.
+--- The sum of some rows.
+local function sum_of(rows, first, parts)
+  local sum = { records = 0, parts = {} }
+  for part = 1, #parts do sum.parts[part] = 0 end
+  for i = first, #rows do
+    sum.records = sum.records + rows[i].records
+    for part = 1, #parts do sum.parts[part] = sum.parts[part] + rows[i].parts[part] end
+  end
+  return sum
+end
+
+--- A table for people, as lines: labels with most records first, those behind the 20th in one line; the last one is for
+-- records that have no label.
 function balance:lines(unlabelled)
   local parts, heads, lines = several(self), {}, {}
   local form = "%-32s%10s%8s" .. ("%12s"):rep(#parts)
@@ -68,26 +84,38 @@ function balance:lines(unlabelled)
   end
   for i, part in ipairs(parts) do heads[i] = part:upper() end
   add("LABEL", "FLOWS", "SHARE", heads)
-  for _, row in ipairs(self:sorted()) do add_counted(row.label, row.records, row.parts) end
+  local rows = self:sorted()
+  for i = 1, math.min(#rows, MOST_ROWS) do add_counted(rows[i].label, rows[i].records, rows[i].parts) end
+  if rows[MOST_ROWS + 1] then
+    local rest = sum_of(rows, MOST_ROWS + 1, self.parts)
+    add_counted(text.thousands(#rows - MOST_ROWS) .. " more", rest.records, rest.parts)
+  end
   add_counted("all of them", self.records, self.totals)
   if unlabelled > 0 then add("left out, without a label", show.thousands(unlabelled), "", {}) end
   return lines
 end
 
 --- What a model could not learn, or nobody test: labels with fewer records than `few`, or without any in some part.
+-- @return lines, ten at most and one on how many more there are; whether some label has no records in some part
 function balance:warnings(few)
-  local list = {}
+  local list, is_missing_some = {}, false
   for _, row in ipairs(self:sorted()) do
     local missing = {}
     for i, name in ipairs(self.parts) do
       if row.parts[i] == 0 then missing[#missing + 1] = name end
     end
+    is_missing_some = is_missing_some or missing[1] ~= nil
     local problems = {}
-    if row.records < few then problems[1] = ("%d flow%s"):format(row.records, row.records == 1 and "" or "s") end
+    if row.records < few then problems[1] = text.plural(row.records, "flow") end
     if missing[1] then problems[#problems + 1] = "none in " .. table.concat(missing, " and ") end
     if problems[1] then list[#list + 1] = ('label "%s": %s'):format(row.label, table.concat(problems, ", ")) end
   end
-  return list
+  local rest = #list - MOST_WARNINGS
+  for i = #list, MOST_WARNINGS + 1, -1 do list[i] = nil end
+  if rest > 0 then
+    list[MOST_WARNINGS + 1] = ("%s more with few flows, or none in some part"):format(text.plural(rest, "label"))
+  end
+  return list, is_missing_some
 end
 
 return balance

@@ -17,6 +17,9 @@ labelling.__index = labelling
 
 local DEFAULT = "udps.label"
 
+-- Bytes of a class's name: what a column that tells it has room for, udps.label as well as plugin model's model_class.
+local LONGEST = 64
+
 --- Declarations of the options, added to a script's own.
 -- @param may_lack whether the script goes on without labels: then `column` is nil where none are asked for
 function labelling.options(own, may_lack)
@@ -32,7 +35,7 @@ local FileLabel = nf.plugin {
   name = "file_label",
   options = { label = { "", "what the capture's flows are" } },
   columns = {
-    { "label", "string:64", "name of the capture, or of the folder that it is in", is_identifying = false },
+    { "label", "string:" .. LONGEST, "name of the capture, or of the folder that it is in", is_identifying = false },
   },
   on_init = function(self, _, flow) flow.udps.label = self.label end,
 }
@@ -55,12 +58,37 @@ function labelling.new(options, others)
   if is_by_file and (options.label_rules ~= "" or column and column ~= DEFAULT) then
     error({ usage = "--label-by-file: expected neither --label nor --label-rules with it" }, 0)
   end
+  if options.label_rules ~= "" and column and not column:find "^udps%." then
+    error({ usage = ("--label=%s: --label-rules gives %s, expected one of them"):format(column, DEFAULT) }, 0)
+  end
   if is_by_file or options.label_rules ~= "" then column = column or DEFAULT end
   return setmetatable({
     column = column, rules = options.label_rules, by = options.label_by_file, is_by_file = is_by_file,
     is_apart = is_by_file or options.apart,
     others = others or {}, n_dissections = options.label:match "^application_" and 20 or 0,
   }, labelling)
+end
+
+--- Raises one line for a label's column that a run does not have.
+-- @param names of those that it has
+function labelling.refuse_column(name, names)
+  local hint = name == DEFAULT and ", expected --label, --label-rules or --label-by-file" or text.suggest(name, names)
+  error(("no column %s in this run%s"):format(text.quote(name), hint), 0)
+end
+
+--- What a column that is no number is instead, for one line.
+function labelling.kind_of(column) return column.is_array and "an array" or column.type end
+
+--- A flow's label as the name of a class, in UTF-8 as manifests have it, so that a class is called the same where it is
+-- learnt and where it is compared; nil where there is none. Raises one line where model_class could not tell it.
+function labelling.class_of(flow, column)
+  local label = flow[column]
+  if label == "" then return nil end
+  local class = text.utf8(tostring(label))
+  if #class > LONGEST then
+    error(("label %s has %d bytes, expected %d at most"):format(text.quote(class), #class, LONGEST), 0)
+  end
+  return class
 end
 
 --- A flow's label as a number, of a bool 0 or 1. Raises one line where it is none, or not finite.
@@ -83,9 +111,28 @@ function labelling:plugins(path)
   return list
 end
 
---- The captures that are recordings of their own, so that each is read by itself: all of them, or none.
+--- Refuses captures whose labels only differ in what their column has no room for.
+local function refuse_alike(captures, by)
+  local labels = {}
+  for _, path in ipairs(captures) do
+    local label = label_of(path, by)
+    local cut = label:sub(1, LONGEST)
+    local before = labels[cut] or label
+    if before ~= label then
+      error({ usage = ("--label-by-file=%s: %s and %s are the same in their first %d bytes, expected names that differ "
+        .. "there"):format(by, text.quote(before), text.quote(label), LONGEST) }, 0)
+    end
+    labels[cut] = label
+  end
+end
+
+--- The captures that are recordings of their own, so that each is read by itself: all of them, or none. Raises a usage
+-- error where their names would label different ones alike.
 function labelling:recordings(streamer)
-  self.captures = self.captures or self.is_apart and sources.files(streamer.source) or {}
+  if not self.captures then
+    self.captures = self.is_apart and sources.files(streamer.source) or {}
+    if self.is_by_file then refuse_alike(self.captures, self.by) end
+  end
   return self.captures
 end
 

@@ -7,6 +7,7 @@
 -- too. All else is a feature: numbers, which no library needs to be told how to read.
 
 local columns = require "nfengine.columns"
+local labelling = require "nfengine.dataset.labelling"
 local text = require "nfengine.text"
 
 local roles = {}
@@ -36,7 +37,8 @@ local function role_of(column, label, kept)
 end
 
 --- Adds a run's column of that name to a list where it is not yet in it, and returns it.
-local function take(list, all, name)
+-- Where there is none, `refuse` says so: a function of the name and those of all.
+local function take(list, all, name, refuse)
   local names = {}
   for i, column in ipairs(all) do
     names[i] = column.name
@@ -45,6 +47,10 @@ local function take(list, all, name)
       return column
     end
   end
+  refuse(name, names)
+end
+
+local function refuse_column(name, names)
   error(("no column %s in this run%s"):format(text.quote(name), text.suggest(name, names)), 0)
 end
 
@@ -58,8 +64,8 @@ local function with(column, fields) return setmetatable(fields, { __index = colu
 --   which is called that, behind them; `others`. Raises one line for a name that is none.
 function roles.sort(selected, all, label, kept)
   local list = { unpack(selected) }
-  label = take(list, all, label)
-  for _, name in ipairs(kept) do take(list, all, name) end
+  label = take(list, all, label, labelling.refuse_column)
+  for _, name in ipairs(kept) do take(list, all, name, refuse_column) end
   local sorted = { features = {}, learnt = {}, others = {} }
   for _, column in ipairs(list) do
     local role = role_of(column, label, kept)

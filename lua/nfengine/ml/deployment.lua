@@ -12,11 +12,14 @@ local additions = require "nfengine.additions"
 local collection = require "nfengine.collection"
 local columns = require "nfengine.columns"
 local digests = require "nfengine.digests"
+local lfs = require "nfengine.lfs"
 local manifest = require "nfengine.ml.manifest"
 local options = require "nfengine.options"
+local output = require "nfengine.output"
 local parameters = require "nfengine.parameters"
 local plugin = require "nfengine.plugin"
 local report = require "nfengine.report"
+local sources = require "nfengine.sources"
 local text = require "nfengine.text"
 
 local deployment = {}
@@ -30,8 +33,6 @@ local OF_L7 = { "n_dissections", "dpi_cache" }
 -- The same, for all features and for those that payload makes. A manifest may be anybody's: these are compared with it
 -- and never taken from it, as a filter can ask the network for a name's address, and a length takes memory.
 local COMPARED, OF_PAYLOAD = { "bpf_filter" }, { "snapshot_length" }
--- Parameters that add columns; where one is missing, the model is refused for that.
-local OF_COLUMNS = { "statistical_analysis", "splt_analysis", "l7_columns" }
 
 local function refuse(...) error({ usage = text.one_line(string.format(...)) }, 0) end
 local function warn(...) report.say("warning: " .. text.one_line(string.format(...))) end
@@ -55,17 +56,32 @@ local function value_of(about, name)
   return value
 end
 
---- Whether some feature is one of nDPI's columns.
-local function has_l7(about)
-  local names = {}
-  for _, group in ipairs { "l7", "l7_extra" } do
-    for _, name in ipairs(columns.names(group)) do names[name] = true end
-  end
+--- Names of the features that are a group's columns, or elements of these.
+local function features_of(about, group)
+  local names, list, unit = {}, {}, value_of(about, "time_unit")
+  for _, name in ipairs(columns.names(group)) do names[name:gsub("{unit}", unit)] = true end
   for _, feature in ipairs(about.features) do
-    if names[feature.name] then return true end
+    local name = feature.name
+    if group == "splt" then name = name:gsub("_%d+$", "") end
+    if names[name] then list[#list + 1] = feature.name end
   end
-  return false
+  return list
 end
+
+--- Parameters that add columns, as far as features are among these: each takes memory of every flow. Where a manifest
+-- has less than that, columns are missing, and the model is refused for that.
+local function columns_of(about)
+  local longest = 0
+  for _, name in ipairs(features_of(about, "splt")) do longest = math.max(longest, tonumber(name:match "%d+$") or 0) end
+  return {
+    statistical_analysis = value_of(about, "statistical_analysis") and features_of(about, "statistics")[1] ~= nil,
+    splt_analysis = math.min(value_of(about, "splt_analysis"), longest),
+    l7_columns = value_of(about, "l7_columns")[1] and features_of(about, "l7_extra") or {},
+  }
+end
+
+--- Whether some feature is one of nDPI's columns.
+local function has_l7(about) return features_of(about, "l7")[1] ~= nil or features_of(about, "l7_extra")[1] ~= nil end
 
 -- ---- the folder ----
 
@@ -82,10 +98,11 @@ function deployment.new(folder)
   return setmetatable(self, deployment)
 end
 
---- Parameters of a streamer, as training had them, by name. nDPI is off unless a feature is its.
+--- Parameters of a streamer, by name: as training had them where they make features, no more of columns than features
+-- are, and nDPI off unless a feature is its.
 function deployment:parameters()
-  local given = { n_dissections = 0 }
-  for _, name in ipairs(OF_COLUMNS) do given[name] = value_of(self.about, name) end
+  local given = columns_of(self.about)
+  given.n_dissections = 0
   for name, value in pairs(self.decisive) do given[name] = value end
   return given
 end
@@ -101,8 +118,14 @@ local function added(name)
   end
 end
 
-local function loaded(name)
-  local class = collection.load(name)
+--- One that came along. A manifest may be anybody's, and so may the folder that it is used in: a plugin that lies there
+-- runs where the command line names it, and only then.
+local function own(name)
+  local class = collection.load_own(name)
+  if not class then
+    error(("plugin %s did not come along with nfengine, expected --plugin with it and its options, as in training")
+      :format(name), 0)
+  end
   if not plugin.is_class(class) then error(("plugin %s: a profile, expected a plugin"):format(name), 0) end
   return class
 end
@@ -128,7 +151,7 @@ end
 -- may be anybody's.
 local function instance_of(trained)
   local given = added(trained.name)
-  local class = given and plugin.class_of(given) or loaded(trained.name)
+  local class = given and plugin.class_of(given) or own(trained.name)
   compare(class, trained)
   if is_of(class, "safe") then
     local ok, made = pcall(class, trained.options)
@@ -147,7 +170,7 @@ function deployment:plugins(more)
   end
   local given = { file = self.model, manifest = self.about.path }
   for name, value in pairs(more or {}) do given[name] = value end
-  list[#list + 1] = loaded "model"(given)
+  list[#list + 1] = own "model"(given)
   return list
 end
 
@@ -188,12 +211,49 @@ local function check_options(instance, trained)
   end
 end
 
+-- Options of plugin model that change nothing of what is decided, nor about what.
+local OF_USE = { drift = true, engine = true, scores = true }
+
+--- Which file a path is, or would be: two that are the same have the same text.
+local function identity_of(path)
+  local folder, name = path:match "^(.*/)([^/]*)$"
+  local found, of = lfs.attributes(path), ""
+  if not found then found, of = lfs.attributes(folder or "."), name or path end
+  return found and ("%s:%s:%s"):format(found.dev, found.ino, of) or path
+end
+
+--- Refuses a file for drift that is one of those that the run reads, or writes its records to.
+local function check_drift(self, path, source)
+  if path == "" or path == "-" then return end
+  local others = sources.files(source or {})
+  for _, other in ipairs { self.model, self.about.path, output.overrides.path } do others[#others + 1] = other end
+  for _, other in ipairs(others) do
+    if identity_of(other) == identity_of(path) then
+      refuse("--drift=%s: a file of this run, expected another", path)
+    end
+  end
+end
+
+--- Refuses to ask the model otherwise than about what it was trained on: about a part of a flow, or other columns.
+local function check_model(self, instance, source)
+  local given = { file = self.model, manifest = self.about.path }
+  for _, option in ipairs(plugin.class_of(instance).options) do
+    local now, expected = shown(rawget(instance, option.name)), shown(given[option.name] or option.default)
+    if now ~= expected and not OF_USE[option.name] then
+      refuse("-a model.%s=%s: the model is asked as it was trained, expected no such option", option.name, now)
+    end
+  end
+  check_drift(self, rawget(instance, "drift"), source)
+end
+
 --- Refuses instances that are not as in training. Returns whether some plugin of training reads payload.
-local function check_plugins(self, instances)
+-- @param resolved a run's parameters
+local function check_plugins(self, resolved)
   local trained_as, reads_payload = {}, false
   for _, trained in ipairs(self.about.plugins) do trained_as[trained.name] = trained end
-  for _, instance in ipairs(instances) do
+  for _, instance in ipairs(plugin.instances(resolved.udps)) do
     local class = plugin.class_of(instance)
+    if class.name == "model" then check_model(self, instance, resolved.source) end
     local trained = trained_as[class.name]
     if trained and class.name ~= self.about.label.plugin then
       check_options(instance, trained)
@@ -228,7 +288,7 @@ end
 function deployment:check(resolved)
   check_parameters(self.about, resolved, text.sorted_keys(self.decisive))
   check_parameters(self.about, resolved, COMPARED)
-  local reads_payload = check_plugins(self, plugin.instances(resolved.udps))
+  local reads_payload = check_plugins(self, resolved)
   if reads_payload or self.has_l7 then check_parameters(self.about, resolved, OF_PAYLOAD) end
   tell(self, resolved)
 end

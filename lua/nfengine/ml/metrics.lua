@@ -83,35 +83,78 @@ end
 
 local NAME_WIDTH = 24
 
-local function named_row(name, cells, forms)
-  local parts = { ("%-" .. NAME_WIDTH .. "s"):format(show.shortened(name, NAME_WIDTH)) }
+--- A row: its name, which a mark may precede that is never shortened, and its cells.
+local function named_row(mark, name, cells, forms)
+  local head = mark .. show.shortened(name, NAME_WIDTH - #mark)
+  local parts = { ("%-" .. NAME_WIDTH .. "s"):format(head) }
   for i, cell in ipairs(cells) do parts[#parts + 1] = (forms[i] or forms[#forms]):format(cell) end
   return (table.concat(parts):gsub(" +$", ""))
 end
 
-local function add_matrix(self, lines)
-  local heads = {}
-  for i in ipairs(self.names) do heads[i] = ("[%d]"):format(i) end
-  lines[#lines + 1] = named_row("IS, BELOW; PREDICTED", heads, { "%9s" })
-  for number, name in ipairs(self.names) do
-    local cells = {}
-    for other = 1, #self.names do cells[other] = show.thousands(self:count(number, other)) end
-    lines[#lines + 1] = named_row(("[%d] %s"):format(number, name), cells, { "%9s" })
+--- Numbers of the classes to show, and of the others: those that there are most of, or that are predicted most often,
+-- in their order.
+local function most_frequent(result, most)
+  local by_frequency, is_shown, shown, others = {}, {}, {}, {}
+  for number in ipairs(result.classes) do by_frequency[number] = number end
+  table.sort(by_frequency, function(a, b)
+    local one, other = result.classes[a], result.classes[b]
+    if one.support ~= other.support then return one.support > other.support end
+    if one.predicted ~= other.predicted then return one.predicted > other.predicted end
+    return a < b
+  end)
+  for i = 1, math.min(most, #by_frequency) do is_shown[by_frequency[i]] = true end
+  for number in ipairs(result.classes) do table.insert(is_shown[number] and shown or others, number) end
+  return shown, others
+end
+
+--- How often what is one of some classes was predicted as one of others.
+local function count_of(self, truths, predictions)
+  local sum = 0
+  for _, truth in ipairs(truths) do
+    for _, predicted in ipairs(predictions) do sum = sum + self:count(truth, predicted) end
+  end
+  return sum
+end
+
+local function more_of(others) return ("%s more"):format(text.thousands(#others)) end
+
+local function add_table(lines, result, shown, others)
+  lines[1] = named_row("", "CLASS", { "FLOWS", "PRECISION", "RECALL", "F1" }, { "%9s", "%11s", "%9s", "%9s" })
+  for _, number in ipairs(shown) do
+    local each = result.classes[number]
+    lines[#lines + 1] = named_row("", each.class,
+      { show.thousands(each.support), each.precision, each.recall, each.f1 }, { "%9s", "%11.4f", "%9.4f" })
+  end
+  if not others[1] then return end
+  local support = 0
+  for _, number in ipairs(others) do support = support + result.classes[number].support end
+  lines[#lines + 1] = named_row("", more_of(others), { show.thousands(support) }, { "%9s" })
+end
+
+local function add_matrix(self, lines, shown, others)
+  local groups, heads = {}, {}
+  for i, number in ipairs(shown) do groups[i], heads[i] = { number }, ("[%d]"):format(number) end
+  if others[1] then groups[#groups + 1], heads[#heads + 1] = others, "others" end
+  lines[#lines + 1] = named_row("", "IS, BELOW; PREDICTED", heads, { "%9s" })
+  for i, group in ipairs(groups) do
+    local cells, number = {}, shown[i]
+    for k, other in ipairs(groups) do cells[k] = show.thousands(count_of(self, group, other)) end
+    lines[#lines + 1] = named_row(number and ("[%d] "):format(number) or "", number and self.names[number]
+      or more_of(others), cells, { "%9s" })
   end
 end
 
 --- Tables for people, as lines: by class, all in all, and the confusion matrix.
-function classes:lines()
+-- @param most how many classes to show, those that there are most of: the others share one row and one column; all if
+--   left out
+function classes:lines(most)
   local result, lines = self:result(), {}
-  lines[1] = named_row("CLASS", { "FLOWS", "PRECISION", "RECALL", "F1" }, { "%9s", "%11s", "%9s", "%9s" })
-  for _, each in ipairs(result.classes) do
-    lines[#lines + 1] = named_row(each.class, { show.thousands(each.support), each.precision, each.recall, each.f1 },
-      { "%9s", "%11.4f", "%9.4f" })
-  end
+  local shown, others = most_frequent(result, most or #self.names)
+  add_table(lines, result, shown, others)
   lines[#lines + 1] = ("accuracy %.4f, balanced accuracy %.4f, macro F1 %.4f, of %s"):format(result.accuracy,
     result.balanced_accuracy, result.macro_f1, text.plural(result.total, "flow"))
   lines[#lines + 1] = ""
-  add_matrix(self, lines)
+  add_matrix(self, lines, shown, others)
   return lines
 end
 

@@ -12,6 +12,7 @@
 -- number of threads give the same model, byte for byte.
 
 local ffi = require "ffi"
+local C = require "nfengine.lib"
 local libxgboost = require "nfengine.ml.libxgboost"
 local show = require "nfengine.show"
 
@@ -26,6 +27,8 @@ int XGDMatrixCreateFromMat_omp(const float *data, uint64_t rows, uint64_t column
 int XGDMatrixSetFloatInfo(void *matrix, const char *field, const float *values, uint64_t count);
 int XGDMatrixFree(void *matrix);
 int XGBoosterUpdateOneIter(void *booster, int iteration, void *matrix);
+int XGBoosterBoostOneIter(void *booster, void *matrix, float *gradients, float *hessians, uint64_t count);
+int XGBoosterTrainOneIter(void *booster, void *matrix, int iteration, const char *gradients, const char *hessians);
 int XGBoosterEvalOneIter(void *booster, int iteration, void **matrices, const char **names, uint64_t count,
                          const char **out);
 int XGBoosterSlice(void *booster, int first, int behind_last, int step, void **out);
@@ -78,7 +81,7 @@ local OBJECTIVES = {
   regression = { "reg:squarederror", "rmse" },
 }
 
---- What XGBoost is told, in order. A forest is one round of many trees, each of which sees a part of rows and columns.
+--- What XGBoost is told, in order. Of a forest each tree sees a part of rows and columns, and their mean counts.
 local function parameters_of(given)
   local objective = OBJECTIVES[given.task]
   local list = {
@@ -92,8 +95,7 @@ local function parameters_of(given)
     return list
   end
   for _, each in ipairs {
-    { "num_parallel_tree", given.trees }, { "eta", 1 }, { "subsample", 0.8 }, { "colsample_bynode", 0.8 },
-    { "lambda", 1e-5 },
+    { "eta", 1 / given.trees }, { "subsample", 0.8 }, { "colsample_bynode", 0.8 }, { "lambda", 1e-5 },
   } do list[#list + 1] = each end
   return list
 end
@@ -116,15 +118,64 @@ local function loss_of(booster, round, matrix)
   return tonumber(ffi.string(result[0]):match ":([^:]+)$")
 end
 
+-- What predictions begin with, and the second derivative of the loss there, as XGBoost's objectives have them: of as
+-- many classes.
+local BEGINNINGS = {
+  binary = function() return 0.5, 0.25 end,
+  multiclass = function(classes) return 1 / classes, 2 / classes * (1 - 1 / classes) end,
+  regression = function() return 0.5, 1 end,
+}
+
+--- Derivatives of the loss where nothing has been learnt, by which all trees of a forest grow: first and second ones,
+-- float [rows][outputs] each, and how many outputs.
+local function derivatives_of(given)
+  local is_multiclass = given.task == "multiclass"
+  local outputs = is_multiclass and given.class_count or 1
+  local count, value, second = #given.labels * outputs, BEGINNINGS[given.task](outputs)
+  local gradients, hessians = ffi.new("float[?]", count), ffi.new("float[?]", count)
+  for i, label in ipairs(given.labels) do
+    local weight = given.weights and given.weights[i] or 1
+    for k = 0, outputs - 1 do
+      local at, truth = (i - 1) * outputs + k, label
+      if is_multiclass then truth = label == k and 1 or 0 end
+      gradients[at], hessians[at] = (value - truth) * weight, second * weight
+    end
+  end
+  return gradients, hessians, outputs
+end
+
+-- As NumPy's array interface describes numbers that lie somewhere.
+local ARRAY = '{"data":[%d,true],"shape":[%d,%d],"typestr":"<f4","version":3}'
+
+--- A function that goes through a forest's next round.
+local function growing(given, booster, matrix)
+  local lib, rows, gradients, hessians, outputs = library(), #given.labels, derivatives_of(given)
+  local function array(numbers) return ARRAY:format(tonumber(ffi.cast("uintptr_t", numbers)), rows, outputs) end
+  local is_new, train = pcall(function() return lib.XGBoosterTrainOneIter end) -- from 2.1 on, in place of the other
+  if is_new then
+    return function(round) check(train(booster, matrix, round, array(gradients), array(hessians))) end
+  end
+  return function() check(lib.XGBoosterBoostOneIter(booster, matrix, gradients, hessians, rows * outputs)) end
+end
+
+--- A function that goes through a round, by its number from 0: in which boosting makes a tree an output of what all
+-- those before have left wrong, and a forest one of what there was to begin with. XGBoost would make all trees of a
+-- forest in one round (num_parallel_tree), in which nobody could interrupt it.
+local function round_of(given, booster, matrix)
+  if given.kind == "forest" then return growing(given, booster, matrix) end
+  return function(round) check(library().XGBoosterUpdateOneIter(booster, round, matrix)) end
+end
+
 --- Goes on for as many rounds as there are to be; with rows to validate by, until so many have made nothing better.
--- Returns how many rounds count.
-local function boost(booster, rounds, matrix, validation, patience)
-  local best, best_loss = 0, math.huge
-  for round = 0, rounds - 1 do
-    check(library().XGBoosterUpdateOneIter(booster, round, matrix))
+-- Returns how many rounds count, nil where somebody has interrupted that.
+local function go_on(given, booster, matrix, validation)
+  local go_through, best, best_loss = round_of(given, booster, matrix), 0, math.huge
+  for round = 0, given.trees - 1 do
+    if C.nf_interrupted() then return nil end
+    go_through(round)
     local loss = validation and loss_of(booster, round, validation) or -round
     if loss < best_loss then best, best_loss = round, loss end
-    if round - best >= patience then break end
+    if validation and round - best >= given.patience then break end
   end
   return best + 1
 end
@@ -177,18 +228,19 @@ end
 --- Trains a model. Raises one line.
 -- @param given `rows`, see nfengine.ml.rows; `labels`, a number a row: of a class, from 0, or the value of a
 --   regression; `weights`, a number a row, or nil; `names` of the features; `task`, "binary", "multiclass" (with
---   `class_count`) or "regression"; `kind`, "boost" or "forest"; `trees` (of boosting: rounds, each a tree a class),
+--   `class_count`) or "regression"; `kind`, "boost" or "forest"; `trees` (rounds, each a tree, or one a class),
 --   `depth`, `learning_rate` (of boosting), `seed`, `threads`; `validation`, { rows =, labels = } by which boosting
 --   stops once `patience` rounds have made nothing better, or nil
 -- @return a table: `model`, XGBoost's JSON; `rounds`, how many are in it; `gains`, by name of a feature its share of
---   the gain of all splits, of those that are in some; `library`, whose version
+--   the gain of all splits, of those that are in some; `library`, whose version. nil where somebody has interrupted it,
+--   which is looked at between rounds
 function training.train(given)
   local matrix = matrix_of(given.rows, given.labels, given.weights, given.threads)
   local by, is_boosting = given.validation, given.kind == "boost"
   local validation = is_boosting and by and matrix_of(by.rows, by.labels, nil, given.threads) or nil
   local booster = booster_for(given, { matrix, validation })
-  local trained = is_boosting and given.trees or 1
-  local rounds = boost(booster, trained, matrix, validation, validation and given.patience or math.huge)
+  local rounds = go_on(given, booster, matrix, validation)
+  if not rounds then return nil end
   if validation then
     local whole = booster
     booster = made(library().XGBoosterFree, function(place)

@@ -50,7 +50,8 @@ local function sort(self, selected, all)
   local sorted = roles.sort(selected, all, self.label, self.kept)
   local label = sorted.learnt[#sorted.learnt]
   if self.is_regression and (not columns.is_numeric(label) or label.is_array) then
-    error(("label %s is %s, expected a number with --regression"):format(text.quote(self.label), label.type), 0)
+    error(("label %s is %s, expected a number with --regression"):format(text.quote(self.label),
+      labelling.kind_of(label)), 0)
   end
   return sorted
 end
@@ -63,11 +64,10 @@ function training_set:open(selected, _, all)
   for i in ipairs(self.splits) do self.taken[i] = { rows = rows.new(self.reader.width), labels = {} } end
 end
 
---- A flow's label as a text, or nil where it has none.
+--- What a flow is to be counted as: its class, of a regression all the same; nil where it has no label.
 function training_set:label_of(flow)
-  local label = flow[self.label]
-  if label == "" then return nil end
-  return tostring(label)
+  if self.is_regression then return flow[self.label] ~= "" and "all" or nil end
+  return labelling.class_of(flow, self.label)
 end
 
 --- XGBoost takes no infinite features.
@@ -91,7 +91,7 @@ function training_set:write(flow)
   taken.rows:add(self.reader:read(flow))
   refuse_infinite(self.columns.features, taken.rows:last())
   taken.labels[taken.rows.count] = self.is_regression and labelling.number_of(flow, self.label) or label
-  self.counts:add(self.is_regression and "all" or label, number)
+  self.counts:add(label, number)
   return true
 end
 

@@ -49,14 +49,15 @@ end
 -- @param ranges of its features, see nfengine.ml.feature_statistics
 -- @param few how many flows of a class are not rare
 function warnings.of(set, task, ranges, few)
-  local lines = task.name == "regression" and {} or set.counts:warnings(few)
+  local lines, is_missing_some = {}, false
+  if task.name ~= "regression" then lines, is_missing_some = set.counts:warnings(few) end
   local function add(what, list)
     if list[1] then lines[#lines + 1] = what .. ": " .. text.first(list, MOST, "feature") end
   end
   add("features with one value only", constant(set, ranges))
   add("features that give the label away alone", leaks(set, task))
   if set:test().rows.count == 0 then lines[#lines + 1] = "no flow with a label in the test part" end
-  if set.is_split_as_one and table.concat(lines):find "none in" then
+  if set.is_split_as_one and is_missing_some then
     lines[#lines + 1] = "several captures are parted as one by time, --apart parts each by itself"
   end
   return lines

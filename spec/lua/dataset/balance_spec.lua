@@ -50,6 +50,19 @@ describe("balance", function()
     assert.same({}, counted({ "flows" }, { web = { 2 } }):warnings(2))
   end)
 
+  it("shows so many labels, and counts the others", function()
+    local counts = {}
+    for i = 1, 23 do counts[("c%02d"):format(i)] = { 100 - i, i % 2 } end
+    local many = counted({ "train", "test" }, counts)
+    local lines = many:lines(0)
+    assert.equal(1 + 20 + 1 + 1, #lines)
+    assert.equal("3 more                                 236   11.6%         234           2", lines[22])
+    local said, is_missing_some = many:warnings(100)
+    assert.same({ 11, "12 labels more with few flows, or none in some part", true },
+      { #said, said[11], is_missing_some })
+    assert.is_false((select(2, counted({ "x" }, { a = { 1 } }):warnings(0))))
+  end)
+
   it("describes itself for manifests", function()
     assert.equal('[{"label": "web", "flows": 1234, "train": 1200, "test": 34}, '
       .. '{"label": "dns", "flows": 3, "train": 3, "test": 0}]\n',

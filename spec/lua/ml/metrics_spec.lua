@@ -61,6 +61,28 @@ describe("nfengine.ml.metrics", function()
     }, counted({ "names names", "names web", "web web" }):lines())
   end)
 
+  it("prints the most frequent of many classes, and the others as one", function()
+    assert.same({
+      "CLASS                       FLOWS  PRECISION   RECALL       F1",
+      "a                               3     0.5000   0.6667   0.5714",
+      "c                               4     0.7500   0.7500   0.7500",
+      "2 more                          3",
+      "accuracy 0.6000, balanced accuracy 0.4792, macro F1 0.4554, of 10 flows",
+      "",
+      "IS, BELOW; PREDICTED          [1]      [3]   others",
+      "[1] a                           2        0        1",
+      "[3] c                           1        3        0",
+      "2 more                          1        1        1",
+    }, counted(PAIRS, { "a", "b", "c", "d" }):lines(2))
+  end)
+
+  it("shortens a class's name, and never its number", function()
+    local name = "a.very.long.name.of.a.class.indeed"
+    local lines = counted({ name .. " " .. name }):lines()
+    assert.equal("...ame.of.a.class.indeed        1     1.0000   1.0000   1.0000", lines[2])
+    assert.equal("[1] ...of.a.class.indeed        1", lines[#lines])
+  end)
+
   it("judges numbers", function()
     local seen = metrics.numbers()
     seen:add(1e9 + 1, 1e9 + 2)

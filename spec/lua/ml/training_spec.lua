@@ -153,6 +153,20 @@ describe("nfengine.ml.training", function()
     assert(worst < 0.05, worst)
   end)
 
+  it("learns numbers by a forest, each tree of which sees what the others do", function()
+    local all, labels = some(300, 3)
+    local trained = training.train(given { rows = all, labels = labels, task = "regression", kind = "forest",
+      trees = 40 })
+    local model, sum = ml.load(program.write(trained.model, ".json")), 0
+    model:each(all, function(i, outputs) sum = sum + math.abs(outputs[0] - labels[i]) end)
+    assert(sum / 300 < 0.1, sum / 300)
+    local best, last = 0, 0
+    for i, tree in ipairs(json.decode(trained.model).learner.gradient_booster.model.trees) do
+      best, last = math.max(best, tree.loss_changes[1]), i > 30 and math.max(last, tree.loss_changes[1]) or 0
+    end
+    assert(last > 0.9 * best, last .. " " .. best) -- boosting's gains fall from tree to tree
+  end)
+
   it("gives the same model for the same seed, another for another", function()
     local all, labels = some(300, 3)
     local function model(seed)
@@ -174,17 +188,20 @@ describe("nfengine.ml.training", function()
     assert.same({ "size", "noise", "udps.gap_1" }, ml.load(program.write(trained.model, ".json")).names)
   end)
 
-  it("lets weights count", function()
-    local all, labels, heavy = gathered { { 1, 0, 0 }, { 1, 0, 0 }, { 1, 0, 0 }, { 1, 0, 0 } }, { 0, 0, 0, 1 }, nil
-    local function score(weights)
-      local trained = training.train(given { rows = all, labels = labels, weights = weights, trees = 50 })
-      local model = ml.load(program.write(trained.model, ".json"))
-      model:each(all, function(_, outputs) heavy = outputs[0] end)
-      return heavy
-    end
-    assert(score(nil) < 0.5)
-    assert(score { 1, 1, 1, 9 } > 0.5)
-  end)
+  for _, kind in ipairs { "boost", "forest" } do
+    it("lets weights count, " .. kind, function()
+      local all, labels, heavy = gathered { { 1, 0, 0 }, { 1, 0, 0 }, { 1, 0, 0 }, { 1, 0, 0 } }, { 0, 0, 0, 1 }, nil
+      local function score(weights)
+        local trained = training.train(given { rows = all, labels = labels, weights = weights, trees = 50,
+          kind = kind })
+        local model = ml.load(program.write(trained.model, ".json"))
+        model:each(all, function(_, outputs) heavy = outputs[0] end)
+        return heavy
+      end
+      assert(score(nil) < 0.5)
+      assert(score { 1, 1, 1, 9 } > 0.5)
+    end)
+  end
 
   it("says in one line what the library says against it", function()
     local all, labels = some(20, 2)
