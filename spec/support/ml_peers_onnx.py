@@ -32,7 +32,8 @@ from sklearn.ensemble import (
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
-    LinearRegression, LogisticRegression, Perceptron, Ridge, RidgeClassifier, SGDClassifier, SGDRegressor,
+    GammaRegressor, LinearRegression, LogisticRegression, Perceptron, PoissonRegressor, Ridge, RidgeClassifier,
+    SGDClassifier, SGDRegressor, TweedieRegressor,
 )
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
@@ -116,6 +117,11 @@ def linear_models(x, y, text, code, number):
     yield trained("logistic_many", make_pipeline(StandardScaler(), LogisticRegression(**many_steps)), x, text)
     each = OneVsRestClassifier(LogisticRegression(**many_steps))
     yield trained("logistic_each", make_pipeline(StandardScaler(), each), x, code)
+    yield trained("logistic_each_two", make_pipeline(StandardScaler(), each), x, y)
+    positive = 1 + number - number.min()
+    yield trained("poisson", make_pipeline(MinMaxScaler(), PoissonRegressor()), x, positive)
+    yield trained("gamma", make_pipeline(MinMaxScaler(), GammaRegressor()), x, positive)
+    yield trained("tweedie", make_pipeline(MinMaxScaler(), TweedieRegressor(power=1.5)), x, positive)
     yield trained("linear", make_pipeline(StandardScaler(), LinearRegression()), x, number)
     numbers = numpy.column_stack([number, x[:, 3]])
     yield trained("linear_numbers", make_pipeline(StandardScaler(), LinearRegression()), x, numbers)
@@ -140,6 +146,8 @@ def sklearn_models(flows):
     forest, array = {"n_estimators": 30, "max_depth": 8, **seed}, {"options": {"zipmap": False}}
     yield trained("forest_two", RandomForestClassifier(**forest), x, y)
     yield trained("forest_many", RandomForestClassifier(**forest), x, text)
+    each = OneVsRestClassifier(RandomForestClassifier(n_estimators=5, max_depth=6, **seed))
+    yield trained("forest_each", each, x, code)
     yield trained("forest_array", RandomForestClassifier(**forest), x, code, **array)
     yield trained("forest_number", RandomForestRegressor(**forest), x, number)
     yield trained("extra_two", ExtraTreesClassifier(**forest), x, y)

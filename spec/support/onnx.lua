@@ -14,13 +14,14 @@ local onnx = {}
 
 -- ---- Protocol Buffers ----
 
+-- Integers below 0 are ten bytes, as of 64 bits.
 local function varint(value)
-  local written = {}
+  local left, written = ffi.cast("uint64_t", ffi.cast("int64_t", value)), {}
   repeat
-    local rest = math.floor(value / 128)
-    written[#written + 1] = string.char(value % 128 + (rest > 0 and 128 or 0))
-    value = rest
-  until value == 0
+    local rest = left / 128
+    written[#written + 1] = string.char(tonumber(left % 128) + (rest > 0 and 128 or 0))
+    left = rest
+  until left == 0
   return table.concat(written)
 end
 
@@ -105,6 +106,14 @@ local function rows_of(name, width, kind)
 end
 
 --- A file's bytes.
+-- @param fields those of its graph
+-- @param producer nil for none
+function onnx.graph(fields, producer)
+  local versions = bytes(8, bytes(1, "ai.onnx.ml") .. integer(2, 3)) .. bytes(8, bytes(1, "") .. integer(2, 13))
+  return integer(1, 8) .. (producer and bytes(2, producer) or "") .. bytes(7, fields) .. versions
+end
+
+--- A file's bytes.
 -- @param graph `nodes`; `tensors`; `inputs`, a list of { name, width, type }, none for x of two floats; `outputs`,
 --   the same, none for y; `producer`
 function onnx.model(graph)
@@ -116,9 +125,7 @@ function onnx.model(graph)
   for _, output in ipairs(graph.outputs or { { "y", 1 } }) do
     message[#message + 1] = bytes(12, rows_of(unpack(output)))
   end
-  local versions = bytes(8, bytes(1, "ai.onnx.ml") .. integer(2, 3)) .. bytes(8, bytes(1, "") .. integer(2, 13))
-  local producer = graph.producer and bytes(2, graph.producer) or ""
-  return integer(1, 8) .. producer .. bytes(7, table.concat(message)) .. versions
+  return onnx.graph(table.concat(message), graph.producer)
 end
 
 return onnx

@@ -8,6 +8,7 @@ local cjson = require "cjson.safe"
 local reals = require "nfengine.ml.reals"
 local shared_library = require "nfengine.ml.shared_library"
 local text = require "nfengine.text"
+local xgboost = require "nfengine.ml.xgboost"
 
 local libxgboost = {}
 
@@ -38,7 +39,7 @@ local library
 function libxgboost.library()
   if library then return library end
   local name = os.getenv "NFENGINE_XGBOOST" or "libxgboost.so.0"
-  local loaded = shared_library.load(name)
+  local loaded = shared_library.load(name, "XGBoosterPredictFromDense")
   if not loaded then
     text.fail("cannot load %s, expected the Debian package libxgboost0", name)
   end
@@ -145,11 +146,27 @@ local function task_of(objective, outputs)
   return outputs == 1 and objective:find "^binary:" and "binary" or "regression"
 end
 
+--- Refuses files of later versions than the library's: it would take what it does not know for something else, base
+-- scores that are lists for 0.5. One in a format that only the library reads says nothing of its version.
+local function check_version(path)
+  local file = assert(io.open(path, "rb"))
+  local given = xgboost.version(file:read "*a" or "")
+  file:close()
+  local version = libxgboost.version()
+  local major, minor = version:match "^(%d+)%.(%d+)"
+  major, minor = tonumber(major), tonumber(minor)
+  if given and (given[1] > major or given[1] == major and given[2] > minor) then
+    text.fail("saved by XGBoost %s, expected %s, the version of the library, or before", table.concat(given, "."),
+      version)
+  end
+end
+
 --- Loads a model, see nfengine.ml.load. Raises one line. Of objectives whose answers are no probabilities but a class,
 -- or a margin, it gives probabilities, as the core does.
 -- @param path of its file, whose ending tells the library the format: .json, .ubj, or another for its own
 function libxgboost.load(path)
   local C, booster = libxgboost.library(), libxgboost.booster()
+  check_version(path)
   check(C.XGBoosterLoadModel(booster, path))
   local features, objective = ffi.new "uint64_t[1]", objective_of(booster)
   check(C.XGBoosterGetNumFeature(booster, features))

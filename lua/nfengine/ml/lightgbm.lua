@@ -71,10 +71,18 @@ for _, name in ipairs {
   OBJECTIVES[name] = { C.NF_LINK_NONE, "regression" }
 end
 
+--- What the file says of its objective. One that is a program of its own is only among the parameters: "custom", "none"
+-- as files were before version 4 of the library.
+local function objective_of(content, header)
+  local told = not header.objective and content:match "\n%[objective: (%a+)%]"
+  if told == "custom" or told == "none" then return "custom" end
+  return word(header, "objective")
+end
+
 --- Sets the link that "binary sigmoid:1" and the like ask for. Returns the task.
 local function set_objective(made, given)
-  local said = words(given or "custom") -- one of a program of its own is not in the file
-  local name = said[1] or "custom"
+  local said = words(given)
+  local name = said[1] or ""
   local objective = OBJECTIVES[name]
   if not objective then
     fail("objective %s, expected one of %s", text.quote(name), table.concat(text.sorted_keys(OBJECTIVES), ", "))
@@ -179,7 +187,7 @@ local function category_features(content, header)
   if told then
     for number in told:gmatch "%d+" do list[#list + 1] = tonumber(number) end
   else
-    for i, info in ipairs(words(header.feature_infos or "")) do
+    for i, info in ipairs(words(header.feature_infos and word(header, "feature_infos") or "")) do
       if info ~= "none" and not info:find "^%[" then list[#list + 1] = i - 1 end
     end
   end
@@ -209,14 +217,19 @@ function lightgbm.read(content)
   local start = content:find("\nTree=", 1, true) or content:find("\nend of trees", 1, true)
   if not start then fail "no model of LightGBM: no trees" end
   local header = fields_of(content:sub(1, start))
+  local version = word(header, "version")
+  if version ~= "v3" and version ~= "v4" then fail("version %s, expected v3 or v4", text.quote(version)) end
   local features = whole(header, "max_feature_idx", 0, 65535) + 1
   local made = parts.new(features, whole(header, "num_tree_per_iteration", 1, 65536))
-  local task = set_objective(made, header.objective)
+  local task = set_objective(made, objective_of(content, header))
   local names = words(word(header, "feature_names"))
   if #names ~= features then fail("%d names of features, expected %d", #names, features) end
   local count, after = add_trees(made, content, start + 1)
   if not content:find("^end of trees", after) then fail("no end behind tree %d", count - 1) end
-  if header.average_output then made.divisor = math.max(count / made.output_count, 1) end
+  if count == 0 or count % made.output_count ~= 0 then
+    fail("%d trees, expected some for each of %d outputs by turns", count, made.output_count)
+  end
+  if header.average_output then made.divisor = count / made.output_count end
   return {
     format = "LightGBM", made = made, names = names, task = task, categories = categories_by_feature(content, header),
   }

@@ -99,7 +99,7 @@ function onnxruntime.library()
   local named = os.getenv "NFENGINE_ONNXRUNTIME"
   local names = named and { named } or { "libonnxruntime.so.1", "libonnxruntime.so" }
   local loaded
-  for _, name in ipairs(names) do loaded = loaded or shared_library.load(name) end
+  for _, name in ipairs(names) do loaded = loaded or shared_library.load(name, "OrtGetApiBase") end
   if not loaded then
     text.fail("cannot load %s, expected the library of ONNX Runtime, which no package of Debian "
       .. "brings: $NFENGINE_ONNXRUNTIME says where it is", table.concat(names, " or "))

@@ -91,17 +91,23 @@ local function number_of(node, what)
   return number
 end
 
+--- A number of a feature or an output. Which there are is for C to say, which takes what it is given for an integer.
+local function place_of(what, number)
+  if type(number) ~= "number" or number % 1 ~= 0 or number < 0 or number > 65535 then
+    text.fail("%s %s, expected an integer from 0 to 65535", what, text.quote(number))
+  end
+  return number
+end
+
 local function fill_split(self, to, node)
-  to.split, to.feature, to.absent = SPLITS[node.split], number_of(node, "feature"), node.absent or 0
+  to.split, to.feature, to.absent = SPLITS[node.split], place_of("feature", node.feature), node.absent or 0
   if node.split == "in" then to.set, to.words = add_set(self, node.words or bits_of(node.categories))
   else to.threshold = number_of(node, "threshold") end
 end
 
 local function fill_leaf(to, output, value, following)
-  if type(output) ~= "number" or type(value) ~= "number" then
-    text.fail("value %s of output %s, expected numbers", text.quote(value), text.quote(output))
-  end
-  to.feature, to.value, to.yes = output, value, following
+  if type(value) ~= "number" then text.fail("value %s, expected a number", text.quote(value)) end
+  to.feature, to.value, to.yes = place_of("output", output), value, following
 end
 
 --- Adds a node, and says where it lies.

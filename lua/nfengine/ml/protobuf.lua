@@ -3,10 +3,12 @@
 --   local point = { [1] = { "x", "double" }, [2] = { "tags", "bytes", is_repeated = true } }
 --   protobuf.decode(bytes, point) --> { x = 1.5, tags = { "a", "b" } }
 --
--- A field's kind is "integer" (int32, int64, enumerations, bool), "float", "double", "bytes" or a description of
--- another message. Fields without a description are passed over, and as a description is a tree, messages are no deeper
--- than it. Repeated fields are lists, empty where there is none, of numbers also as packed. What is malformed raises;
--- nothing is taken for longer than the text is.
+-- A field's kind is "integer" (int32, int64, enumerations, bool), "float", "double", "bytes", a description of another
+-- message, or "later": a message that takes a number, its place, until decode_at reads it. Fields without a description
+-- are passed over, and as a description is a tree, messages are no deeper than it. Repeated fields are lists, empty
+-- where there is none, of numbers also as packed. What is malformed raises; nothing is taken for longer than the text
+-- is, and what a message has nothing of takes no memory: messages that are empty, and lists that are, are shared, so
+-- nobody changes any.
 --
 -- Source: protobuf.dev/programming-guides/encoding. Integers beyond 2^53 come as the nearest double.
 
@@ -60,9 +62,17 @@ local function bytes(self, stop)
   return value
 end
 
+--- The place of a delimited value, which is passed over.
+local function place(self, stop)
+  local at = self.at
+  self.at = delimited(self, stop)
+  return at
+end
+
 -- The wire type and the reader of each kind.
 local KINDS = {
   integer = { VARINT, integer }, float = { FIXED32, float }, double = { FIXED64, double }, bytes = { DELIMITED, bytes },
+  later = { DELIMITED, place },
 }
 
 local function skip(self, wire, stop)
@@ -78,11 +88,32 @@ local function unpack_into(self, list, read, stop)
   while self.at < finish do list[#list + 1] = read(self, finish) end
 end
 
+-- By description, the message that is empty: lists of nothing. Others look their lists up there, too.
+local empties = setmetatable({}, { __mode = "k" })
+local NOTHING = {}
+
+local function empty_of(description)
+  local empty = empties[description]
+  if not empty then
+    empty = {}
+    for _, field in pairs(description) do
+      if field.is_repeated then empty[field[1]] = NOTHING end
+    end
+    empty.__index = empty
+    empties[description] = empty
+  end
+  return empty
+end
+
 local message
 
 local function read_field(self, into, field, wire, stop)
   local name, kind = field[1], KINDS[field[2]]
   local list = field.is_repeated and into[name]
+  if list == NOTHING then
+    list = {}
+    into[name] = list
+  end
   if kind and list and wire == DELIMITED and kind[1] ~= DELIMITED then return unpack_into(self, list, kind[2], stop) end
   if wire ~= (kind and kind[1] or DELIMITED) then
     fail(self, ("field %s of wire type %d"):format(name, wire))
@@ -94,10 +125,9 @@ local function read_field(self, into, field, wire, stop)
 end
 
 function message(self, description, stop)
-  local fields = {}
-  for _, field in pairs(description) do
-    if field.is_repeated then fields[field[1]] = {} end
-  end
+  local empty = empty_of(description)
+  if self.at >= stop then return empty end
+  local fields = setmetatable({}, empty)
   while self.at < stop do
     local tag = integer(self, stop)
     local number, wire = math.floor(tag / 8), tag % 8
@@ -114,6 +144,14 @@ end
 function protobuf.decode(text, description)
   local self = { text = text, bytes = ffi.cast("const uint8_t *", text), at = 0 }
   return message(self, description, #text)
+end
+
+--- The fields of a message within another one, whose kind there is "later".
+-- @param text the bytes of both
+-- @param at its place
+function protobuf.decode_at(text, at, description)
+  local self = { text = text, bytes = ffi.cast("const uint8_t *", text), at = at }
+  return message(self, description, delimited(self, #text))
 end
 
 return protobuf

@@ -7,11 +7,17 @@ local shared_library = {}
 
 local NOW, NODELETE = 2, 0x1000 -- of dlopen(3)
 
-ffi.cdef "void *dlopen(const char *name, int flags);"
+ffi.cdef [[
+void *dlopen(const char *name, int flags);
+void *dlsym(void *library, const char *symbol);
+]]
 
---- The namespace of a library; nil where it is not there.
-function shared_library.load(name)
-  if ffi.C.dlopen(name, NOW + NODELETE) == nil then return nil end
+--- The namespace of a library; nil where it is not there, or is another one.
+-- @param name of its file, as dlopen(3) looks for it
+-- @param symbol a function that tells it from others
+function shared_library.load(name, symbol)
+  local library = ffi.C.dlopen(name, NOW + NODELETE)
+  if library == nil or ffi.C.dlsym(library, symbol) == nil then return nil end
   local ok, loaded = pcall(ffi.load, name)
   return ok and loaded or nil
 end

@@ -1,6 +1,6 @@
 --- Reads UBJSON (ubjson.org, draft 12), the binary form of JSON in which XGBoost saves models: values, also in
 -- containers of one type. What is malformed raises; nothing is taken for longer than the text is, and so is nothing
--- that takes no bytes.
+-- that takes no bytes. Containers that are empty are shared, so nobody changes any.
 
 local bit = require "bit"
 local ffi = require "ffi"
@@ -84,9 +84,13 @@ local function numbers(self, mark, count)
   return list
 end
 
+-- Empty ones take a byte, where their type stands in front of many.
+local NOTHING = {}
+
 local function array(self, depth)
   local mark, count = header(self)
   if SIZES[mark] then return numbers(self, mark, count) end
+  if count == 0 or not count and is_next(self, "]") then return NOTHING end
   local list, seen = {}, 0
   while count and seen < count or not count and not is_next(self, "]") do
     local element = value(self, mark or self:take(1), depth)
@@ -99,6 +103,7 @@ end
 
 local function object(self, depth)
   local mark, count = header(self)
+  if count == 0 or not count and is_next(self, "}") then return NOTHING end
   local fields, seen = {}, 0
   while count and seen < count or not count and not is_next(self, "}") do
     local name = self:take(length(self))

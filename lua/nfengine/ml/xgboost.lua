@@ -4,6 +4,7 @@
 -- is compared by "less than", one that is absent goes where `default_left` says. Where early stopping has found a best
 -- iteration, later trees do not count, as in XGBClassifier.predict.
 
+local ffi = require "ffi"
 local C = require "nfengine.lib"
 local cjson = require "cjson.safe"
 local parts = require "nfengine.ml.parts"
@@ -38,18 +39,25 @@ end
 
 -- ---- objectives ----
 
-local function logit(p) return -math.log(1 / p - 1) end
+local function single(number) return tonumber(ffi.new("float", number)) end
 
--- What an objective makes of sums, and how sums begin, for the probability, count … that base_score is. Probabilities
--- also of those that differ from others only by not giving any.
+--- As the library has it: step by step in single precision, and none of what is certain.
+local function logit(p)
+  local least = 1e-6
+  p = single(math.max(least, math.min(p, 1 - least)))
+  return -math.log(single(single(1 / p) - 1))
+end
+
+-- What an objective makes of sums, and how sums begin, for the probability, count … that base_score is, from 0 up to
+-- the third. Probabilities also of those that differ from others only by not giving any.
 local LINKS = {
-  ["binary:logistic"] = { C.NF_LINK_LOGISTIC, logit }, ["reg:logistic"] = { C.NF_LINK_LOGISTIC, logit },
+  ["binary:logistic"] = { C.NF_LINK_LOGISTIC, logit, 1 }, ["reg:logistic"] = { C.NF_LINK_LOGISTIC, logit, 1 },
   ["binary:logitraw"] = { C.NF_LINK_LOGISTIC }, ["binary:hinge"] = { C.NF_LINK_HINGE },
   ["multi:softprob"] = { C.NF_LINK_SOFTMAX }, ["multi:softmax"] = { C.NF_LINK_SOFTMAX },
-  ["count:poisson"] = { C.NF_LINK_EXP, math.log }, ["reg:gamma"] = { C.NF_LINK_EXP, math.log },
-  ["reg:tweedie"] = { C.NF_LINK_EXP, math.log }, ["survival:cox"] = { C.NF_LINK_EXP, math.log },
-  ["survival:aft"] = { C.NF_LINK_EXP, math.log },
 }
+for _, name in ipairs { "count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft" } do
+  LINKS[name] = { C.NF_LINK_EXP, math.log, math.huge }
+end
 for _, name in ipairs {
   "reg:squarederror", "reg:squaredlogerror", "reg:pseudohubererror", "reg:absoluteerror", "reg:quantileerror",
   "reg:linear", "rank:pairwise", "rank:ndcg", "rank:map",
@@ -57,8 +65,8 @@ for _, name in ipairs {
   LINKS[name] = { C.NF_LINK_NONE }
 end
 
---- base_score by output: a number, or from 3.1 on a list as text, "[5E-1]".
-local function base_scores(given, count)
+--- How sums begin, by output, as base_score says: a number, or from 3.1 on a list as text, "[5E-1]".
+local function base_sums(given, count, link)
   local scores = {}
   if type(given) ~= "string" and type(given) ~= "number" then
     fail("base_score is %s, expected numbers", text.quote(given))
@@ -67,8 +75,15 @@ local function base_scores(given, count)
     scores[#scores + 1] = tonumber(word) or fail("base_score is %s, expected numbers", text.quote(given))
   end
   if #scores ~= 1 and #scores ~= count then fail("base_score has %d numbers, expected 1 or %d", #scores, count) end
-  for i = #scores + 1, count do scores[i] = scores[1] end
-  return scores
+  local sums, to_sum, most = {}, link[2], link[3]
+  for i = 1, count do
+    local score = scores[i] or scores[1]
+    if score - score ~= 0 or to_sum and not (score >= 0 and score <= most) then
+      fail("base_score is %s, expected %s", text.quote(given), to_sum and ("0 to %g"):format(most) or "finite numbers")
+    end
+    sums[i] = to_sum and to_sum(score) or score
+  end
+  return sums
 end
 
 -- ---- trees ----
@@ -188,7 +203,10 @@ end
 --- The categories that features have, texts or numbers in the order of their codes, as versions from 3.1 on save them.
 local function categories_by_feature(model)
   local cats, by_feature = model and model.cats, {}
-  for i, values in ipairs(type(cats) == "table" and type(cats.enc) == "table" and cats.enc or {}) do
+  local all = type(cats) == "table" and type(cats.enc) == "table" and cats.enc or {}
+  for i = 1, #all do
+    local values = all[i]
+    if type(values) ~= "table" then fail("categories of feature %d, expected a table", i - 1) end
     local list = field(values, "values", "table")
     if type(values.offsets) == "table" then list = texts_of(list, values.offsets) end
     if #list > 0 then by_feature[i] = list end
@@ -205,12 +223,26 @@ local function names_of(learner, count)
   return names
 end
 
+local function decode(content)
+  if content:find "^%s*{%s*\"" then return cjson.decode(content) end
+  return ubjson.decode(content)
+end
+
+--- The version of the library that has saved a model: a list of three numbers, nil where the file does not say.
+-- @param content a file's bytes
+function xgboost.version(content)
+  local root = decode(content)
+  local version = type(root) == "table" and root.version
+  if type(version) ~= "table" then return nil end
+  local numbers = {}
+  for i = 1, 3 do numbers[i] = tonumber(version[i]) end
+  return #numbers == 3 and numbers or nil
+end
+
 --- What a saved model is, see nfengine.ml.load. Raises one line.
 -- @param content a file's bytes
 function xgboost.read(content)
-  local root, problem
-  if content:find "^%s*{%s*\"" then root, problem = cjson.decode(content)
-  else root, problem = ubjson.decode(content) end
+  local root, problem = decode(content)
   if type(root) ~= "table" then fail("no model of XGBoost: %s", text.one_line(tostring(problem))) end
   local learner = field(root, "learner", "table")
   local parameters = field(learner, "learner_model_param", "table")
@@ -222,8 +254,7 @@ function xgboost.read(content)
   end
   local features, classes = whole(parameters, "num_feature", 1, 65536), whole(parameters, "num_class", 0, 65536, 0)
   local outputs = math.max(classes, whole(parameters, "num_target", 1, 65536, 1), 1)
-  local made, base = parts.new(features, outputs), base_scores(parameters.base_score, outputs)
-  for k = 1, outputs do base[k] = link[2] and link[2](base[k]) or base[k] end
+  local made, base = parts.new(features, outputs), base_sums(parameters.base_score, outputs, link)
   local add = BOOSTERS[booster.name]
   if not add then fail("booster %s, expected gbtree, dart or gblinear", text.quote(booster.name)) end
   local model = add(made, learner, booster, base)

@@ -72,6 +72,14 @@ describe("nfengine.ml, with engines", function()
       assert.matches(("^nfengine: .*model \"%s\": cannot load missing.so, expected [^\n]+\n$"):format(
         path:gsub("%p", "%%%0")), result.err)
     end)
+
+    it("says in one line that a library is another one: " .. engine, function()
+      local path = write { nodes = { onnx.node("Sqrt", { "x" }, { "y" }) } }
+      local code = ("package.path = './lua/?.lua;./lua/?/init.lua;' .. package.path\n"
+        .. "print(select(2, pcall(require('nfengine.ml').load, %q, { engine = %q })))"):format(path, engine)
+      local result = program.shell(("%s=libc.so.6 timeout 60 luajit %s"):format(setting, program.write(code, ".lua")))
+      assert.matches("^model \"[^\n]+\": cannot load libc.so.6, expected [^\n]+\n$", result.out .. result.err)
+    end)
   end
 end)
 
@@ -254,6 +262,20 @@ describe("nfengine.ml.libxgboost", function()
       assert.is_true(model.task == "regression" or score >= 0.5 or own.output_count > 2 and score >= 1 / 3)
     end)
   end
+
+  with("refuses what later versions of the library have saved", function()
+    local own = require("nfengine.ml.libxgboost").version()
+    local content = program.read(saved("reg:squarederror", {}))
+    for _, version in ipairs { "99, 0, 0", own:match "^%d+" .. ", 99, 0" } do
+      local path = program.write((content:gsub("1, 7, 4", version)), ".json")
+      local ok, problem = pcall(ml.load, path, { engine = "xgboost" })
+      assert.same({ false, ("model %q: saved by XGBoost %s, expected %s, the version of the library, or before"):format(
+        path, version:gsub(", ", "."), own) }, { ok, problem })
+    end
+    for _, version in ipairs { "1, 6, 0", (own:gsub("%.", ", ")) } do
+      assert.truthy(ml.load(program.write((content:gsub("1, 7, 4", version)), ".json"), { engine = "xgboost" }))
+    end
+  end)
 
   with("refuses what is no model, in one line", function()
     for _, content in ipairs { "{}", '{"learner": {}}', "{[" } do

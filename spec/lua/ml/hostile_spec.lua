@@ -1,6 +1,6 @@
 -- Model files of which nobody knows who made them, of every format that is read without a library. Those that somebody
--- has changed, thousands of them: each is refused in one line, or it loads and answers, within a limit of memory. And
--- those that grow: they take time and memory as they have bytes.
+-- has changed, and graphs that nobody would write, thousands of them: each is refused in one line, or it loads and
+-- answers, within limits of time and memory. And those that grow: they take time and memory as they have bytes.
 
 local lfs = require "nfengine.lfs"
 local onnx = require "spec.support.onnx"
@@ -25,17 +25,21 @@ end
 
 -- ---- changed ----
 
--- What the process does with files: prints a line for each that it did not stand.
+-- What the process does with files, of a seed so many: prints a line for each that it did not stand.
 local CHILD = [[
 package.path = "./lua/?.lua;./lua/?/init.lua;./?.lua;" .. package.path
-local ffi, mutation = require "ffi", require "spec.support.mutation"
-local ml, text = require "nfengine.ml", require "nfengine.text"
-local path, seed, count, changed = arg[1], tonumber(arg[2]), tonumber(arg[3]), arg[4]
-local original, loaded = assert(io.open(path, "rb")):read "*a", 0
-local mutate = mutation(seed)
+local ffi, ml, text = require "ffi", require "nfengine.ml", require "nfengine.text"
+local seed, count, changed = tonumber(arg[1]), tonumber(arg[2]), arg[3]
+local loaded, next_file = 0, nil
+if arg[4] then
+  local mutate, original = require "spec.support.mutation" (seed), assert(io.open(arg[4], "rb")):read "*a"
+  function next_file() return mutate(original) end
+else
+  next_file = require "spec.support.graphs" (seed)
+end
 for i = 1, count do
   local file = assert(io.open(changed, "wb"))
-  file:write(mutate(original))
+  file:write(next_file())
   file:close()
   local began = os.clock()
   local ok, model = pcall(ml.load, changed)
@@ -51,7 +55,7 @@ for i = 1, count do
   elseif model:find "%.lua:%d" or model:find "attempt to" or model:find "bad argument" then
     print("not in our words: " .. model)
   end
-  if os.clock() - began > 2 then print(("mutation %d of seed %d took %g s"):format(i, seed, os.clock() - began)) end
+  if os.clock() - began > 2 then print(("file %d of seed %d took %g s"):format(i, seed, os.clock() - began)) end
 end
 io.stderr:write(loaded, "\n")
 ]]
@@ -63,20 +67,40 @@ local MODELS = { "samples/model.txt", "spec/lua/ml/models/categories.txt", "spec
 
 local MUTATIONS, MEMORY_KB = 4000, 2 * 1024 * 1024
 
+--- Gives the process files of a seed, and expects it to stand them.
+-- @param original the file whose changes they are; nil for graphs
+-- @return how many it could load
+local function give(seed, count, memory_kb, original)
+  local script, changed = program.write(CHILD, ".lua"), program.temporary()
+  local result = program.shell(("ulimit -v %d; timeout 120 luajit %s %d %d %s %s")
+    :format(memory_kb, script, seed, count, changed, original or ""))
+  assert.same({ status = 0, out = "" }, { status = result.status, out = result.out }, result.err)
+  return tonumber(result.err)
+end
+
 describe("a model file that somebody has changed", function()
   after_each(program.remove_temporaries)
 
   for seed, model in ipairs(MODELS) do
     it("is refused in one line, or loads: " .. (model[1] or model), function()
       local path = model[2] and program.write(model[2], ".onnx") or model
-      local script, changed = program.write(CHILD, ".lua"), program.temporary()
-      local result = program.shell(("ulimit -v %d; timeout 120 luajit %s %s %d %d %s")
-        :format(MEMORY_KB, script, path, seed, MUTATIONS, changed))
-      assert.same({ status = 0, out = "" }, { status = result.status, out = result.out }, result.err)
-      local loaded = tonumber(result.err)
+      local loaded = give(seed, MUTATIONS, MEMORY_KB, path)
       assert.is_true(loaded > MUTATIONS / 100 and loaded < MUTATIONS / 2, loaded)
     end)
   end
+end)
+
+-- ---- graphs ----
+
+local GRAPHS, GRAPHS_KB = 8000, 512 * 1024
+
+describe("a graph that nobody would write", function()
+  after_each(program.remove_temporaries)
+
+  it("is refused in one line, or loads", function()
+    local loaded = give(1, GRAPHS, GRAPHS_KB)
+    assert.is_true(loaded > GRAPHS / 100 and loaded < GRAPHS / 2, loaded)
+  end)
 end)
 
 -- ---- growing ----
@@ -133,7 +157,8 @@ local function texts(size)
 end
 
 local function lightgbm(trees)
-  return "tree\nmax_feature_idx=0\nnum_tree_per_iteration=1\nfeature_names=a\n\n" .. trees .. "end of trees\n"
+  return "tree\nversion=v4\nobjective=regression\nmax_feature_idx=0\nnum_tree_per_iteration=1\nfeature_names=a\n\n"
+    .. trees .. "end of trees\n"
 end
 
 local function leaves(count)
@@ -147,27 +172,64 @@ local function bits(count)
     words(count, "-1", " ")))
 end
 
+-- A leaf of so many targets.
 local function values(count)
   local zeros, ones = { ints = list(count, 0) }, list(count, 1)
+  local targets = { ints = list(count, function(i) return i end) }
   return onnx.model { nodes = { onnx.stump { target_treeids = zeros, target_nodeids = { ints = ones },
-    target_ids = zeros, target_weights = ones } } }
+    target_ids = targets, target_weights = ones, n_targets = { int = count } } } }
 end
 
--- Trees of a leaf each.
-local function stumps(count)
+-- Trees of a leaf each: a node of x to y.
+local function leaves_alone(count)
   local zeros, nothing = { ints = list(count, 0) }, list(count, 0)
   local numbers = { ints = list(count, function(i) return i end) }
-  return onnx.model { nodes = { onnx.stump { nodes_treeids = numbers, nodes_nodeids = zeros, nodes_values = nothing,
-    nodes_featureids = zeros, nodes_modes = list(count, "LEAF"), nodes_truenodeids = zeros, nodes_falsenodeids = zeros,
-    target_treeids = numbers, target_nodeids = zeros, target_ids = zeros, target_weights = nothing } } }
+  return onnx.stump { nodes_treeids = numbers, nodes_nodeids = zeros, nodes_values = nothing, nodes_featureids = zeros,
+    nodes_modes = list(count, "LEAF"), nodes_truenodeids = zeros, nodes_falsenodeids = zeros, target_treeids = numbers,
+    target_nodeids = zeros, target_ids = zeros, target_weights = nothing }
+end
+
+local function stumps(count) return onnx.model { nodes = { leaves_alone(count) } } end
+
+-- So many leaves, each of a tree, of which so many columns are picked all over again: they would come to the product.
+local function picked(count)
+  local index = onnx.tensor("index", { count }, list(count, 0), onnx.INT64)
+  local pick = onnx.node("Gather", { "y", "index" }, { "z" }, { axis = { int = 1 } })
+  return onnx.model { nodes = { leaves_alone(count), pick }, tensors = { index }, outputs = { { "z", count } } }
+end
+
+-- A graph of so many times the same bytes, which are its fields.
+local function graph_of(bytes)
+  return function(count) return onnx.graph(bytes:rep(count)) end
+end
+
+-- A list of so many times the same bytes, in UBJSON, of a type that stands in front; and in JSON.
+local function ubjson(bytes)
+  return function(count)
+    local size = ("l%c%c%c%c"):format(0, math.floor(count / 65536), math.floor(count / 256) % 256, count % 256)
+    return "{U\7learner[$[#" .. size .. bytes:rep(count) .. "}"
+  end
+end
+
+local function json(bytes)
+  return function(count) return '{"learner": [' .. words(count, bytes) .. "]}" end
 end
 
 -- Which files, and of how many: numbers that take about as long.
 local GROWING = {
   ["nodes, XGBoost"] = { booster, 20000 }, ["categories that are large, XGBoost"] = { categories, 10000 },
   ["texts of categories, XGBoost"] = { texts, 50000 }, ["trees, LightGBM"] = { leaves, 4000 },
-  ["bits of categories, LightGBM"] = { bits, 50000 }, ["values of a leaf, ONNX"] = { values, 20000 },
+  ["bits of categories, LightGBM"] = { bits, 50000 }, ["values of a leaf, ONNX"] = { values, 8000 },
   ["trees, ONNX"] = { stumps, 10000 },
+  ["columns of leaves, ONNX"] = { picked, 4000 },
+  ["nodes of nothing, ONNX"] = { graph_of "\10\0", 200000 },
+  ["tensors of nothing, ONNX"] = { graph_of "\42\0", 200000 },
+  ["nodes of an input, ONNX"] = { graph_of "\10\2\10\0", 50000 },
+  ["nodes of an attribute, ONNX"] = { graph_of "\10\6\42\4\42\2\8\1", 50000 },
+  ["tensors of a dimension, ONNX"] = { graph_of "\42\2\8\1", 50000 },
+  ["inputs of a type, ONNX"] = { graph_of "\90\10\18\8\10\6\18\4\10\2\8\1", 50000 },
+  ["lists of nothing, UBJSON"] = { ubjson "]", 200000 }, ["lists of null, UBJSON"] = { ubjson "Z]", 50000 },
+  ["objects of nothing, JSON"] = { json "{}", 50000 }, ["lists of lists, JSON"] = { json "[[]]", 50000 },
 }
 local FEW, TIMES = 20, 8 -- what takes time in squares takes 64 times as long
 -- Of memory for each byte of a file, and besides: lists double where they have no room.

@@ -127,7 +127,16 @@ describe("a file of LightGBM", function()
     assert.near(math.exp(3), asked "objective=tweedie", 1e-12)
     assert.near(math.log(1 + math.exp(3)), asked "objective=cross_entropy_lambda", 1e-12)
     assert.equal(3, asked "objective=custom")
-    assert.equal(3, asked "average_output")
+    assert.equal(3, asked "objective=regression\naverage_output")
+  end)
+
+  it("gives sums where the objective was a program of its own", function()
+    local header = HEADER:gsub("objective=[^\n]*\n", "")
+    for _, told in ipairs { "custom", "none" } do
+      assert.equal(3, ask(header .. TREE .. REST:format("[objective: " .. told .. "]\n", ""), 3, 1))
+    end
+    local ok, said = pcall(ask, header .. TREE .. REST:format("[objective: binary]\n", ""), 3, 1)
+    assert.same({ false, "objective is nil, expected a value" }, { ok, said })
   end)
 
   it("gives classes trees by turns", function()
@@ -155,6 +164,8 @@ describe("a file of LightGBM", function()
     assert.same({ [2] = { "DNS", "Qu\195\169bec" } }, categories("", "[0:9] 0:1"))
     assert.same({ { "DNS", "Qu\195\169bec" } }, categories("[categorical_feature: 0]\n", "none none"))
     assert.same({}, categories("", "[0:9] [0:1]")) -- whose they are cannot be told
+    assert.has_error(function() lightgbm.read(HEADER:gsub("feature_infos=", "feature_infos\n") .. TREE
+      .. REST:format("", line)) end, "feature_infos is true, expected a value")
   end)
 end)
 
@@ -162,6 +173,12 @@ local REFUSED = {
   { "tree", "Tree=0\n", "Tree=0\n" },
   { "header", "max_feature_idx=1", "max_feature_idx=-1", "^max_feature_idx is \"%-1\", expected an integer from 0" },
   { "header", "max_feature_idx=1", "max_feature_idx=2", "^2 names of features, expected 3$" },
+  { "header", "num_tree_per_iteration=1", "num_tree_per_iteration=2",
+    "^1 trees, expected some for each of 2 outputs by turns$" },
+  { "tree", "Tree=.*", "", "^0 trees, expected some for each of 1 outputs by turns$" },
+  { "header", "version=v4", "version=v2", '^version "v2", expected v3 or v4$' },
+  { "header", "version=v4\n", "", "^version is nil, expected a value$" },
+  { "header", "objective=regression", "objective", "^objective is true, expected a value$" },
   { "header", "num_tree_per_iteration=1\n", "", "^num_tree_per_iteration is nil, expected an integer from 1" },
   { "header", "feature_names=a b\n", "", "^feature_names is nil, expected a value$" },
   { "header", "objective=regression", "objective=other", '^objective "other", expected one of binary, cross' },
@@ -179,6 +196,8 @@ local REFUSED = {
   { "tree", "split_feature=0", "split_feature=2", "^node 0: feature 2, expected one below 2$" },
   { "tree", "cat_boundaries=0 2", "cat_boundaries=0 3", "^tree 0: cat_boundaries has 0 to 3, expected some of 2$" },
   { "tree", "cat_boundaries=0 2", "cat_boundaries=0", "^tree 0: cat_boundaries has 1 numbers, expected 2$" },
+  { "tree", "split_feature=0", "split_feature=4294967296",
+    "^tree 0: feature 4294967296, expected an integer from 0 to 65535$" },
   { "rest", "end of trees", "end", "^tree 0 has no end$" },
   { "rest", "null", "[1]", "^categories of feature 1, expected a list$" },
 }

@@ -61,7 +61,7 @@ local NEAR = 1e-6
 
 describe("nfengine.ml.onnx, beside others' libraries", function()
   local missing = peers.missing "onnxruntime, skl2onnx, onnxmltools, xgboost, lightgbm"
-  for maker, least in pairs { sklearn = 35, boosters = 9, operators = 30 } do
+  for maker, least in pairs { sklearn = 40, boosters = 9, operators = 30 } do
     it("gives the answers of onnxruntime, and of what has trained: " .. maker, function()
       if missing then pending(missing) end
       local folder, list = make(maker)
@@ -174,6 +174,28 @@ describe("nfengine.ml.onnx", function()
     assert.same({ { 0.5, 0.5 }, { 1, 0 }, { 0.5, 0.5 } }, said)
   end)
 
+  it("takes the sum of a pair for 1, as it is", function()
+    local nodes = {
+      linear(nil, { "s" }), onnx.node("Sigmoid", { "s" }, { "p" }), onnx.node("Sub", { "one", "p" }, { "q" }),
+      onnx.node("Concat", { "q", "p" }, { "pair" }, { axis = { int = 1 } }),
+      onnx.node("ReduceSum", { "pair", "axis" }, { "t" }), onnx.node("Div", { "pair", "t" }, { "y" }),
+    }
+    local tensors = { onnx.tensor("one", {}, { 1 }), onnx.tensor("axis", { 1 }, { 1 }, onnx.INT64) }
+    local p = answers(onnx.model { nodes = nodes, tensors = tensors, outputs = { { "y", 2 } } }, { { -1, -1 } })[1][1]
+    assert.near(1 / (1 + math.exp(4)), p, 1e-12)
+    nodes[5], nodes[6] = nil, nil
+    nodes[5] = onnx.node("Normalizer", { "pair" }, { "y" }, { norm = "L1" }, "ai.onnx.ml")
+    assert.same({ { p } }, (answers(onnx.model { nodes = nodes, tensors = tensors }, { { -1, -1 } })))
+  end)
+
+  it("takes a column of weights, and exponents of sums", function()
+    local nodes = { onnx.node("MatMul", { "x", "w" }, { "s" }), onnx.node("Add", { "s", "b" }, { "t" }),
+      onnx.node("Exp", { "t" }, { "y" }) }
+    local tensors = { onnx.tensor("w", { 2 }, { 0.5, -1 }), onnx.tensor("b", { 1 }, { 0.25 }) }
+    assert.near(math.exp(1 - 3 + 0.25), answers(onnx.model { nodes = nodes, tensors = tensors }, { { 2, 3 } })[1][1],
+      1e-12)
+  end)
+
   it("makes two scores of one that is no probability", function()
     local classifier = onnx.node("LinearClassifier", { "x" }, { "label", "two" }, { coefficients = { -1, 0, 1, 0 },
       intercepts = { 0, 0 }, classlabels_ints = { ints = { 4, 6 } } }, "ai.onnx.ml")
@@ -198,16 +220,50 @@ describe("nfengine.ml.onnx", function()
     ['operator Mul: features that are scaled more than once; engine = "onnxruntime" takes any model'] = {
       nodes = { onnx.node("Mul", { "x", "c" }, { "z" }), onnx.node("Mul", { "z", "c" }, { "v" }), linear { "v" } },
       tensors = { onnx.tensor("c", {}, { 2 }) } },
+    ['operator MatMul: a tensor of a dimension of 0, expected 1 or more; engine = "onnxruntime" takes any model'] =
+      { nodes = { onnx.node("MatMul", { "x", "w" }, { "y" }) }, tensors = { onnx.tensor("w", { 0, 2^53 }, {}) } },
+    ['operator ArrayFeatureExtractor: a tensor of a dimension of 0, expected 1 or more; engine = "onnxruntime" takes '
+      .. 'any model'] = { nodes = { onnx.node("ArrayFeatureExtractor", { "x", "i" }, { "z" }), linear { "z" } },
+      tensors = { onnx.tensor("i", { 0 }, {}, onnx.INT64) } },
+    ['operator Add: 2 numbers for 1 columns; engine = "onnxruntime" takes any model'] = {
+      nodes = { linear(nil, { "s" }), onnx.node("Add", { "s", "c" }, { "y" }) },
+      tensors = { onnx.tensor("c", { 2 }, { 1, 2 }) } },
+    ['operator Sub: 2 numbers for 2 columns; engine = "onnxruntime" takes any model'] = {
+      nodes = { onnx.node("Sub", { "x", "c" }, { "z" }), linear { "z" } },
+      tensors = { onnx.tensor("c", { 2, 1 }, { 1, 2 }) } },
+    ['operator Div: scores and total; engine = "onnxruntime" takes any model'] = { -- of scores, not of their sizes
+      nodes = { onnx.node("MatMul", { "x", "w" }, { "s" }), onnx.node("ReduceSum", { "s", "axis" }, { "t" }),
+        onnx.node("Div", { "s", "t" }, { "y" }) },
+      tensors = { onnx.tensor("w", { 2, 2 }, { 1, 2, 3, 4 }), onnx.tensor("axis", { 1 }, { 1 }, onnx.INT64) } },
+    ['operator Concat: columns of different models; engine = "onnxruntime" takes any model'] = { -- 1 - p and s
+      nodes = { linear(nil, { "s" }), onnx.node("Sigmoid", { "s" }, { "p" }),
+        onnx.node("Sub", { "one", "p" }, { "q" }), onnx.node("Concat", { "q", "s" }, { "y" }, { axis = { int = 1 } }) },
+      tensors = { onnx.tensor("one", {}, { 1 }) } },
+    ['operator LinearRegressor: a post_transform of one target; engine = "onnxruntime" takes any model'] = {
+      nodes = { onnx.node("LinearRegressor", { "x" }, { "y" }, { coefficients = { 2, 3 }, intercepts = { 1 },
+        post_transform = "LOGISTIC" }, "ai.onnx.ml") } },
+    ['operator TreeEnsembleRegressor: leaf 1 of tree 0 has two values of output 0; engine = "onnxruntime" takes any '
+      .. 'model'] = { nodes = { stump { target_nodeids = { ints = { 1, 1 } } } } },
+    ['operator TreeEnsembleRegressor: leaves without a value of output 1, which has a base; engine = "onnxruntime" '
+      .. 'takes any model'] = { nodes = { stump { n_targets = { int = 2 }, base_values = { 0, 5 } } } },
+    ['an output of 1 columns for 3 classes, expected all of them'] = {
+      nodes = { linear(nil, { "s" }), onnx.node("ZipMap", { "s" }, { "y" },
+        { classlabels_int64s = { ints = { 1, 2, 3 } } }, "ai.onnx.ml") } },
+    ['the output is half of a formula, expected what makes probabilities of scores; engine = "onnxruntime" takes any '
+      .. 'model'] = { nodes = { linear(nil, { "s" }), onnx.node("Exp", { "s" }, { "e" }),
+        onnx.node("Add", { "e", "one" }, { "y" }) }, tensors = { onnx.tensor("one", {}, { 1 }) } },
     ['value "z" is not there'] = { nodes = { linear { "z" } } },
     ['value "y" is made twice'] = { nodes = { linear(), linear() } },
     ['input "x": expected rows of numbers, of 1 to 65536 features'] =
       { nodes = { linear() }, inputs = { { "x", 2, onnx.STRING } } },
     ["a graph without an output of real numbers"] = { nodes = { linear() }, outputs = { { "y", 1, onnx.INT64 } } },
     ["a graph without inputs"] = { nodes = { linear() }, inputs = {} },
-    ["the output is features, expected what trees or weights make"] =
+    ['the output is features, expected what trees or weights make; engine = "onnxruntime" takes any model'] =
       { nodes = { onnx.node("Identity", { "x" }, { "y" }) } },
-    ["node 2 is reached twice"] = { nodes = { stump { nodes_falsenodeids = { ints = { 1, 0, 0 } } } } },
-    ["node 1 is reached twice"] = { nodes = { stump { nodes_falsenodeids = { ints = { 0, 0, 0 } } } } },
+    ['node 2 is reached twice; engine = "onnxruntime" takes any model'] =
+      { nodes = { stump { nodes_falsenodeids = { ints = { 1, 0, 0 } } } } },
+    ['node 1 is reached twice; engine = "onnxruntime" takes any model'] =
+      { nodes = { stump { nodes_falsenodeids = { ints = { 0, 0, 0 } } } } },
     ["node 1 of feature 2"] = { nodes = { stump { nodes_featureids = { ints = { 2, 0, 0 } } } } },
     ["node 7 of tree 0 is not there"] = { nodes = { stump { nodes_falsenodeids = { ints = { 7, 0, 0 } } } } },
     ['operator TreeEnsembleRegressor: 2 nodes_values, expected 3; engine = "onnxruntime" takes any model'] =

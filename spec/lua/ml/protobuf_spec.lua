@@ -62,6 +62,16 @@ describe("nfengine.ml.protobuf", function()
     assert.same({ 2, false }, { nested.points[1].x, nested.points[2].x or false })
   end)
 
+  it("reads messages later, where one asks it to", function()
+    local bytes = "\10\2\8\1\18\2\8\2\18\0\18\1\8"
+    local outer = protobuf.decode(bytes,
+      { [1] = { "point", "later" }, [2] = { "points", "later", is_repeated = true } })
+    local function later(at) return protobuf.decode_at(bytes, at, POINT) end
+    assert.same({ 1, 2 }, { later(outer.point).x, later(outer.points[1]).x })
+    assert.same({}, later(outer.points[2]).numbers)
+    assert.has_error(function() later(outer.points[3]) end, "Protocol Buffers at byte 14: ends within a value")
+  end)
+
   it("passes over fields that it has no description of", function()
     assert.equal(7, decoded("\160\6\1\161\6" .. ("x"):rep(8) .. "\162\6\3abc\165\6abcd\8\7").x)
   end)

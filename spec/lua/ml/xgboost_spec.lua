@@ -114,6 +114,18 @@ describe("a file of XGBoost", function()
     assert.same({ 0, 4 }, raw "[1E0,4E0]")
   end)
 
+  it("begins with no probability that is certain, as the library does", function()
+    local function margin(base)
+      local p = ask(learner({ tree { split_conditions = { 2, 0, 0 } } }, { objective = { name = "binary:logistic" },
+        learner_model_param = { base_score = base, num_feature = "2" } }), 1, 0)[1]
+      return math.log(p / (1 - p))
+    end
+    for base, answer in pairs { ["0"] = -13.8155098, ["1E-12"] = -13.8155098, ["1E0"] = 13.7451601,
+      ["1.1E-6"] = -13.7201996, ["9.9999E-1"] = 11.5115681, ["5E-1"] = 0 } do
+      assert.near(answer, margin(base), 1e-6)
+    end
+  end)
+
   it("counts trees up to the best iteration", function()
     local given = learner({ tree(), tree(), tree() }, { attributes = { best_iteration = "1" } })
     assert.same({ 6.5 }, ask(given, 2, 0))
@@ -180,7 +192,18 @@ local REFUSED = {
   { function(_, t) t.right_children[1] = "x" end, '^tree 0: no "x", expected a number$' },
   { function(_, t) t.split_conditions[1] = "x" end, "^tree 0: node 0 is not there$" },
   { function(_, t) t.split_indices[1] = 2 end, "^node 0: feature 2, expected one below 2$" },
-  { function(_, t) t.split_indices[1] = "x" end, '^tree 0: feature "x", expected a number$' },
+  { function(_, t) t.split_indices[1] = "x" end, '^tree 0: feature "x", expected an integer from 0 to 65535$' },
+  { function(_, t) t.split_indices[1] = 2^32 end, "^tree 0: feature 4294967296, expected an integer from 0 to 65535$" },
+  { function(_, t) t.split_indices[1] = 0.5 end, "^tree 0: feature 0.5, expected an integer from 0 to 65535$" },
+  { function(l) l.gradient_booster.model.tree_info[1] = 2^32 end,
+    "^tree 0: output 4294967296, expected an integer from 0 to 65535$" },
+  { function(l) l.gradient_booster.model.cats = { enc = { 7 } } end, "^categories of feature 0, expected a table$" },
+  { function(l) l.learner_model_param.base_score = "nan" end, '^base_score is "nan", expected finite numbers$' },
+  { function(l) l.learner_model_param.base_score = "[1e999]" end, "^base_score is .*, expected finite numbers$" },
+  { function(l) l.objective.name, l.learner_model_param.base_score = "binary:logistic", "-5" end,
+    '^base_score is "%-5", expected 0 to 1$' },
+  { function(l) l.objective.name, l.learner_model_param.base_score = "count:poisson", "-5" end,
+    '^base_score is "%-5", expected 0 to inf$' },
   { function(l) l.gradient_booster.model.tree_info[1] = 1 end, "^node 1: a value of output 1, expected one below 1$" },
   { function(_, t) t.categories_nodes, t.categories_segments, t.categories_sizes = { 0 }, { 0 }, { 1 } end,
     "^tree 0: categories of node 0, expected some of 0$" },

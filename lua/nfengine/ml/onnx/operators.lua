@@ -23,9 +23,12 @@ local function expect(value, kind, what)
   return value
 end
 
+--- What values charge for what they make.
+local function charge_of(graph) return function(size) graph:charge(size) end end
+
 local function features_of(graph, node, number, to)
   local features = expect(input(graph, node, number), "features")
-  return to and values.cast(features, to) or features
+  return to and values.cast(features, to, charge_of(graph)) or features
 end
 
 --- A constant's list: an input, or an attribute in operators of old.
@@ -59,6 +62,15 @@ local function width(value)
   fail("%s, expected features or scores", value.kind)
 end
 
+--- A constant's numbers as a row beside others: one, or one for each of so many columns.
+local function row_of(value, columns)
+  local dims, list = value.dims, value.values
+  if #list ~= 1 and (#list ~= columns or dims[#dims] ~= columns) then
+    fail("%d numbers for %d columns", #list, columns)
+  end
+  return list
+end
+
 local function expect_columns(axis) if axis ~= 1 and axis ~= -1 then fail("axis %d, expected 1", axis) end end
 
 -- ---- columns ----
@@ -67,8 +79,12 @@ local function expect_columns(axis) if axis ~= 1 and axis ~= -1 then fail("axis 
 local function pick(graph, value, columns)
   local positions, count = {}, width(value)
   graph:charge(#columns)
-  for i, column in ipairs(columns) do positions[i] = (column < 0 and column + count or column) + 1 end
-  if value.kind == "features" then return values.pick_features(value, positions) end
+  for i, column in ipairs(columns) do
+    local position = (column < 0 and column + count or column) + 1
+    if position % 1 ~= 0 or position < 1 or position > count then fail("column %s of %d", text.quote(column), count) end
+    positions[i] = position
+  end
+  if value.kind == "features" then return values.pick_features(value, positions, charge_of(graph)) end
   if value.is_pair then
     if #positions ~= 1 then fail "columns of a pair" end
     if positions[1] == 2 then return values.with(value, { is_pair = false }) end
@@ -78,8 +94,9 @@ local function pick(graph, value, columns)
     fail "columns of probabilities that depend on one another"
   end
   local rows = {}
+  graph:charge(values.TABLE * #positions)
   for i, position in ipairs(positions) do rows[i] = { position, 1 } end
-  return values.transform(value, rows, function(size) graph:charge(size) end)
+  return values.transform(value, rows, charge_of(graph))
 end
 
 function operators.ArrayFeatureExtractor(graph, node)
@@ -109,7 +126,7 @@ end
 --- Whether two columns are 1 - p and p.
 local function are_a_pair(list)
   local origin = list[1].complement_of
-  return #list == 2 and origin and (origin == list[2] or origin.base == list[2].base and not list[2].complement_of)
+  return #list == 2 and origin and values.are_same(origin, list[2])
 end
 
 function operators.Concat(graph, node)
@@ -130,7 +147,7 @@ function operators.Concat(graph, node)
     return all
   end
   if are_a_pair(list) then return values.with(list[2], { is_pair = true, complement_of = false }) end
-  return values.join(list, function(size) graph:charge(size) end)
+  return values.join(list, charge_of(graph))
 end
 
 -- ---- what changes nothing ----
@@ -140,7 +157,7 @@ function operators.Identity(graph, node) return input(graph, node, 1) end
 --- Of features, to reals; flags of scores that are all 0 become numbers again. Scores stay as they are.
 function operators.Cast(graph, node)
   local value, to = input(graph, node, 1), whole(node, "to", 0)
-  if value.kind == "features" then return values.cast(value, to) end
+  if value.kind == "features" then return values.cast(value, to, charge_of(graph)) end
   if value.kind == "total" and to == tensor.BOOL then return { kind = "some", of = value.of } end
   if to ~= tensor.FLOAT and to ~= tensor.DOUBLE then fail("%s as numbers of type %d", value.kind, to) end
   return value
@@ -171,7 +188,7 @@ end
 
 function operators.Abs(graph, node)
   local value = expect(input(graph, node, 1), "scores")
-  if value.link ~= C.NF_LINK_LOGISTIC and value.link ~= C.NF_LINK_SOFTMAX then fail "numbers that may be negative" end
+  if not values.are_positive(value) then fail "numbers that may be negative" end
   return value
 end
 
@@ -179,8 +196,9 @@ function operators.Constant(_, node)
   local given = node.attributes
   if given.value and given.value.t then return tensor.read(given.value.t) end
   local list = given.value_floats and given.value_floats.floats or given.value_ints and given.value_ints.ints
-    or given.value_float and { given.value_float.f } or given.value_int and { given.value_int.i }
-  return { kind = "constant", dims = {}, values = list or fail "a constant of another kind" }
+  local number = given.value_float and given.value_float.f or given.value_int and given.value_int.i
+  if list and #list > 0 then return { kind = "constant", dims = { #list }, values = list } end
+  return { kind = "constant", dims = {}, values = { number or fail "a constant of another kind" } }
 end
 
 -- ---- features ----
@@ -188,19 +206,18 @@ end
 function operators.Scaler(graph, node)
   local features = features_of(graph, node, 1)
   if features.type == tensor.DOUBLE then fail "features in double precision" end
-  features = values.cast(features, tensor.FLOAT)
-  graph:charge(2 * #features)
+  local charge = charge_of(graph)
+  features = values.cast(features, tensor.FLOAT, charge)
   local offsets, scales = floats(node, "offset"), floats(node, "scale")
-  if offsets[1] then features = values.step(features, "Sub", offsets) end
-  if scales[1] then features = values.step(features, "Mul", scales) end
+  if offsets[1] then features = values.step(features, "Sub", offsets, charge) end
+  if scales[1] then features = values.step(features, "Mul", scales, charge) end
   return features
 end
 
 function operators.Imputer(graph, node)
   local features, replaced = features_of(graph, node, 1), node.attributes.replaced_value_float
   if not replaced or not replaced.f or replaced.f == replaced.f then fail "numbers other than NaN to replace" end
-  graph:charge(#features)
-  return values.fill(features, floats(node, "imputed_value_floats"))
+  return values.fill(features, floats(node, "imputed_value_floats"), charge_of(graph))
 end
 
 -- ---- models ----
@@ -214,16 +231,16 @@ end
 
 function operators.TreeEnsembleClassifier(graph, node)
   local features, labelled = features_of(graph, node, 1), with_classes(node, {})
-  local scores = trees.classifier(features, node.attributes, labelled.classes, function(size) graph:charge(size) end)
+  local scores = trees.classifier(features, node.attributes, labelled.classes, charge_of(graph))
   return with_classes(node, scores)
 end
 
 function operators.TreeEnsembleRegressor(graph, node)
-  return trees.regressor(features_of(graph, node, 1), node.attributes)
+  return trees.regressor(features_of(graph, node, 1), node.attributes, charge_of(graph))
 end
 
 function operators.TreeEnsemble(graph, node)
-  return trees.ensemble(features_of(graph, node, 1), node.attributes)
+  return trees.ensemble(features_of(graph, node, 1), node.attributes, charge_of(graph))
 end
 
 local function add_linear(graph, features, coefficients, count, base)
@@ -231,7 +248,7 @@ local function add_linear(graph, features, coefficients, count, base)
     fail("%d coefficients, expected %d", #coefficients, count * #features)
   end
   graph:charge(#coefficients)
-  local scores = values.scores(features, count, base)
+  local scores = values.scores(features, count, base, charge_of(graph))
   scores.weights = {}
   for k = 1, count do
     local row = {}
@@ -263,29 +280,33 @@ function operators.LinearRegressor(graph, node)
   if count < 1 or count > 65536 then fail("%d targets, expected 1 to 65536", count) end
   local scores = add_linear(graph, features, floats(node, "coefficients"), count, intercepts)
   scores.link = transform_of(node)
+  trees.expect_applied(count, scores.link)
   return scores
 end
 
---- A matrix of weights by feature and column, as coefficients by column and feature.
-local function columns_of(matrix, is_transposed)
+--- A matrix of weights by feature and column, or a column of them, as coefficients by column and feature.
+local function columns_of(graph, matrix, is_transposed)
   if is_transposed then return matrix.values, matrix.dims[1] end
-  local rows, columns, list = matrix.dims[1], matrix.dims[2], {}
+  local rows, columns, list = matrix.dims[1], matrix.dims[2] or 1, {}
+  graph:charge(#matrix.values)
   for k = 1, columns do
     for i = 1, rows do list[#list + 1] = matrix.values[(i - 1) * columns + k] end
   end
   return list, columns
 end
 
-local function matrix_of(graph, node)
+local function matrix_of(graph, node, least)
   local matrix = expect(input(graph, node, 2), "constant", "weights")
-  if #matrix.dims ~= 2 then fail("weights of %d dimensions, expected 2", #matrix.dims) end
+  if #matrix.dims < least or #matrix.dims > 2 then
+    fail("weights of %d dimensions, expected %s", #matrix.dims, least == 2 and "2" or "1 or 2")
+  end
   return matrix
 end
 
 function operators.MatMul(graph, node)
   local features = features_of(graph, node, 1)
-  local coefficients, count = columns_of(matrix_of(graph, node), false)
-  return add_linear(graph, values.cast(features, features.type), coefficients, count)
+  local coefficients, count = columns_of(graph, matrix_of(graph, node, 1), false)
+  return add_linear(graph, features, coefficients, count)
 end
 
 function operators.Gemm(graph, node)
@@ -294,10 +315,10 @@ function operators.Gemm(graph, node)
     fail "a product with factors of its own"
   end
   local features = features_of(graph, node, 1)
-  local coefficients, count = columns_of(matrix_of(graph, node), whole(node, "transB", 0) == 1)
-  local scores, base = add_linear(graph, values.cast(features, features.type), coefficients, count),
-    constant(graph, node, 3)
-  return base and values.add(scores, base) or scores
+  local coefficients, count = columns_of(graph, matrix_of(graph, node, 2), whole(node, "transB", 0) == 1)
+  local scores = add_linear(graph, features, coefficients, count)
+  if not node.input[3] or node.input[3] == "" then return scores end
+  return values.add(scores, row_of(expect(input(graph, node, 3), "constant"), count), charge_of(graph))
 end
 
 -- ---- links ----
@@ -326,15 +347,19 @@ function operators.Reciprocal(graph, node)
   local scores = expect(input(graph, node, 1), "scores")
   if scores.stage ~= "1 + exp" then fail "what is not 1 + exp(x)" end
   local rows = {}
+  graph:charge(values.TABLE * scores.count)
   for k = 1, scores.count do rows[k] = { k, -1 } end
-  local negated = values.transform(scores, rows, function(size) graph:charge(size) end)
+  local negated = values.transform(scores, rows, charge_of(graph))
   return values.with(negated, { stage = false, link = C.NF_LINK_LOGISTIC })
 end
 
 function operators.Normalizer(graph, node)
   local scores, norm = expect(input(graph, node, 1), "scores"), word(node, "norm", "MAX")
   if norm ~= "L1" then fail("norm %s, expected L1", text.quote(norm)) end
-  return scores.is_pair and scores or values.with(scores, { is_normalized = true })
+  if scores.complement_of then fail "half of a pair" end
+  if not scores.is_pair then return values.with(scores, { is_normalized = true }) end
+  if not values.are_positive(scores) then fail "a pair that may be negative" end
+  return scores -- 1 - p and p are 1 already
 end
 
 function operators.ReduceSum(graph, node)
@@ -360,16 +385,17 @@ end
 
 --- By the name of the operator, what scores and a constant come to.
 local WITH_CONSTANT = {
-  Add = function(_, scores, by)
+  Add = function(graph, scores, by)
     if scores.stage == "exp" and are_all(by, 1) then return values.with(scores, { stage = "1 + exp" }) end
-    return values.is_open(scores) and values.add(scores, by)
+    return values.is_open(scores) and values.add(scores, by, charge_of(graph))
   end,
   Mul = function(graph, scores, by)
     if are_all(by, 1) then return scores end
-    if not values.is_open(scores) or #by ~= 1 and #by ~= scores.count then return nil end
+    if not values.is_open(scores) then return nil end
     local rows = {}
+    graph:charge(values.TABLE * scores.count)
     for k = 1, scores.count do rows[k] = { k, by[k] or by[1] } end
-    return values.transform(scores, rows, function(size) graph:charge(size) end)
+    return values.transform(scores, rows, charge_of(graph))
   end,
 }
 function WITH_CONSTANT.Sub(graph, scores, by)
@@ -384,9 +410,12 @@ function WITH_CONSTANT.Div(graph, scores, by)
 end
 
 --- Scores divided by their sum, with or without a guard for rows of zeros, which become even: what skl2onnx writes so.
+-- A pair's sum is 1.
 local function of_scores(name, left, right)
   if name == "Div" and left.kind == "scores" and right.kind == "total" and (left.origin or left) == right.of
-    and not left.is_even == not right.is_even then
+    and not left.is_even == not right.is_even and not left.complement_of
+    and (left.is_pair or values.are_positive(left)) then
+    if left.is_pair then return right.of end
     return values.with(left, { is_normalized = true, origin = false })
   end
   if name == "Add" and right.kind == "none" then
@@ -407,13 +436,12 @@ local function arithmetic(name)
     if right.kind == "constant" then
       graph:charge(#right.values)
       if left.kind == "features" then
-        graph:charge(#left)
-        return values.step(left, name, right.values)
+        return values.step(left, name, row_of(right, #left), charge_of(graph))
       end
       if left.kind == "none" and name == "Mul" and #right.values == 1 then
         return { kind = "none", of = left.of, times = left.times * right.values[1] }
       end
-      made = left.kind == "scores" and WITH_CONSTANT[name](graph, left, right.values)
+      made = left.kind == "scores" and WITH_CONSTANT[name](graph, left, row_of(right, width(left)))
     elseif left.kind == "constant" then
       local is_complement = name == "Sub" and right.kind == "scores" and right.count == 1 and are_all(left.values, 1)
         and right.link == C.NF_LINK_LOGISTIC and not right.is_pair and not right.complement_of

@@ -35,7 +35,7 @@ local function from_raw(raw, kept)
   return list
 end
 
---- What a tensor holds. Raises one line.
+--- What a tensor holds: as much as its dimensions say, and something. Raises one line.
 -- @return { kind = "constant", type = DataType, dims = list, values = list, row by row }
 function tensor.read(message)
   local kept = KEPT[message.data_type]
@@ -44,7 +44,10 @@ function tensor.read(message)
   local values = message[kept[1]]
   if message.raw_data and kept[2] then values = from_raw(message.raw_data, kept) end
   local size = 1
-  for _, dim in ipairs(message.dims) do size = size * dim end
+  for _, dim in ipairs(message.dims) do
+    if dim < 1 then text.fail("a tensor of a dimension of %d, expected 1 or more", dim) end
+    size = size * dim
+  end
   if size ~= #values then text.fail("a tensor of %d elements, expected %d", #values, size) end
   return { kind = "constant", type = message.data_type, dims = message.dims, values = values }
 end

@@ -47,26 +47,42 @@ end
 
 -- ---- ai.onnx.ml 1 to 3 ----
 
---- Values of leaves: by tree, then by node, a list of { output, value }.
+--- Values of leaves: by tree, then by node, a list of { output, value }, each output's at most once: which of them
+-- counts is for others to say.
 local function leaves_of(attributes, prefix)
   local tree_ids, node_ids = integers(attributes, prefix .. "_treeids"), integers(attributes, prefix .. "_nodeids")
   local outputs, weights = integers(attributes, prefix .. "_ids"), numbers(attributes, prefix .. "_weights")
-  local leaves, size = {}, #tree_ids
+  local leaves, given, size = {}, {}, #tree_ids
   expect_size(node_ids, prefix .. "_nodeids", size)
   expect_size(outputs, prefix .. "_ids", size)
   expect_size(weights, prefix .. "_weights", size)
   for i = 1, size do
     local tree = leaves[tree_ids[i]] or {}
     leaves[tree_ids[i]] = tree
-    tree[node_ids[i]] = tree[node_ids[i]] or {}
-    table.insert(tree[node_ids[i]], { outputs[i], weights[i] })
+    local leaf = tree[node_ids[i]] or {}
+    tree[node_ids[i]], given[leaf] = leaf, given[leaf] or {}
+    if given[leaf][outputs[i]] then
+      fail("leaf %d of tree %d has two values of output %d", node_ids[i], tree_ids[i], outputs[i])
+    end
+    given[leaf][outputs[i]] = true
+    table.insert(leaf, { outputs[i], weights[i] })
   end
   return leaves, outputs, weights
 end
 
+--- Refuses lists of doubles for features in single precision, which onnxruntime passes over.
+local function check_precision(features, attributes)
+  for name in pairs(attributes) do
+    if features.type ~= tensor.DOUBLE and name:find "_as_tensor$" then
+      fail("%s of features that are not in double precision", text.quote(name))
+    end
+  end
+end
+
 --- Trees as those operators have them. A node's number for parts:add_tree is its place in the lists.
 -- @return ensemble without terms; the ids of outputs and the weights of all leaves
-local function read_lists(attributes, prefix)
+local function read_lists(columns, attributes, prefix)
+  check_precision(columns, attributes)
   local tree_ids, node_ids = integers(attributes, "nodes_treeids"), integers(attributes, "nodes_nodeids")
   local size = #tree_ids
   expect_size(node_ids, "nodes_nodeids", size)
@@ -128,10 +144,12 @@ local function transform_of(attributes)
   return name
 end
 
-local function scores_of(features, ensemble, count, base)
-  local scores = values.scores(features, count, base)
+local function scores_of(features, ensemble, count, base, weights, charge)
+  charge(values.TABLE * count)
+  local scores = values.scores(features, count, base, charge)
   ensemble.terms = identity(count)
   scores.ensembles = { ensemble }
+  scores.is_positive = values.are_none_negative(weights) and values.are_none_negative(base)
   return scores
 end
 
@@ -145,57 +163,71 @@ local function one_column(scores, transform, weights, charge)
   return values.with(scores, { is_pair = true })
 end
 
---- Whether one tree gives the second class in every leaf. onnxruntime treats rows that no leaf gives it for as if there
--- were one column, another formula.
-local function gives_second(ensemble, charge)
-  local function is_everywhere(at)
-    local stack = { at }
+--- The outputs that some tree gives in every leaf: a set. onnxruntime leaves others out of what it adds, and makes of
+-- two classes another formula, where a row comes to none of their values.
+local function always_given(ensemble, charge)
+  local given = {}
+  for _, root in ipairs(ensemble.roots) do
+    local stack, leaves, counts = { root }, 0, {}
     while #stack > 0 do
       charge(1)
-      local node = ensemble.describe(table.remove(stack))
+      local node = ensemble.describe(table.remove(stack)) or fail "a node that is not there"
       if node.split then stack[#stack + 1], stack[#stack + 2] = node.yes, node.no
       else
-        local has = false
-        for _, value in ipairs(node.values) do has = has or value[1] == 1 end
-        if not has then return false end
+        leaves = leaves + 1
+        charge(#node.values)
+        for _, value in ipairs(node.values) do counts[value[1]] = (counts[value[1]] or 0) + 1 end
       end
     end
-    return true
+    for output, count in pairs(counts) do given[output] = given[output] or count == leaves end
   end
-  for _, root in ipairs(ensemble.roots) do
-    if is_everywhere(root) then return true end
+  return given
+end
+
+--- Of several outputs, what is added to one has to be added for every row.
+local function check_base(ensemble, base, charge)
+  local is_added = false
+  for _, value in ipairs(base) do is_added = is_added or value ~= 0 end
+  if #base < 2 or not is_added then return base end
+  local given = always_given(ensemble, charge)
+  for k, value in ipairs(base) do
+    if value ~= 0 and not given[k - 1] then fail("leaves without a value of output %d, which has a base", k - 1) end
   end
-  return false
+  return base
 end
 
 function trees.classifier(features, attributes, classes, charge)
-  local ensemble, outputs, weights = read_lists(attributes, "class")
+  local ensemble, outputs, weights = read_lists(features, attributes, "class")
   local count, transform = #classes, transform_of(attributes)
   if count < 2 then fail("%d classes, expected 2 or more", count) end
   check_outputs(outputs, count)
   if count > 2 then
-    local scores = scores_of(features, ensemble, count, base_of(attributes, count))
-    return values.with(scores, { link = trees.LINKS[transform] })
+    local base = check_base(ensemble, base_of(attributes, count), charge)
+    return values.with(scores_of(features, ensemble, count, base, weights, charge), { link = trees.LINKS[transform] })
   end
   local has_second = false
   for _, output in ipairs(outputs) do has_second = has_second or output == 1 end
   if not has_second then
-    return one_column(scores_of(features, ensemble, 1, base_of(attributes, 1)), transform, weights, charge)
+    local scores = scores_of(features, ensemble, 1, base_of(attributes, 1), weights, charge)
+    return one_column(scores, transform, weights, charge)
   end
   if #numbers(attributes, "base_values") > 0 then fail "base_values of two columns for two classes" end
-  if not gives_second(ensemble, charge) then fail "leaves without a value of the second class" end
-  return values.with(scores_of(features, ensemble, 2), { link = trees.LINKS[transform] })
+  if not always_given(ensemble, charge)[1] then fail "leaves without a value of the second class" end
+  return values.with(scores_of(features, ensemble, 2, nil, weights, charge), { link = trees.LINKS[transform] })
 end
 
 local AGGREGATES = { SUM = true, AVERAGE = true }
 local NUMBERED_AGGREGATES = { [0] = "AVERAGE", "SUM", "MIN", "MAX" }
 
-local function regression(features, ensemble, count, base, aggregate, transform)
+--- Refuses links that onnxruntime passes over, where there is one target.
+function trees.expect_applied(count, link)
+  if count == 1 and link ~= C.NF_LINK_NONE and link ~= C.NF_LINK_PROBIT then fail "a post_transform of one target" end
+end
+
+local function regression(features, ensemble, count, base, weights, aggregate, transform, charge)
   if not AGGREGATES[aggregate] then fail("aggregate_function %s, expected SUM or AVERAGE", text.quote(aggregate)) end
-  if count == 1 and transform ~= "NONE" and transform ~= "PROBIT" then -- onnxruntime passes over others
-    fail("post_transform %s of one target", transform)
-  end
-  local scores = scores_of(features, ensemble, count, base)
+  trees.expect_applied(count, trees.LINKS[transform])
+  local scores = scores_of(features, ensemble, count, check_base(ensemble, base, charge), weights, charge)
   local divisor = aggregate == "AVERAGE" and #ensemble.roots > 1 and #ensemble.roots or nil
   return values.with(scores, { divisor = divisor, link = trees.LINKS[transform] })
 end
@@ -206,12 +238,13 @@ local function target_count(attributes)
   return count
 end
 
-function trees.regressor(features, attributes)
-  local ensemble, outputs = read_lists(attributes, "target")
+function trees.regressor(features, attributes, charge)
+  local ensemble, outputs, weights = read_lists(features, attributes, "target")
   local count = target_count(attributes)
   check_outputs(outputs, count)
   local aggregate = attributes.aggregate_function and attributes.aggregate_function.s or "SUM"
-  return regression(features, ensemble, count, base_of(attributes, count), aggregate, transform_of(attributes))
+  return regression(features, ensemble, count, base_of(attributes, count), weights, aggregate,
+    transform_of(attributes), charge)
 end
 
 -- ---- ai.onnx.ml 5 ----
@@ -250,17 +283,17 @@ local function read_numbered(attributes)
       yes = place(yes[at], yes_is_leaf[at]), no = place(no[at], no_is_leaf[at]),
       absent = absent_of(split, tracks[at]) }
   end
-  return { roots = roots, describe = describe }, outputs
+  return { roots = roots, describe = describe }, outputs, weights
 end
 
-function trees.ensemble(features, attributes)
-  local ensemble, outputs = read_numbered(attributes)
+function trees.ensemble(features, attributes, charge)
+  local ensemble, outputs, weights = read_numbered(attributes)
   local count = target_count(attributes)
   check_outputs(outputs, count)
   local transform = attributes.post_transform and attributes.post_transform.i or 0
   local aggregate = attributes.aggregate_function and attributes.aggregate_function.i or 1
-  return regression(features, ensemble, count, nil, NUMBERED_AGGREGATES[aggregate] or tostring(aggregate),
-    NUMBERED_LINKS[transform] or fail("post_transform %d", transform))
+  return regression(features, ensemble, count, {}, weights, NUMBERED_AGGREGATES[aggregate] or tostring(aggregate),
+    NUMBERED_LINKS[transform] or fail("post_transform %d", transform), charge)
 end
 
 return trees

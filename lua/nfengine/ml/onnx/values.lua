@@ -4,11 +4,12 @@
 -- the model's features it is, and what becomes of it: fill where it is absent, then (x - offset) * scale + shift.
 --
 -- Scores: { kind = "scores", count, features, base, weights or ensembles, link … }, columns that are sums over weighted
--- features or over trees, and the link behind them. A `is_pair` of one column p stands for 1 - p and p, and
--- `complement_of` for 1 - p. An ensemble is { roots, describe, terms }: describe as for parts:add_tree, and for each of
--- its outputs a list of { column, factor }.
+-- features or over trees, and the link behind them; `is_positive` where none of what is added is below 0. A `is_pair`
+-- of one column p stands for 1 - p and p, and `complement_of` for 1 - p. An ensemble is { roots, describe, terms }:
+-- describe as for parts:add_tree, and for each of its outputs a list of { column, factor }.
 --
--- Values are shared, so operators change copies.
+-- Values are shared, so operators change copies. What they make is charged for before it is made: `charge` is told of
+-- how many numbers, a table counting for several.
 
 local C = require "nfengine.lib"
 local parts = require "nfengine.ml.parts"
@@ -19,6 +20,8 @@ local values = {}
 
 local fail = text.fail
 
+values.TABLE = 8 -- numbers that take as much as a small table
+
 local function copy_of(value)
   local copy = {}
   for key, each in pairs(value) do copy[key] = each end
@@ -28,11 +31,10 @@ end
 -- ---- features ----
 
 --- Columns of others: those at `positions`, from 1.
-function values.pick_features(features, positions)
+function values.pick_features(features, positions, charge)
+  charge(#positions)
   local picked = { kind = "features", type = features.type }
-  for i, position in ipairs(positions) do
-    picked[i] = features[position] or fail("column %d of %d", position - 1, #features)
-  end
+  for i, position in ipairs(positions) do picked[i] = features[position] end
   return picked
 end
 
@@ -58,8 +60,10 @@ function STEPS.Div(feature, by) return STEPS.Mul(feature, 1 / by) end
 --- Features after a step by a constant.
 -- @param step "Sub", "Add", "Mul" or "Div"
 -- @param by list of one number, or one a feature
-function values.step(features, step, by)
+function values.step(features, step, by, charge)
+  charge(values.TABLE * #features)
   if #by ~= 1 and #by ~= #features then fail("%d numbers for %d features", #by, #features) end
+  if features.type ~= tensor.FLOAT and features.type ~= tensor.DOUBLE then fail "arithmetic of integers" end
   local stepped = { kind = "features", type = features.type }
   for i, feature in ipairs(features) do
     stepped[i] = STEPS[step](copy_of(feature), by[i] or by[1]) or fail "features that are scaled more than once"
@@ -68,7 +72,8 @@ function values.step(features, step, by)
 end
 
 --- Features, numbers in place of those that are absent.
-function values.fill(features, by)
+function values.fill(features, by, charge)
+  charge(values.TABLE * #features)
   if #by ~= 1 and #by ~= #features then fail("%d numbers for %d features", #by, #features) end
   local filled = { kind = "features", type = features.type }
   for i, feature in ipairs(features) do
@@ -80,9 +85,10 @@ function values.fill(features, by)
 end
 
 --- Features as another type. What has been scaled in one precision is not what another would have made of it.
-function values.cast(features, to)
+function values.cast(features, to, charge)
   if to ~= tensor.FLOAT and to ~= tensor.DOUBLE then fail("features as numbers of type %d", to) end
   if features.type == to then return features end
+  charge(#features)
   local cast = { kind = "features", type = to }
   for i, feature in ipairs(features) do
     if is_scaled(feature) then fail "features that are scaled in another precision" end
@@ -96,7 +102,8 @@ end
 --- Scores of no link yet.
 -- @param count columns
 -- @param base list, by column; nil for zeros
-function values.scores(features, count, base)
+function values.scores(features, count, base, charge)
+  charge(count)
   local list = {}
   for k = 1, count do list[k] = base and base[k] or 0 end
   return { kind = "scores", count = count, features = features, base = list, link = C.NF_LINK_NONE }
@@ -106,6 +113,31 @@ end
 function values.is_open(scores)
   return scores.link == C.NF_LINK_NONE and not scores.is_normalized and not scores.stage and not scores.is_pair
     and not scores.complement_of
+end
+
+--- Whether scores are none below 0, so that their sum is that of their sizes.
+function values.are_positive(scores)
+  return scores.link == C.NF_LINK_LOGISTIC or scores.link == C.NF_LINK_SOFTMAX
+    or scores.link == C.NF_LINK_NONE and scores.is_positive and not scores.is_pair or false
+end
+
+--- Whether no number of a list, which may be nil, is below 0.
+function values.are_none_negative(list)
+  for _, value in ipairs(list or {}) do
+    if value < 0 or value ~= value then return false end
+  end
+  return true
+end
+
+-- What numbers are made of, but for which of a pair they are.
+local MADE_OF = { "base", "weights", "ensembles", "link", "divisor", "stage", "is_normalized", "is_even" }
+
+--- Whether scores are the same numbers.
+function values.are_same(left, right)
+  for _, name in ipairs(MADE_OF) do
+    if (left[name] or false) ~= (right[name] or false) then return false end
+  end
+  return not left.complement_of and not right.complement_of
 end
 
 function values.with(scores, changes)
@@ -122,8 +154,9 @@ local function scaled(list, factor)
 end
 
 --- An ensemble's terms once columns are others.
--- @param to by column the columns that it becomes, with their factors
-local function follow(terms, to)
+-- @param to by column the columns that it becomes, with their factors: so many in all
+local function follow(terms, to, count, charge)
+  charge(2 * values.TABLE * count)
   local followed = {}
   for output, list in pairs(terms) do
     followed[output] = {}
@@ -138,35 +171,36 @@ end
 
 --- Scores of other columns.
 -- @param rows by new column, { old one, factor }
--- @param charge function that is told of how much is made
 function values.transform(scores, rows, charge)
   local to, base, weights, ensembles = {}, {}, scores.weights and {}, scores.ensembles and {}
+  local is_positive = scores.is_positive
   for column, row in ipairs(rows) do
     local from, factor = row[1], row[2]
-    if from < 1 or from > scores.count then fail("column %d of %d", from - 1, scores.count) end
+    charge(2 * values.TABLE + (weights and #scores.features or 0))
     to[from] = to[from] or {}
     table.insert(to[from], { column, factor })
-    base[column] = scores.base[from] * factor
+    base[column], is_positive = scores.base[from] * factor, is_positive and factor >= 0
     if weights then weights[column] = scaled(scores.weights[from], factor) end
-    charge(1 + #scores.features)
   end
   for i, ensemble in ipairs(scores.ensembles or {}) do
-    ensembles[i] = { roots = ensemble.roots, describe = ensemble.describe, terms = follow(ensemble.terms, to) }
-    charge(#rows)
+    ensembles[i] =
+      { roots = ensemble.roots, describe = ensemble.describe, terms = follow(ensemble.terms, to, #rows, charge) }
   end
-  return values.with(scores, { count = #rows, base = base, weights = weights, ensembles = ensembles })
+  return values.with(scores,
+    { count = #rows, base = base, weights = weights, ensembles = ensembles, is_positive = is_positive })
 end
 
 --- Sums with numbers added: one, or one a column.
-function values.add(scores, by)
+function values.add(scores, by, charge)
+  charge(scores.count)
   if #by ~= 1 and #by ~= scores.count then fail("%d numbers for %d columns", #by, scores.count) end
   local base = {}
   for k, each in ipairs(scores.base) do base[k] = each + (by[k] or by[1]) end
-  return values.with(scores, { base = base })
+  return values.with(scores, { base = base, is_positive = scores.is_positive and values.are_none_negative(by) })
 end
 
 -- What scores that become columns side by side have in common.
-local SHARED = { "features", "link", "divisor", "is_normalized", "stage" }
+local SHARED = { "features", "link", "divisor", "is_normalized", "is_even", "stage" }
 
 --- Scores side by side.
 function values.join(list, charge)
@@ -174,6 +208,7 @@ function values.join(list, charge)
   local joined = values.with(first, { count = 0, base = {}, weights = first.weights and {}, origin = false,
     ensembles = first.ensembles and {}, classes = false })
   for _, scores in ipairs(list) do
+    joined.is_positive = joined.is_positive and scores.is_positive
     for _, name in ipairs(SHARED) do
       if scores[name] ~= first[name] then fail "columns of different models" end
     end
@@ -181,16 +216,15 @@ function values.join(list, charge)
       fail "columns of different models"
     end
     local shift = {}
+    charge(2 * values.TABLE * scores.count)
     for k = 1, scores.count do
       joined.count = joined.count + 1
       joined.base[joined.count], shift[k] = scores.base[k], { { joined.count, 1 } }
       if scores.weights then joined.weights[joined.count] = scores.weights[k] end
-      charge(1)
     end
     for _, ensemble in ipairs(scores.ensembles or {}) do
-      table.insert(joined.ensembles,
-        { roots = ensemble.roots, describe = ensemble.describe, terms = follow(ensemble.terms, shift) })
-      charge(1 + scores.count)
+      table.insert(joined.ensembles, { roots = ensemble.roots, describe = ensemble.describe,
+        terms = follow(ensemble.terms, shift, scores.count, charge) })
     end
   end
   return joined
@@ -240,10 +274,12 @@ local function add_weights(made, scores, charge)
 end
 
 --- A leaf's values, by columns in place of the ensemble's outputs.
-local function leaf_of(node, terms)
+local function leaf_of(node, terms, charge)
   local leaf = { values = {} }
   for _, value in ipairs(node.values) do
-    for _, term in ipairs(terms[value[1]] or {}) do
+    local columns = terms[value[1]] or {}
+    charge(values.TABLE * #columns)
+    for _, term in ipairs(columns) do
       table.insert(leaf.values, { term[1] - 1, value[2] * term[2] })
     end
   end
@@ -256,9 +292,9 @@ local function add_trees(made, scores, charge)
     for _, root in ipairs(ensemble.roots) do
       made:add_tree(root, function(id)
         local node = ensemble.describe(id)
-        charge(node and node.values and 1 + #node.values or 1)
+        charge(1)
         if not node then return nil end
-        if not node.split then return leaf_of(node, ensemble.terms) end
+        if not node.split then return leaf_of(node, ensemble.terms, charge) end
         local feature = scores.features[node.feature + 1] or fail("node %s of feature %d", tostring(id), node.feature)
         return values.with(node, { feature = feature.source })
       end)
