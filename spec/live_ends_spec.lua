@@ -266,7 +266,7 @@ describe("a live run", function()
       assert.equal(1, result.status)
       local function number(pattern) return tonumber((result.err:gsub(",(%d%d%d)", "%1"):match(pattern))) end
       local packets = number "nfengine: (%d+) packets,"
-      assert.equal(sent, packets + number "(%d+) dropped by the kernel")
+      assert.equal(sent, packets + (number "(%d+) dropped by the kernel" or 0)) -- none where the sender was slow
       assert.equal(packets, number "interrupted: %d+ of (%d+) records were not sent")
       assert.equal(packets, number " (%d+) flows," + number "interrupted: (%d+) of")
     end)
