@@ -158,20 +158,32 @@ function classes:lines(most)
   return lines
 end
 
+-- Of more classes the matrix is left out: it grows with their square, and manifests are read as a whole.
+local MOST_IN_MATRIX = 1000
+
+--- Rows of numbers of flows: of which class they are, and which they are taken for. nil of too many classes.
+local function matrix_of(self)
+  local matrix, count = {}, #self.names
+  if count > MOST_IN_MATRIX then return nil end
+  for number = 1, count do
+    matrix[number] = {}
+    for other = 1, count do matrix[number][other] = self:count(number, other) end
+  end
+  return matrix
+end
+
 --- The same for manifests: an object.
 function classes:described()
-  local result, by_class, matrix = self:result(), {}, {}
+  local result, by_class = self:result(), {}
   for number, each in ipairs(result.classes) do
     by_class[number] = pretty.object {
       { "class", each.class }, { "flows", each.support }, { "predicted", each.predicted },
       { "precision", each.precision }, { "recall", each.recall }, { "f1", each.f1 },
     }
-    matrix[number] = {}
-    for other = 1, #self.names do matrix[number][other] = self:count(number, other) end
   end
   return pretty.object {
     { "flows", result.total }, { "accuracy", result.accuracy }, { "balanced_accuracy", result.balanced_accuracy },
-    { "macro_f1", result.macro_f1 }, { "classes", by_class }, { "confusion", matrix },
+    { "macro_f1", result.macro_f1 }, { "classes", by_class }, { "confusion", matrix_of(self) },
   }
 end
 

@@ -1,6 +1,8 @@
 local ffi = require "ffi"
+local json = require "nfengine.json"
 local metrics = require "nfengine.ml.metrics"
 local ml = require "nfengine.ml"
+local pretty = require "nfengine.pretty"
 local program = require "spec.support.program"
 local rows = require "nfengine.ml.rows"
 
@@ -46,6 +48,18 @@ describe("nfengine.ml.metrics", function()
   it("has nothing to divide by where nothing was predicted", function()
     local result = metrics.classes({ "a", "b" }):result()
     assert.same({ 0, 0, 0, 0 }, { result.total, result.accuracy, result.balanced_accuracy, result.macro_f1 })
+  end)
+
+  it("describes the matrix, of up to a thousand classes", function()
+    local function described(count)
+      local names = {}
+      for i = 1, count do names[i] = ("c%d"):format(i) end
+      return json.decode(pretty.encode(counted({ "c1 c2" }, names):described()))
+    end
+    assert.same({ { 0, 1 }, { 0, 0 } }, described(2).confusion)
+    assert.equal(1000, #described(1000).confusion)
+    local many = described(1001)
+    assert.same({ 1001, nil }, { #many.classes, many.confusion })
   end)
 
   it("prints tables", function()
