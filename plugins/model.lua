@@ -150,7 +150,7 @@ return nf.plugin {
   state = { { "model_ticks", "double" } }, -- since the flow's first packet, in the run's time unit
 
   setup = function(self, run)
-    if self.file == "" then error("model: no file, expected one with a model", 0) end
+    if self.file == "" then error("file: none, expected that of a model", 0) end
     if self.manifest ~= "" then load_with_manifest(self) else self.model, self.watch = load_model(self), false end
     if self.classes[1] then self.model:name_classes(self.classes) end
     self.names = self.model.classes or {}

@@ -180,7 +180,7 @@ describe("model refuses", function()
   end)
 
   it("what is no file", function()
-    refused("no file, expected one with a model", "")
+    refused("file: none, expected that of a model", "")
     refused("cannot read model /nowhere/m: No such file or directory", "/nowhere/m")
     refused("cannot read model /dev/zero: a char device, expected a file", "/dev/zero")
     refused("expected a model of XGBoost", program.write("a,b\n1,2\n", ".csv"))
