@@ -154,11 +154,11 @@ return nf.plugin {
     if self.manifest ~= "" then load_with_manifest(self) else self.model, self.watch = load_model(self), false end
     if self.classes[1] then self.model:name_classes(self.classes) end
     self.names = self.model.classes or {}
-    if self.watch then check_drift(self.drift) end
     self.packet_limit, self.byte_limit = limit(self.after_packets), limit(self.after_bytes)
     self.time_limit = limit(self.after_ms * run.ticks_per_second / 1000)
     self.is_early = math.min(self.packet_limit, self.byte_limit, self.time_limit) < math.huge
     self.bound = self.model:bind(run.columns, self.columns[1] and self.columns or nil, self.is_early)
+    if self.watch then check_drift(self.drift) end
   end,
 
   on_init = function(self, packet, flow)

@@ -6,8 +6,8 @@
 -- farthest from the median of what was learnt from, by so many robust standard deviations of the value's logarithm: a
 -- hint for people, of which the score knows nothing.
 --
--- With --all each flow is written as `flows` writes it, with the columns udps.isolation_score and
--- udps.isolation_feature: to standard output, or wherever --output says.
+-- With --all each flow is written as `flows` writes it, with the columns udps.isolation_score, isolation_feature and
+-- isolation_distance: to standard output, or wherever --output says.
 --
 -- The features are --features, or else durations, packets and bytes each way, sizes and times between packets, and
 -- flags, by statistics. The same captures and --seed give the same scores, for any number of meters.
@@ -42,7 +42,7 @@ local options = nf.options {
 
 local function refuse(...) error({ usage = string.format(...) }, 0) end
 
-local MOST_NODES = 2 ^ 24 -- of all trees, about: half a gigabyte
+local MOST_NODES = 2 ^ 24 -- of all trees, about: a gigabyte while they grow
 if options.trees * options.sample > MOST_NODES / 2 then
   refuse("--trees=%d --sample=%d: expected %d flows in all trees together at most", options.trees, options.sample,
     MOST_NODES / 2)

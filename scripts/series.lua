@@ -35,8 +35,6 @@ local options = nf.options(labelling.options({
 }, true))
 
 local channels = series.channels(options.channels, options.packets, options.headers)
-if not options.write:match "[^/]%.npz$" then error({ usage = "expected --write=NAME.npz behind --" }, 0) end
-
 local labels = labelling.new(options, channels.plugins)
 local streamer = nf.streamer {
   splt_analysis = options.packets, n_dissections = labels.n_dissections,

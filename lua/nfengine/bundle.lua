@@ -22,7 +22,7 @@ bundle.__index = bundle
 -- there already.
 function bundle.new(folder, names)
   folder = placed(folder)
-  local self = { folder = folder:gsub("(.)/+$", "%1") .. "/", names = names, used = {}, tables = {} }
+  local self = { folder = folder:gsub("(.)/+$", "%1") .. "/", names = names, used = {}, tables = {}, finished = {} }
   local mode = lfs.attributes(folder, "mode")
   if mode and mode ~= "directory" then
     error(("%s: a %s, expected a folder to write"):format(text.quote(folder), mode), 0)
@@ -81,6 +81,7 @@ function bundle:finish()
     local renamed, message = true, nil
     if self.used[name] then renamed, message = os.rename(self:path(name), self.folder .. name) end
     if not renamed then error(message, 0) end
+    self.finished[#self.finished + 1] = self.folder .. name
   end
 end
 
@@ -88,6 +89,7 @@ end
 function bundle:abandon()
   close_tables(self)
   for _, name in ipairs(self.names) do os.remove(self:path(name)) end
+  for _, path in ipairs(self.finished) do os.remove(path) end
   if self.is_ours then lfs.rmdir(self.folder) end
 end
 

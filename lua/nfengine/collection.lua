@@ -9,8 +9,8 @@ local text = require "nfengine.text"
 local world = require "nfengine.world"
 
 local collection = {
-  -- The folder of what came along, which this file did, too; set by the command line.
-  root = debug.getinfo(1, "S").source:match "^@(.*)/lua/nfengine/collection%.lua$" or ".",
+  -- The folder of what came along, which this file did, too, nil if it lies elsewhere; set by the command line.
+  root = debug.getinfo(1, "S").source:match "^@(.*)/lua/nfengine/collection%.lua$",
   search_path = nil, -- package.path with all collections, once it has been extended, ...
   usual_path = nil, -- ... and what it was before, without our own library
   load_closed = nil, -- with --safe: function that loads a plugin's file of others, or returns nil for what came along
@@ -140,8 +140,8 @@ end
 -- the program has given. Returns nil where none came along.
 -- @param name without a path
 function collection.load_own(name)
-  local path = ("%s/plugins/%s.lua"):format(collection.root, name)
-  return is_file(path) and load_module(name, path, MODULE_OF_FILE .. absolute(path)) or nil
+  local path = collection.root and ("%s/plugins/%s.lua"):format(collection.root, name)
+  return path and is_file(path) and load_module(name, path, MODULE_OF_FILE .. absolute(path)) or nil
 end
 
 -- ---- to read what they say ----

@@ -304,6 +304,13 @@ function columns.is_filled(column, place, is_on_record)
   return is_on_record or is_of_earlier
 end
 
+--- Why a column is of no use to a plugin's hooks, as setup is told of it: its own plugin fills it in after them. nil of
+-- any other.
+function columns.lateness(column)
+  return column.is_late and ('column "%s": %s fills it in later, expected one of a plugin before')
+    :format(column.name, column.owner) or nil
+end
+
 --- An array column as columns of its elements, named from 1: splt_ps_1, splt_ps_2 … Any other column as it is.
 -- @return list of columns
 function columns.elements(column)

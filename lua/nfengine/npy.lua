@@ -123,12 +123,14 @@ local function further(field) return field == "" and "" or u16(1) .. u16(#field)
 
 local CHUNK = 2 ^ 20
 
--- Copies a file's bytes. Returns their CRC.
-local function copy(from, to, path)
-  local crc = 0
+-- Copies a member's bytes. Returns their CRC.
+local function copy(member, from, to, path)
+  local crc, left = 0, member.size
   while true do
-    local chunk = from:read(CHUNK)
+    local chunk, problem = from:read(CHUNK)
+    if not chunk and left > 0 then check(member.path, nil, problem or "it has become shorter") end
     if not chunk then return crc end
+    left = left - #chunk
     crc = C.nf_crc32(crc, chunk, #chunk)
     check(path, to:write(chunk))
   end
@@ -140,7 +142,7 @@ local function add(file, path, member, limit)
   check(member.path, from:seek "set")
   local common, large = described(member, limit)
   check(path, file:write("PK\3\4", common, u16(#further(large)), member.name, further(large)))
-  member.crc = copy(from, file, path)
+  member.crc = copy(member, from, file, path)
   from:close()
   check(path, file:seek("set", member.at + CRC_AT))
   check(path, file:write(u32(member.crc)))

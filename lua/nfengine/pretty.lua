@@ -25,7 +25,7 @@ local function escape(character) return ESCAPES[character] or ("\\u%04x"):format
 
 -- Not by lua-cjson, which ends the process where it gets no memory: records may be written by then, not yet told of.
 local function scalar(value)
-  -- What is no UTF-8, which file names need not be, becomes question marks.
+  -- What is no UTF-8, which file names need not be, becomes U+FFFD.
   if type(value) == "string" then return '"' .. text.utf8(value):gsub('[%c"\\]', escape) .. '"' end
   if type(value) ~= "number" then return tostring(value) end
   if value - value ~= 0 then return "null" end -- no number of JSON's: infinite, or none

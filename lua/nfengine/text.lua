@@ -44,8 +44,9 @@ function text.contains(list, word)
   return false
 end
 
---- A text as one line that gives no commands to a terminal.
-function text.one_line(words) return (words:gsub("[%c\127]", "?")) end
+--- A text as one line that gives no commands to a terminal: control characters, of Unicode's second set, too, become
+-- question marks.
+function text.one_line(words) return (words:gsub("[%c\127]", "?"):gsub("\194[\128-\159]", "?")) end
 
 --- A value as error messages quote it.
 function text.quote(value)

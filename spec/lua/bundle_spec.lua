@@ -29,6 +29,19 @@ describe("bundle", function()
     files:path "a" -- which cannot be renamed, as it is not there
     assert.matches("a%.part: No such file", engine.refusal(files.finish, files))
     assert.equal("b.part", program.names_in(folder))
+    files:abandon()
+    assert.equal("", program.names_in(folder))
+  end)
+
+  it("leaves nothing behind where the last name cannot be given", function()
+    local folder = capture.folder()
+    local files = bundle.new(folder, { "a", "b" })
+    write(files, "a")
+    files:path "b"
+    assert.matches("b%.part: No such file", engine.refusal(files.finish, files))
+    assert.equal("a", program.names_in(folder))
+    files:abandon()
+    assert.equal("", program.names_in(folder))
   end)
 
   it("refuses what is there and no folder", function()

@@ -35,6 +35,7 @@ end)
 describe("one line", function()
   it("has no line ends and no commands to a terminal", function()
     assert.equal("a?b??c?", text.one_line "a\nb\r\27c\127")
+    assert.equal("é ? À", text.one_line "é \194\155 À") -- U+009B, which begins a command as ESC [ does
   end)
 end)
 

@@ -194,7 +194,7 @@ describe("model refuses", function()
 
   it("columns that are filled in after it is asked", function()
     local function late(name, owner)
-      return ('column "%s": plugin %s fills it in after the model is asked, expected one of a plugin before that\n$')
+      return ('column "%s": plugin %s fills it in later, expected one of a plugin before\n$')
         :format(name, owner)
     end
     refused(late("udps.model_score", "model"), named("udps.model_score", "protocol"))

@@ -122,6 +122,33 @@ describe("scripts/predict.lua", function()
     predicted({ trained.capture(20) }, folder)
   end)
 
+  it("writes no payload that no feature is of, whatever a manifest asks for", function()
+    local words = { trained.capture(), "--plugin=payload_bytes" }
+    local folder = trained.model(words)
+    local out = predicted({ trained.capture(4), "--format=jsonl" }, folder)
+    assert.is_truthy(out:find("payload_src2dst", 1, true))
+    words[#words + 1] = "--columns=src2dst_packets,src2dst_bytes,dst2src_bytes"
+    folder = trained.model(words)
+    out = predicted({ trained.capture(4), "--format=jsonl" }, folder)
+    assert.is_nil(out:find("payload_src2dst", 1, true))
+  end)
+
+  it("gives a plugin of others no options that a manifest has", function()
+    local path = program.write([[return require "nfengine".plugin {
+      name = "mine", version = "1.0.0", categories = { "safe" }, options = { text = { "", "what to say" } },
+      columns = { { "mine", "uint8" } }, on_init = function(_, _, flow) flow.udps.mine = 1 end,
+    }]], ".lua")
+    local folder = trained.model { trained.capture(), "--plugin=" .. path }
+    predicted({ trained.capture(4), "--plugin=" .. path }, folder)
+    trained.change(folder, function(about)
+      for _, each in ipairs(about.plugins) do
+        if each.name == "mine" then each.options.text = "evil" end
+      end
+    end)
+    assert.equal("-a mine.text=: the model was trained with evil, expected the same",
+      refusal({ trained.capture(4), "--plugin=" .. path }, folder))
+  end)
+
   it("masks what it is told to mask, and decides by what is true", function()
     local folder = trained.model { trained.capture() }
     local out = predicted({ trained.capture(20), "--anonymize-addresses", "--columns=src_ip,udps.model_class" }, folder)
@@ -313,8 +340,9 @@ describe("scripts/predict.lua", function()
         ["innocent.lua"] = code:format "innocent", ["quantiles.lua"] = code:format "quantiles",
         ["model.lua"] = code:format "model",
       }
-      local here = testing_capture.folder()
+      local here = testing_capture.folder { ["cjson.lua"] = code, ["lfs.lua"] = code }
       assert(os.rename(plugins, here .. "/plugins"))
+      assert(os.rename(testing_capture.folder { ["safe.lua"] = code }, here .. "/cjson"))
       local root = lfs.currentdir()
       local function run(...)
         local words = { program.path:gsub("^%.", root), "-q", "predict", trained.capture(4), ... }

@@ -141,7 +141,7 @@ describe("scripts/series.lua", function()
 
   it("refuses what it cannot do, and leaves nothing behind", function()
     local path = two()
-    assert.matches("^2 nfengine: expected %-%-write=NAME.npz", failure(path))
+    assert.matches("^2 nfengine: %-%-write=: expected NAME.npz behind %-%-", failure(path))
     assert.matches('^2 nfengine: %-%-channels: "sizes": expected size, direction', failure(path, "--",
       "--write=a.npz", "--channels=sizes"))
     assert.matches("^2 nfengine: %-%-splt%-analysis=3: expected", failure(path, "--splt-analysis=3", "--",

@@ -71,13 +71,24 @@ local function check_requires(path)
   end
 end
 
+-- Modules of other packages, which a file in the current folder could pass itself off as: see nfengine.installed.
+local function check_installed(path)
+  for line in io.lines(path) do
+    local name = line:match "^[^-]*%f[%w]require%s*%(?%s*[\"'](cjson[%w.]*)[\"']"
+      or line:match "^[^-]*%f[%w]require%s*%(?%s*[\"'](lfs)[\"']"
+    if name and not line:find "installed" then problem("%s: %s: expected by nfengine.installed", path, name) end
+  end
+end
+
 for _, path in ipairs(files "core/*.[ch] core/*.cc") do check_includes(path) end
-local SOURCES = "core/*.[ch] core/*.cc lua/nfengine/*.lua lua/nfengine/*/*.lua scripts/*.lua plugins/*.lua "
+local LIBRARY = "lua/nfengine/*.lua lua/nfengine/*/*.lua lua/nfengine/*/*/*.lua scripts/*.lua plugins/*.lua "
+local SOURCES = "core/*.[ch] core/*.cc " .. LIBRARY
   .. "bench/*.lua Makefile"
 for _, path in ipairs(files(SOURCES)) do
   if not path:match "cdef%.lua$" then check_lines(path) end
 end
 for _, path in ipairs(files "scripts/*.lua plugins/*.lua") do check_requires(path) end
+for _, path in ipairs(files(LIBRARY)) do check_installed(path) end
 
 for _, line in ipairs(problems) do io.stderr:write("lint: ", line, "\n") end
 os.exit(#problems == 0 and 0 or 1)

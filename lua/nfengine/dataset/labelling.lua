@@ -106,7 +106,7 @@ end
 function labelling:plugins(path)
   local list = {}
   if self.is_by_file then list[1] = FileLabel { label = path and label_of(path, self.by) or "" }
-  elseif self.rules ~= "" then list[1] = collection.load "label" { rules = self.rules } end
+  elseif self.rules ~= "" then list[1] = collection.load_own "label" { rules = self.rules } end
   for _, instance in ipairs(self.others) do list[#list + 1] = instance end
   return list
 end

@@ -82,10 +82,8 @@ end
 -- else, or more, once they have ended.
 local function check_filled(self, list, is_early)
   for _, column in ipairs(list) do
-    if column.is_late then
-      error(("model %s: column %s: %s fills it in after the model is asked, expected one of a plugin before that")
-        :format(text.quote(self.path), text.quote(column.name), column.owner), 0)
-    end
+    local problem = columns.lateness(column)
+    if problem then error(("model %s: %s"):format(text.quote(self.path), problem), 0) end
     if is_early and columns.is_final(column) then
       error(("model %s: column %s is known at a flow's end, expected one that its packets alone make")
         :format(text.quote(self.path), text.quote(column.name)), 0)

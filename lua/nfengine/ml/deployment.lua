@@ -138,7 +138,7 @@ local function major(version) return tostring(version):match "^%d+" end
 local function compare(class, trained)
   if major(class.version) ~= major(trained.version) then
     error(("plugin %s: version %s, expected %s as in training"):format(class.name, tostring(class.version),
-      tostring(trained.version)), 0)
+      text.one_line(tostring(trained.version))), 0)
   end
   local file = collection.file_of(class)
   if file and trained.sha256 and digests.of_file(file) ~= trained.sha256 then
@@ -147,13 +147,13 @@ local function compare(class, trained)
   end
 end
 
---- A plugin as training had it. What may open files does so as the command line says, never as a manifest does, which
--- may be anybody's.
+--- A plugin as training had it. What may open files, or did not come along, does as the command line says, never as a
+-- manifest does, which may be anybody's.
 local function instance_of(trained)
   local given = added(trained.name)
   local class = given and plugin.class_of(given) or own(trained.name)
   compare(class, trained)
-  if is_of(class, "safe") then
+  if is_of(class, "safe") and class == collection.load_own(trained.name) then
     local ok, made = pcall(class, trained.options)
     return ok and made or error(text.raised(made), 0)
   end
@@ -161,12 +161,25 @@ local function instance_of(trained)
     :format(trained.name, trained.name), 0)
 end
 
---- Plugins of a run: those of training, without the one that gave the label, and the model's behind them.
+--- Whether some feature is a column of a plugin's, or an element of one.
+local function makes_feature(about, instance)
+  local is_own = {}
+  for _, slot in ipairs(plugin.slots(instance, "columns")) do is_own["udps." .. slot.name] = true end
+  for _, feature in ipairs(about.features) do
+    if is_own[feature.name] or is_own[feature.name:match "^(.*)_%d+$"] then return true end
+  end
+  return false
+end
+
+--- Plugins of a run: those of training, without the one that gave the label and those that would write payload which no
+-- feature is of, and the model's behind them.
 -- @param more further options of plugin model, by name
 function deployment:plugins(more)
   local list = {}
   for _, trained in ipairs(self.about.plugins) do
-    if trained.name ~= self.about.label.plugin then list[#list + 1] = instance_of(trained) end
+    local instance = trained.name ~= self.about.label.plugin and instance_of(trained)
+    local is_idle = instance and is_of(plugin.class_of(instance), "payload") and not makes_feature(self.about, instance)
+    if instance and not is_idle then list[#list + 1] = instance end
   end
   local given = { file = self.model, manifest = self.about.path }
   for name, value in pairs(more or {}) do given[name] = value end

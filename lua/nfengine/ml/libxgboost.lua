@@ -4,7 +4,7 @@
 -- Source: xgboost/c_api.h of 1.7, Debian's libxgboost0; later versions have the same functions.
 
 local ffi = require "ffi"
-local cjson = require "cjson.safe"
+local cjson = require("nfengine.installed").require "cjson.safe"
 local reals = require "nfengine.ml.reals"
 local shared_library = require "nfengine.ml.shared_library"
 local text = require "nfengine.text"

@@ -101,7 +101,7 @@ function graph:make(name)
   if not operator or not DOMAINS[node.domain or ""] then
     fail("operator %s", text.quote(node.op_type or ""))
   end
-  node.attributes = attributes_of(self.content, node)
+  node.attributes = node.attributes or attributes_of(self.content, node)
   self.depth = self.depth + 1
   if self.depth > DEPTH then fail("more than %d operators behind one another", DEPTH) end
   local ok, value = pcall(operator, self, node)

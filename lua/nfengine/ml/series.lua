@@ -12,6 +12,7 @@
 
 local bundle = require "nfengine.bundle"
 local bytes = require "nfengine.bytes"
+local collection = require "nfengine.collection"
 local npy = require "nfengine.npy"
 local plugin = require "nfengine.plugin"
 local text = require "nfengine.text"
@@ -79,7 +80,7 @@ function series.channels(words, packets, headers)
     end
   end
   if payload then self.payload = add_plugin(self, "payload:" .. payload, payload_plugin, { size = payload }) end
-  if has_nprint then self.nprint = add_plugin(self, "nprint", require "plugins.nprint", { headers = headers }) end
+  if has_nprint then self.nprint = add_plugin(self, "nprint", collection.load_own "nprint", { headers = headers }) end
   return self
 end
 
@@ -106,7 +107,7 @@ made.__index = made
 -- @return an object that is a sink for all runs of a streamer, from which finish or abandon makes the files
 function series.new(given)
   local folder, name = given.write:match "^(.-)([^/]+)%.npz$"
-  if not name then refuse("--write=%s: expected NAME.npz", given.write) end
+  if not name then refuse("--write=%s: expected NAME.npz behind --", given.write) end
   return setmetatable({
     files = bundle.new(folder == "" and "." or folder, { name .. "_keys.csv", name .. ".npz" }), name = name,
     channels = given.channels, time_column = "splt_piat_" .. given.time_unit, label = given.label,

@@ -95,7 +95,8 @@ local function parameters_of(given)
     return list
   end
   for _, each in ipairs {
-    { "eta", 1 / given.trees }, { "subsample", 0.8 }, { "colsample_bynode", 0.8 }, { "lambda", 1e-5 },
+    { "base_score", 0.5 }, { "eta", 1 / given.trees }, { "subsample", 0.8 }, { "colsample_bynode", 0.8 },
+    { "lambda", 1e-5 },
   } do list[#list + 1] = each end
   return list
 end

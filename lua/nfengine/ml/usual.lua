@@ -14,7 +14,7 @@ local NAMES = {
 }
 
 --- Columns of a run, arrays as their elements (columns.elements): those that are asked for, or else which of the usual
--- ones the run has. Raises one line for a name that is no column of numbers.
+-- ones the run has. Raises one line for a name that is no column of numbers, or of one that is filled in later.
 -- @param run as plugins' setup gets it: `columns`, `time_unit`
 -- @param names list, which may be empty
 function usual.features(run, names)
@@ -28,6 +28,8 @@ function usual.features(run, names)
     if not columns.is_numeric(column) then
       error(("column %s is %s, expected a number"):format(text.quote(name), column.type), 0)
     end
+    local problem = columns.lateness(column)
+    if problem then error(problem, 0) end
     list[#list + 1] = column
   end
   if names[1] then return list end

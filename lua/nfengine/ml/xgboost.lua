@@ -6,7 +6,7 @@
 
 local ffi = require "ffi"
 local C = require "nfengine.lib"
-local cjson = require "cjson.safe"
+local cjson = require("nfengine.installed").require "cjson.safe"
 local parts = require "nfengine.ml.parts"
 local text = require "nfengine.text"
 local ubjson = require "nfengine.ml.ubjson"

@@ -198,6 +198,15 @@ local function picked(count)
   return onnx.model { nodes = { leaves_alone(count), pick }, tensors = { index }, outputs = { { "z", count } } }
 end
 
+-- A node of so many outputs, each of which is asked for, and of an attribute as long that says nothing.
+local function outputs(count)
+  local names = list(count, function(i) return "o" .. i end)
+  return onnx.model { nodes = {
+    onnx.node("Identity", { "x" }, names, { junk = list(count, 1) }),
+    onnx.node("Concat", names, { "y" }, { axis = { int = 1 } }),
+  } }
+end
+
 -- A graph of so many times the same bytes, which are its fields.
 local function graph_of(bytes)
   return function(count) return onnx.graph(bytes:rep(count)) end
@@ -220,7 +229,7 @@ local GROWING = {
   ["nodes, XGBoost"] = { booster, 20000 }, ["categories that are large, XGBoost"] = { categories, 10000 },
   ["texts of categories, XGBoost"] = { texts, 50000 }, ["trees, LightGBM"] = { leaves, 4000 },
   ["bits of categories, LightGBM"] = { bits, 50000 }, ["values of a leaf, ONNX"] = { values, 8000 },
-  ["trees, ONNX"] = { stumps, 10000 },
+  ["trees, ONNX"] = { stumps, 10000 }, ["outputs of a node, ONNX"] = { outputs, 4000 },
   ["columns of leaves, ONNX"] = { picked, 4000 },
   ["nodes of nothing, ONNX"] = { graph_of "\10\0", 200000 },
   ["tensors of nothing, ONNX"] = { graph_of "\42\0", 200000 },

@@ -27,6 +27,10 @@ describe("usual features", function()
   it("are numbers of the run", function()
     assert.has_error(function() names "src2dst_packet" end,
       [[no column "src2dst_packet" in this run (did you mean 'src2dst_packets'?)]])
+    assert.has_error(function()
+      local late = { name = "udps.x", type = "double", is_late = true, owner = "plugin late" }
+      usual.features({ time_unit = "ms", columns = { late } }, { "udps.x" })
+    end, 'column "udps.x": plugin late fills it in later, expected one of a plugin before')
     assert.has_error(function() names "src_ip" end, 'column "src_ip" is ip, expected a number')
     assert.has_error(function() usual.features({ time_unit = "ms", columns = { RUN.columns[1] } }, {}) end,
       "no column of this run is usual to look at, expected names of some")
