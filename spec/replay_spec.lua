@@ -4,7 +4,6 @@
 local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
 local json = require "nfengine.json"
-local lfs = require "nfengine.lfs"
 local pretty = require "nfengine.pretty"
 local program = require "spec.support.program"
 
@@ -13,7 +12,7 @@ local BOTH_DIGESTS = "SHA%-256 expected " .. ("%x"):rep(64) .. ", found " .. ("%
 
 -- The program in a folder, with these words.
 local function run_in(folder, ...)
-  local words = { quote(lfs.currentdir() .. "/" .. program.path:gsub("^%./", "")) }
+  local words = { quote(program.absolute(program.path)) }
   for i, word in ipairs { ... } do words[i + 1] = quote(word) end
   return program.shell(("cd %s && %s"):format(quote(folder), table.concat(words, " ")))
 end

@@ -384,7 +384,7 @@ describe("--safe", function()
     end
 
     local function run_in(folder, words)
-      local root = program.quote(lfs.currentdir() .. "/" .. program.path:gsub("^%./", ""))
+      local root = program.quote(program.absolute(program.path))
       if program.path:match "^/" then root = program.quote(program.path) end
       local result = program.shell(("cd %s && %s -q --safe %s"):format(program.quote(folder), root, words))
       program.shell("rm -r " .. program.quote(folder))

@@ -3,7 +3,6 @@ local deployment = require "nfengine.ml.deployment"
 local engine = require "spec.support.engine"
 local example = require "spec.support.example"
 local json = require "nfengine.json"
-local lfs = require "nfengine.lfs"
 local live = require "spec.support.live"
 local program = require "spec.support.program"
 local testing_capture = require "nfengine.testing.capture"
@@ -343,9 +342,8 @@ describe("scripts/predict.lua", function()
       local here = testing_capture.folder { ["cjson.lua"] = code, ["lfs.lua"] = code }
       assert(os.rename(plugins, here .. "/plugins"))
       assert(os.rename(testing_capture.folder { ["safe.lua"] = code }, here .. "/cjson"))
-      local root = lfs.currentdir()
       local function run(...)
-        local words = { program.path:gsub("^%.", root), "-q", "predict", trained.capture(4), ... }
+        local words = { program.absolute(program.path), "-q", "predict", trained.capture(4), ... }
         for i, word in ipairs(words) do words[i] = program.quote(word) end
         return program.shell(("cd '%s' && %s"):format(here, table.concat(words, " ")))
       end

@@ -12,6 +12,9 @@ local program = {}
 
 program.path = os.getenv "NFENGINE" or "./nfengine"
 
+--- A path that holds in other folders, too.
+function program.absolute(path) return path:match "^/" and path or lfs.currentdir() .. "/" .. path end
+
 local quote = shell.quote
 program.quote = quote
 

@@ -2,26 +2,23 @@
 
 local capture = require "nfengine.testing.capture"
 local engine = require "spec.support.engine"
-local lfs = require "nfengine.lfs"
 local program = require "spec.support.program"
 
 local PYTHON = os.getenv "NFENGINE_ML_PYTHON" or "build/peers/bin/python"
-
-local function absolute(path) return path:match "^/" and path or lfs.currentdir() .. "/" .. path end
 
 describe("from Python to the wire", function()
   after_each(engine.cleanup)
 
   it("leads what docs/ml.md says", function()
-    local python = absolute(PYTHON)
+    local python = program.absolute(PYTHON)
     if program.shell(python .. " -c 'import pandas, sklearn, skl2onnx'").status ~= 0 then
       return pending(PYTHON .. " has no scikit-learn with skl2onnx: see make peers")
     end
     local section = program.read "docs/ml.md":match "\n## From Python to the wire\n(.-)\n## "
     local first, trains, last = section:match "```sh\n(.-)\n```.-```python\n(.-)```.-```sh\n(.-)\n```"
     local result = program.shell(table.concat({
-      "set -e; cd " .. capture.folder(), "ln -s " .. program.quote(lfs.currentdir() .. "/samples") .. " .",
-      "nfengine() { " .. program.quote(absolute(program.path)) .. ' -q "$@"; }', first,
+      "set -e; cd " .. capture.folder(), "ln -s " .. program.quote(program.absolute "samples") .. " .",
+      "nfengine() { " .. program.quote(program.absolute(program.path)) .. ' -q "$@"; }', first,
       ("%s -W ignore -c %s"):format(python, program.quote(trains)),
       (last:gsub("%-i eth0$", "samples/social/tuesday.pcap --columns=udps.model_class,application_category_name")),
     }, "\n"))
