@@ -269,7 +269,9 @@ $(BUILD)/replay_%: spec/fuzz/fuzz_%.c spec/fuzz/replay.c $(FUZZ_SHARED) $(LIBRAR
 
 # ---- showing ----
 
-ml-demo: all
+ml-demo: deps
+	@sh .ci/packages libxgboost0
+	@$(MAKE) --no-print-directory all
 	@samples/ml-demo
 
 # ---- measuring ----
