@@ -167,7 +167,7 @@ static void module_free(struct ndpi_detection_module_struct *module) {
   (void)pthread_mutex_unlock(&module_lock);
 }
 
-struct nf_dpi *nf_dpi_new(uint32_t limit, bool extra, bool publish, bool cache, char *error) {
+struct nf_dpi *nf_dpi_new(uint32_t limit, bool extra, bool cache, char *error) {
   if (ndpi_get_api_version() != NDPI_API_VERSION ||
       ndpi_detection_get_sizeof_ndpi_flow_struct() != sizeof(struct ndpi_flow_struct)) {
     nf_fail(error, "nDPI %s does not fit: its flow state has %u bytes, this program was built with nDPI %d.%d's %zu",
@@ -182,7 +182,6 @@ struct nf_dpi *nf_dpi_new(uint32_t limit, bool extra, bool publish, bool cache, 
   }
   dpi->limit = limit;
   dpi->extra = extra;
-  dpi->publish = publish;
   dpi->cache = cache;
   dpi->module = module_new(cache, error);
   if (dpi->module) return dpi;

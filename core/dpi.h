@@ -8,11 +8,11 @@
 struct nf_dpi;
 
 /* An nDPI module for one thread. `limit` is n_dissections (1..255); `extra` fills the nf_l7_extra section too;
-   `publish` keeps the nf_l7 section current after every dissected packet, for hooks that read it while a flow lives;
    `cache` keeps what nDPI learns from one flow for the next. NULL with a reason in `error`. */
-struct nf_dpi *nf_dpi_new(uint32_t limit, bool extra, bool publish, bool cache, char *error);
+struct nf_dpi *nf_dpi_new(uint32_t limit, bool extra, bool cache, char *error);
 void nf_dpi_free(struct nf_dpi *dpi);
-/* Whether sections are kept current from now on. */
+/* Whether nf_l7 sections are kept current after every dissected packet from now on, for hooks that read them while a
+   flow lives; at first they are not. */
 void nf_dpi_publish(struct nf_dpi *dpi, bool publish);
 
 /*

@@ -115,7 +115,7 @@ static bool make_parts(struct nf_meter *m, const struct nf_hash_key *key, char *
     return false;
   }
   if (!o->n_dissections) return true;
-  m->dpi = nf_dpi_new(o->n_dissections, m->layout.l7_extra != 0, false, o->dpi_cache, error);
+  m->dpi = nf_dpi_new(o->n_dissections, m->layout.l7_extra != 0, o->dpi_cache, error);
   return m->dpi != NULL;
 }
 

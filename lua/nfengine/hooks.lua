@@ -42,9 +42,10 @@ function hooks.set_up(instances, given)
   local places = {}
   for place, instance in ipairs(given.plugins) do places[instance] = place end
   for i, instance in ipairs(instances) do
-    local run = {
+    local class = plugin.class_of(instance)
+    local run = class.setup and {
       time_unit = given.time_unit, ticks_per_second = columns.time_units[given.time_unit].per_second,
-      is_live = given.is_live, columns = columns_for(plugin.class_of(instance), places[instance], given.columns),
+      is_live = given.is_live, columns = columns_for(class, places[instance], given.columns),
     }
     local failure = hooks.call(instance, "setup", run)
     if failure then return i - 1, failure end

@@ -34,8 +34,9 @@ end
 
 local function new_dpi(options)
   local reason = ffi.new("char[?]", C.NF_ERROR_SIZE)
-  local dpi = C.nf_dpi_new(options.limit or 20, true, options.publish or false, options.cache or false, reason)
+  local dpi = C.nf_dpi_new(options.limit or 20, true, options.cache or false, reason)
   assert(dpi ~= nil, ffi.string(reason))
+  C.nf_dpi_publish(dpi, options.publish or false)
   return ffi.gc(dpi, C.nf_dpi_free)
 end
 

@@ -140,8 +140,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   flow.ports[0] = (uint16_t)fuzz_take(&in, 2);
   flow.ports[1] = (uint16_t)fuzz_take(&in, 2);
   bool publish = flow.flags & FLAG_PUBLISH;
-  if (!modules[publish]) modules[publish] = nf_dpi_new(32, true, publish, !publish, NULL);
+  if (!modules[publish]) modules[publish] = nf_dpi_new(32, true, !publish, NULL);
   nf_require(modules[publish]);
+  nf_dpi_publish(modules[publish], publish);
 
   struct nf_l7 l7 = {0};
   struct nf_l7_extra extra = {0};

@@ -1,6 +1,7 @@
 -- plugins/anomaly.lua: scores by hand, and what becomes of them as traffic changes.
 
 local engine = require "spec.support.engine"
+local feature = require "spec.support.feature"
 local meter = require "spec.support.meter"
 local robust = require "nfengine.robust"
 local Anomaly = require "plugins.anomaly"
@@ -151,17 +152,7 @@ describe("anomaly", function()
     assert.is_true(got[40][1] >= 0)
   end)
 
-  it("scores alike for any number of meters", function()
-    local function rows(n)
-      return engine.script([[
-        local nf = require "nfengine"
-        nf.streamer({ udps = require "plugins.anomaly" { warm_up = 10 }, n_dissections = 0 }):write() ]],
-        "-q", "--n-meters=" .. n, "samples/web.pcap")
-    end
-    local one = rows(1)
-    assert.same({ 0, "" }, { one.status, one.err })
-    for n = 2, 3 do assert.equal(one.out, rows(n).out) end
-  end)
+  it("scores alike for any number of meters", function() feature.is_alike("anomaly", "{ warm_up = 10 }") end)
 
   it("refuses columns that are none, or no numbers", function()
     local function refusal(options) return engine.refusal(scores, options, flows_of { 100 }) end

@@ -23,6 +23,16 @@ function feature.cut(packets, length)
   return cut
 end
 
+--- Whether flows of a sample are the same with 1, 2 and 3 meters, with a plugin and its options, as Lua has them.
+function feature.is_alike(name, options)
+  local source = ('require("nfengine").streamer({ udps = require "plugins.%s" %s, n_dissections = 0 }):write()')
+    :format(name, options)
+  local function rows(meters) return engine.script(source, "-q", "--n-meters=" .. meters, "samples/web.pcap") end
+  local one = rows(1)
+  assert.same({ 0, "" }, { one.status, one.err })
+  for meters = 2, 3 do assert.equal(one.out, rows(meters).out) end
+end
+
 --- Names of a plugin's columns as records have them.
 local function columns_of(class)
   local names = { "src_ip", "src_port", "dst_ip", "dst_port", "protocol", "bidirectional_packets" }

@@ -1,10 +1,13 @@
 -- Models of others' libraries, trained on flows and asked about them: spec/support/ml_peers.py. `make peers` brings the
 -- libraries; $NFENGINE_ML_PYTHON names a Python that has them.
 
+local busted = require "busted"
+local assert = require "luassert"
 local ffi = require "ffi"
 local cjson = require "cjson"
 local lfs = require "nfengine.lfs"
 local data = require "spec.support.data"
+local ml = require "nfengine.ml"
 local program = require "spec.support.program"
 
 local peers = {}
@@ -111,6 +114,42 @@ function peers.distance_in_flows(model, folder, name, meters)
     at = at + 1
   end
   return worst, others
+end
+
+--- Declares that models answer as their library does, by themselves and asked about flows by the plugin.
+-- @param maker of ml_peers
+-- @param case `modules` that Python needs for it; `count`, how many models there are; `accuracy`; `in_flows`, names of
+--   those that are asked about flows
+function peers.tests(maker, case)
+  local it = busted.it
+  busted.describe("models of " .. maker, function()
+    local missing, folder, names = peers.missing(case.modules), nil, nil
+    if missing then
+      it("are not examined", function() busted.pending(missing) end)
+      return
+    end
+    busted.setup(function() folder, names = peers.make(maker) end)
+    busted.teardown(function() program.shell("rm -r " .. folder) end)
+
+    it("answer as the library does", function()
+      for _, name in ipairs(names) do
+        local path = folder .. "/" .. name
+        local distance, count = peers.distance(ml.load(path), path)
+        assert.is_true(count > 100 and distance <= case.accuracy, ("%s is off by %g"):format(name, distance))
+      end
+      assert.equal(case.count, #names)
+    end)
+
+    for _, name in ipairs(case.in_flows) do
+      it(("say the same of flows, asked by the plugin: %s"):format(name), function()
+        local model = ml.load(folder .. "/" .. name)
+        for _, meters in ipairs { 1, 3 } do
+          local distance, others = peers.distance_in_flows(model, folder, name, meters)
+          assert.is_true(distance <= case.accuracy and others == 0, ("off by %g, %d others"):format(distance, others))
+        end
+      end)
+    end
+  end)
 end
 
 return peers

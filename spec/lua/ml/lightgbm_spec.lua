@@ -3,42 +3,14 @@
 local C = require "nfengine.lib"
 local ffi = require "ffi"
 local lightgbm = require "nfengine.ml.lightgbm"
-local ml = require "nfengine.ml"
 local peers = require "spec.support.peers"
-local program = require "spec.support.program"
-
-local ACCURACY = 1e-12 -- both reckon in double precision
 
 -- ---- against the library ----
 
-describe("models of lightgbm", function()
-  local missing, folder, names = peers.missing "lightgbm, sklearn, pandas", nil, nil
-  if missing then
-    it("are not examined", function() pending(missing) end)
-    return
-  end
-  setup(function() folder, names = peers.make "lightgbm" end)
-  teardown(function() program.shell("rm -r " .. folder) end)
-
-  it("answer as the library does", function()
-    for _, name in ipairs(names) do
-      local path = folder .. "/" .. name
-      local distance, count = peers.distance(ml.load(path), path)
-      assert.is_true(count > 100 and distance <= ACCURACY, ("%s is off by %g"):format(name, distance))
-    end
-    assert.is_true(#names >= 28, #names)
-  end)
-
-  for _, name in ipairs { "binary.txt", "categories.txt", "onehot.txt", "constant.txt" } do
-    it(("say the same of flows, asked by the plugin: %s"):format(name), function()
-      local model = ml.load(folder .. "/" .. name)
-      for _, meters in ipairs { 1, 3 } do
-        local distance, others = peers.distance_in_flows(model, folder, name, meters)
-        assert.is_true(distance <= ACCURACY and others == 0, ("off by %g, %d others"):format(distance, others))
-      end
-    end)
-  end
-end)
+peers.tests("lightgbm", {
+  modules = "lightgbm, sklearn, pandas", count = 31, accuracy = 1e-12, -- both reckon in double precision
+  in_flows = { "binary.txt", "categories.txt", "onehot.txt", "constant.txt" },
+})
 
 -- ---- by hand ----
 

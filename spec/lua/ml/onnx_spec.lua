@@ -61,11 +61,11 @@ local NEAR = 1e-6
 
 describe("nfengine.ml.onnx, beside others' libraries", function()
   local missing = peers.missing "onnxruntime, skl2onnx, onnxmltools, xgboost, lightgbm"
-  for maker, least in pairs { sklearn = 40, boosters = 9, operators = 30 } do
+  for maker, expected in pairs { sklearn = 46, boosters = 9, operators = 30 } do
     it("gives the answers of onnxruntime, and of what has trained: " .. maker, function()
       if missing then pending(missing) end
       local folder, list = make(maker)
-      assert.is_true(#list >= least, #list .. " models")
+      assert.equal(expected, #list)
       for _, each in ipairs(list) do
         local path = folder .. "/" .. each[1]
         local model = ml.load(path)

@@ -3,53 +3,20 @@
 
 local ffi = require "ffi"
 local cjson = require "cjson"
-local ml = require "nfengine.ml"
 local peers = require "spec.support.peers"
-local program = require "spec.support.program"
 local xgboost = require "nfengine.ml.xgboost"
-
-local ACCURACY = 1e-6 -- the library reckons in single precision, links included
 
 -- ---- against the library ----
 
-for maker, case in pairs {
-  xgboost = {
-    modules = "xgboost, sklearn, pandas", least = 35,
-    in_flows = { "binary.ubj", "softmax.json", "stump.json", "partition.json" },
-  },
-  debian_xgboost = {
-    modules = 'ctypes, pandas; ctypes.CDLL("libxgboost.so.0")', least = 8, in_flows = {},
-  },
-} do
-  describe(("models of %s"):format(maker), function()
-    local missing, folder, names = peers.missing(case.modules), nil, nil
-    if missing then
-      it("are not examined", function() pending(missing) end)
-      return
-    end
-    setup(function() folder, names = peers.make(maker) end)
-    teardown(function() program.shell("rm -r " .. folder) end)
+local ACCURACY = 1e-6 -- the library reckons in single precision, links included
 
-    it("answer as the library does", function()
-      for _, name in ipairs(names) do
-        local path = folder .. "/" .. name
-        local distance, count = peers.distance(ml.load(path), path)
-        assert.is_true(count > 100 and distance <= ACCURACY, ("%s is off by %g"):format(name, distance))
-      end
-      assert.is_true(#names >= case.least, #names)
-    end)
-
-    for _, name in ipairs(case.in_flows) do
-      it(("say the same of flows, asked by the plugin: %s"):format(name), function()
-        local model = ml.load(folder .. "/" .. name)
-        for _, meters in ipairs { 1, 3 } do
-          local distance, others = peers.distance_in_flows(model, folder, name, meters)
-          assert.is_true(distance <= ACCURACY and others == 0, ("off by %g, %d others"):format(distance, others))
-        end
-      end)
-    end
-  end)
-end
+peers.tests("xgboost", {
+  modules = "xgboost, sklearn, pandas", count = 37, accuracy = ACCURACY,
+  in_flows = { "binary.ubj", "softmax.json", "stump.json", "partition.json" },
+})
+peers.tests("debian_xgboost", {
+  modules = 'ctypes, pandas; ctypes.CDLL("libxgboost.so.0")', count = 8, accuracy = ACCURACY, in_flows = {},
+})
 
 -- ---- by hand ----
 
